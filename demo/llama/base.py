@@ -1,0 +1,78 @@
+"""One door to a base: wherever the model is, converted once, then mapped."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+from demo.errors import CheckpointError
+from demo.llama.cache import Base, BaseSource, lock, read_base, write_base
+from demo.llama.convert import Progress
+from demo.llama.embedded import NAME, WHEEL_SHA256, embedded_gguf
+from demo.llama.gguf_source import GGUFSource
+
+
+def open_base(source: str | None, cache: Path, progress: Progress) -> Base:
+    """Open a base, converting it first when that has not been done or was undone by damage.
+
+    Args:
+        source: a GGUF file, a folder with a model, a Hub id "organisation/name", or None for the
+            embedded base.
+        cache: the folder that holds converted bases.
+        progress: told what is being done and, where known, the share done from 0 to 1.
+
+    Raises:
+        CheckpointError: not a model that can be used, or the cache cannot be written.
+        FetchError: the embedded base or a Hub id could not be fetched.
+    """
+    key, opened = _locate(source, progress)
+    folder = cache / key
+    try:
+        with lock(folder):
+            try:
+                progress("Checking the converted model", None)
+                return read_base(folder)
+            except (CheckpointError, KeyError, TypeError):
+                pass  # never converted, or damaged: both are mended by converting
+            with opened() as model:
+                write_base(folder, model, progress)
+            return read_base(folder)
+    except OSError as error:
+        raise CheckpointError(
+            "The converted model could not be kept in the cache folder: "
+            f"{error.strerror or 'it cannot be written to'}. Free space or name another folder in "
+            "LLAMA_ADAPTER_CACHE."
+        ) from error
+
+
+Opener = Callable[[], AbstractContextManager[BaseSource]]
+
+
+def _locate(source: str | None, progress: Progress) -> tuple[str, Opener]:
+    """The name of the cache folder, and what opens the model when that folder is no use."""
+    if source is None:
+        return f"{NAME}-{WHEEL_SHA256[:12]}", lambda: _embedded(progress)
+    path = Path(source)
+    if path.is_file():
+        return _key(path.stem, [path]), lambda: nullcontext(GGUFSource(path))
+    raise CheckpointError(
+        f"There is no model at '{source}'. Name a GGUF file, a folder with a model, or a Hub id "
+        "such as organisation/name."
+    )
+
+
+@contextmanager
+def _embedded(progress: Progress) -> Iterator[BaseSource]:
+    with embedded_gguf(progress) as path:
+        yield GGUFSource(path, NAME)
+
+
+def _key(name: str, files: list[Path]) -> str:
+    """A cache folder's name that changes when a file of the model does."""
+    facts = []
+    for file in sorted(files):
+        stat = file.resolve().stat()
+        facts.append(f"{file.name} {stat.st_size} {stat.st_mtime_ns}")
+    digest = hashlib.sha256("\n".join([name, *facts]).encode()).hexdigest()
+    return f"{re.sub('[^A-Za-z0-9._-]+', '-', name)[:60]}-{digest[:12]}"

@@ -1,0 +1,132 @@
+"""A LLaMA in a GGUF file, of any quantisation the `gguf` library can undo."""
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from demo.errors import CheckpointError
+from demo.llama.config import LlamaConfig
+from demo.llama.rotary_rows import half_split
+from demo.llama.tokenizer_source import TokenizerFiles, from_gguf
+
+if TYPE_CHECKING:
+    from gguf import ReaderTensor
+
+NAMES = {
+    "embedding": "token_embd.weight",
+    "output": "output.weight",
+    "output_norm": "output_norm.weight",
+    "q": "blk.{}.attn_q.weight",
+    "k": "blk.{}.attn_k.weight",
+    "v": "blk.{}.attn_v.weight",
+    "attention_output": "blk.{}.attn_output.weight",
+    "gate": "blk.{}.ffn_gate.weight",
+    "up": "blk.{}.ffn_up.weight",
+    "down": "blk.{}.ffn_down.weight",
+    "attention_norm": "blk.{}.attn_norm.weight",
+    "ffn_norm": "blk.{}.ffn_norm.weight",
+}
+FACTORS = "rope_freqs.weight"
+
+
+class GGUFSource:
+    """Reads one file; satisfies `demo.llama.weights.Source`.
+
+    Args:
+        path: the file.
+        name: what to call the model, the file's name without its ending by default.
+
+    Raises:
+        CheckpointError: not a GGUF, cut off, or not a LLaMA.
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.path, self.name = path, name or path.stem
+        self.tensors, self.metadata = _open(path)
+        self.config = self._config()
+        self._refuse_extras()
+
+    def _config(self) -> LlamaConfig:
+        factors = self.tensors.get(FACTORS)
+        embedding = self.tensors.get(NAMES["embedding"])
+        return LlamaConfig.from_gguf(
+            self.metadata,
+            vocab=int(embedding.shape[1]) if embedding else 0,
+            tied=NAMES["output"] not in self.tensors,
+            rope_factors=tuple(float(x) for x in factors.data) if factors else None,
+        )
+
+    def _refuse_extras(self) -> None:
+        """A bias or an expert left out would make another model without a word."""
+        known = {FACTORS}
+        for pattern in NAMES.values():
+            known |= {pattern.format(layer) for layer in range(self.config.layers)}
+        extra = sorted(set(self.tensors) - known)
+        if extra:
+            raise CheckpointError(
+                f"{self.name} holds '{extra[0]:.60}', which a LLaMA has not. "
+                "Use a LLaMA without biases, experts or other additions."
+            )
+
+    def read(self, part: str, layer: int) -> Tensor:
+        """One part, fp32, rotary rows in half-split order; see `Source.read`."""
+        # Imported here: only a conversion needs it, and it is slow to import.
+        from gguf.quants import dequantize
+
+        name = NAMES[part].format(layer)
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            raise CheckpointError(
+                f"{self.name} lacks '{name}'. The file is damaged or one of several parts: "
+                "fetch it again, as one file."
+            )
+        try:
+            values = dequantize(tensor.data, tensor.tensor_type)
+        except NotImplementedError as error:
+            raise CheckpointError(
+                f"{self.name} is quantised as {tensor.tensor_type.name}, which cannot be undone "
+                "here. Use a Q8_0, Q4_1, Q4_K_M, F16 or BF16 file."
+            ) from error
+        # A copy: what dequantize returns for fp32 is the mapped file itself, read-only.
+        matrix = torch.from_numpy(np.array(values, np.float32))
+        if part in ("q", "k"):
+            heads = self.config.heads if part == "q" else self.config.kv_heads
+            return half_split(matrix, heads)
+        return matrix
+
+    @cached_property
+    def tokenizer(self) -> TokenizerFiles:
+        """The tokenizer that the file describes."""
+        return from_gguf(self.path, self.metadata)
+
+
+def _open(path: Path) -> tuple[dict[str, "ReaderTensor"], dict[str, Any]]:
+    """Tensors by name, and metadata without the long lists of the vocabulary."""
+    with open(path, "rb") as file:
+        if file.read(4) != b"GGUF":
+            raise CheckpointError(
+                f"{path.name} is not a GGUF file. Name a GGUF file, a folder with a model, "
+                "or a Hub id."
+            )
+    # Imported here: only a conversion needs it, and it is slow to import.
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+        metadata = {
+            key: field.contents()
+            for key, field in reader.fields.items()
+            if not re.match(r"tokenizer\.ggml\.(tokens|merges|scores|token_type)$", key)
+        }
+    # The reader maps the file and trusts its sizes, so a short file fails wherever it happens to.
+    except Exception as error:
+        raise CheckpointError(
+            f"{path.name} is cut off or damaged ({path.stat().st_size / 1e6:,.1f} MB). "
+            "Fetch it again."
+        ) from error
+    return {tensor.name: tensor for tensor in reader.tensors}, metadata
