@@ -1,0 +1,127 @@
+"""A folder of adapters: what is there, and which of them may be used with this base and tower."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demo.adapter.passport import Passport, read_passport
+from demo.errors import CheckpointError, InputError
+from demo.llama.config import LlamaConfig
+
+if TYPE_CHECKING:
+    from demo.adapter.adapter import Adapter
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One adapter file that can be read."""
+
+    path: Path
+    passport: Passport
+    stamp: tuple[int, int]  # modification time in ns and size: a replaced file is read again
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What an adapter has to match."""
+
+    base: str
+    base_fingerprint: str
+    config: LlamaConfig
+    tower: str | None  # None when no picture is in use
+    tower_fingerprint: str | None
+
+
+class Library:
+    """The adapters of one folder, by name. Safe to use from several threads.
+
+    A file that cannot be read is left out and logged; the others stay usable.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._entries: dict[str, Entry] = {}
+        self._loaded: dict[str, tuple[Entry, Adapter]] = {}
+
+    def entries(self) -> tuple[Entry, ...]:
+        """What the folder holds now, by name. Only headers of new or changed files are read."""
+        with self._lock:
+            known = {entry.path: entry for entry in self._entries.values()}
+            found: dict[str, Entry] = {}
+            for path in sorted(self.folder.glob("*.safetensors")):
+                entry = self._entry(path, known.get(path))
+                if entry:
+                    found.setdefault(entry.passport.name, entry)
+            self._entries = found
+            return tuple(found.values())
+
+    def get(self, name: str, fit: Fit) -> tuple[Adapter, Entry]:
+        """The adapter of that name, loaded and checked against base and tower.
+
+        Raises:
+            InputError: no such adapter; the message lists what there is.
+            CheckpointError: the file is damaged, or made for another base or tower.
+        """
+        entry = {e.passport.name: e for e in self.entries()}.get(name)
+        if entry is None:
+            names = ", ".join(sorted(self._entries)) or "none in this folder"
+            raise InputError(f"There is no adapter '{name[:60]}'. Choose auto, none, or: {names}.")
+        check_fit(entry.passport, fit)
+        # Imported here: a folder is listed before torch is there, and torch takes seconds.
+        from demo.adapter.file import load_adapter
+
+        with self._lock:
+            loaded = self._loaded.get(name)
+            if loaded is None or loaded[0].stamp != entry.stamp:
+                loaded = (entry, load_adapter(entry.path)[0])
+                self._loaded[name] = loaded
+            return loaded[1], entry
+
+    def for_images(self, fit: Fit) -> str:
+        """The name of an adapter that sees through this tower, on this base.
+
+        Raises:
+            InputError: there is none; the message says so with the tower's name.
+        """
+        for entry in self.entries():
+            passport = entry.passport
+            same_base = passport.base_fingerprint == fit.base_fingerprint
+            if same_base and passport.tower_fingerprint == fit.tower_fingerprint:
+                return passport.name
+        raise InputError(
+            f"No adapter here sees through {fit.tower} on {fit.base}. Remove the picture, or start "
+            "with the base and the vision tower that an image adapter was made for."
+        )
+
+    def _entry(self, path: Path, known: Entry | None) -> Entry | None:
+        try:
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            if known and known.stamp == stamp:
+                return known
+            return Entry(path, read_passport(path), stamp)
+        except (OSError, CheckpointError) as error:
+            log.warning("left out of the adapters: %s: %s", path.name, error)
+            return None
+
+
+def check_fit(passport: Passport, fit: Fit) -> None:
+    """Raises CheckpointError, naming both sides, for an adapter of another base or tower."""
+    passport.spec.check_fits(fit.config, fit.base)
+    if passport.base_fingerprint != fit.base_fingerprint:
+        raise CheckpointError(
+            f"The adapter '{passport.name}' was taught on {passport.base}; this is {fit.base}. "
+            "Start with its base, or teach it anew on this one."
+        )
+    if passport.spec.visual and fit.tower and passport.tower_fingerprint != fit.tower_fingerprint:
+        raise CheckpointError(
+            f"The adapter '{passport.name}' sees through {passport.tower}; this program runs with "
+            f"{fit.tower}. Start with its vision tower."
+        )
