@@ -1,0 +1,84 @@
+"""What is taught: conversations as token ids, with the replies to learn marked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from demo.llama.chat_template import Message
+from demo.llama.tokenizer import Tokenizer
+
+IGNORED = -100  # a position whose next token is not learned
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One question and its reply; `learn` is False where the reply is only context."""
+
+    question: str
+    reply: str
+    learn: bool = True
+
+
+@dataclass(frozen=True)
+class Example:
+    """`ids` (T,) and `labels` (T,): `labels[t]` is the token to predict after `ids[t]`, or -100.
+
+    `picture` is the row of the picture's features, None without a picture.
+    """
+
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    picture: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.labels):
+            raise ValueError(f"{len(self.ids)} ids, {len(self.labels)} labels")
+        if all(label == IGNORED for label in self.labels):
+            raise ValueError("an example without anything to learn would make the loss undefined")
+
+
+def encode(tokenizer: Tokenizer, lessons: Sequence[Lesson], picture: int | None = None) -> Example:
+    """A conversation of several turns → one example. The token that ends a reply is learned too."""
+    messages: list[Message] = []
+    ids: list[int] = []
+    marks: list[tuple[int, int]] = []
+    for lesson in lessons:
+        messages.append(Message("user", lesson.question))
+        before = len(tokenizer.chat(messages))
+        messages.append(Message("assistant", lesson.reply))
+        ids = tokenizer.chat(messages, generate=False)
+        end = next(i for i in range(before, len(ids)) if ids[i] in tokenizer.stop_ids)
+        if lesson.learn:
+            marks.append((before, end + 1))
+    labels = [IGNORED] * len(ids)
+    for first, last in marks:
+        labels[first - 1 : last - 1] = ids[first:last]
+    length = marks[-1][1] - 1 if marks else len(ids)
+    return Example(tuple(ids[:length]), tuple(labels[:length]), picture)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of similar length side by side, padded on the right.
+
+    `ids`, `labels` (B, T); `features` (B, S) of their pictures, None for text.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    features: Tensor | None
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], features: Tensor | None = None) -> "Batch":
+        """Padding needs no mask: a causal model's earlier positions do not see it."""
+        longest = max(len(example.ids) for example in examples)
+        ids = torch.zeros(len(examples), longest, dtype=torch.long)
+        labels = torch.full((len(examples), longest), IGNORED)
+        for row, example in enumerate(examples):
+            ids[row, : len(example.ids)] = torch.tensor(example.ids)
+            labels[row, : len(example.ids)] = torch.tensor(example.labels)
+        rows = [example.picture for example in examples]
+        seen = None if features is None or rows[0] is None else features[rows]
+        return cls(ids, labels, seen)
