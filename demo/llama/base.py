@@ -10,7 +10,10 @@ from demo.errors import CheckpointError
 from demo.llama.cache import Base, BaseSource, lock, read_base, write_base
 from demo.llama.convert import Progress
 from demo.llama.embedded import NAME, WHEEL_SHA256, embedded_gguf
+from demo.llama.folder_source import FolderSource
 from demo.llama.gguf_source import GGUFSource
+from demo.llama.hub import fetch_snapshot
+from demo.llama.meta_source import MetaSource
 
 
 def open_base(source: str | None, cache: Path, progress: Progress) -> Base:
@@ -46,6 +49,9 @@ def open_base(source: str | None, cache: Path, progress: Progress) -> Base:
         ) from error
 
 
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".pth")
+
 Opener = Callable[[], AbstractContextManager[BaseSource]]
 
 
@@ -53,12 +59,31 @@ def _locate(source: str | None, progress: Progress) -> tuple[str, Opener]:
     """The name of the cache folder, and what opens the model when that folder is no use."""
     if source is None:
         return f"{NAME}-{WHEEL_SHA256[:12]}", lambda: _embedded(progress)
-    path = Path(source)
+    path = Path(source).expanduser()
     if path.is_file():
         return _key(path.stem, [path]), lambda: nullcontext(GGUFSource(path))
+    if path.is_dir():
+        return _locate_folder(path, path.resolve().name)
+    if HUB_ID.fullmatch(source):
+        progress(f"Fetching {source} from the Hub", None)
+        return _locate_folder(fetch_snapshot(source), source)
     raise CheckpointError(
-        f"There is no model at '{source}'. Name a GGUF file, a folder with a model, or a Hub id "
-        "such as organisation/name."
+        f"There is no model at '{path.name:.80}'. Name a GGUF file, a folder with a model, or a "
+        "Hub id such as organisation/name."
+    )
+
+
+def _locate_folder(folder: Path, name: str) -> tuple[str, Opener]:
+    files = [path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file()]
+    if (folder / "params.json").is_file() and any(folder.glob("consolidated.*.pth")):
+        return _key(name, files), lambda: nullcontext(MetaSource(folder, name))
+    if (folder / "config.json").is_file():
+        return _key(name, files), lambda: nullcontext(FolderSource(folder, name))
+    ggufs = sorted(folder.glob("*.gguf"))
+    hint = f" Name the file itself: {ggufs[0].name}." if ggufs else ""
+    raise CheckpointError(
+        f"The folder {name} holds no model. It needs config.json and .safetensors files, or Meta's "
+        f"params.json and consolidated.00.pth.{hint}"
     )
 
 

@@ -3,11 +3,13 @@
 This runs once, when a base is converted.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer as Backend
 from tokenizers import pre_tokenizers
 
 from demo.errors import CheckpointError
@@ -78,6 +80,92 @@ def from_gguf(path: Path, metadata: Mapping[str, Any]) -> TokenizerFiles:
             add_bos=bool(metadata.get("tokenizer.ggml.add_bos_token", sentencepiece)),
         ),
     )
+
+
+def from_folder(folder: Path, name: str) -> TokenizerFiles:
+    """From a folder as the Hub has it: tokenizer.json, or tokenizer.model through transformers."""
+    known = {}
+    for file in ("config", "generation_config", "special_tokens_map", "tokenizer_config"):
+        if (folder / f"{file}.json").is_file():
+            fields = read_fields(folder / f"{file}.json")
+            known |= {key: value for key, value in fields.items() if value is not None}
+    if (folder / "tokenizer.json").is_file():
+        definition = (folder / "tokenizer.json").read_text("utf-8")
+    elif (folder / "tokenizer.model").is_file():
+        files = from_sentencepiece(folder / "tokenizer.model", name)
+        definition, known = files.definition, {"add_bos_token": True, **known}
+    else:
+        raise _unreadable(name)
+    try:
+        backend = Backend.from_str(definition)
+    except Exception as error:  # the library raises nothing narrower
+        raise _unreadable(name) from error
+    bos = _id(backend, known.get("bos_token"), known.get("bos_token_id"))
+    eos = known.get("eos_token_id")
+    eos = {*(eos if isinstance(eos, list) else [eos]), _id(backend, known.get("eos_token"), None)}
+    begun = backend.encode("a").ids[:1] == [bos]
+    return TokenizerFiles(
+        definition,
+        TokenizerSettings(
+            chat_template=_chat_template(folder, known.get("chat_template")),
+            bos=bos,
+            eos=tuple(sorted(eos - {None})),
+            add_bos=bool(known.get("add_bos_token", begun)),
+        ),
+    )
+
+
+def from_sentencepiece(path: Path, name: str) -> TokenizerFiles:
+    """From Meta's `tokenizer.model` alone, which has no chat template."""
+    # Imported here: a start on a converted base never needs it.
+    from demo.llama.sentencepiece_model import read_sentencepiece
+
+    try:
+        backend, bos, eos = read_sentencepiece(path)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"The tokenizer.model of {name} is not a sentencepiece model: it is damaged, or Llama "
+            "3's, which is of another kind. Use the Hub's folder of the same model, which has a "
+            "tokenizer.json."
+        ) from error
+    settings = TokenizerSettings(bos=bos, eos=(eos,), add_bos=True)
+    return TokenizerFiles(backend.to_str(), settings)
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+        CheckpointError: it is missing or holds something else.
+    """
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path.name} is missing or damaged in {path.resolve().parent.name}. "
+            "Fetch the model again."
+        ) from error
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{path.name} holds no settings. Fetch the model again.")
+    return fields
+
+
+def _id(backend: Backend, token: Any, otherwise: Any) -> int | None:
+    """A token's id by its spelling, which older files wrap in an object."""
+    text = token.get("content") if isinstance(token, dict) else token
+    found = backend.token_to_id(text) if isinstance(text, str) else None
+    if found is None and isinstance(otherwise, list):
+        return otherwise[0]
+    return otherwise if found is None else found
+
+
+def _chat_template(folder: Path, field: Any) -> str | None:
+    """The template for talking, from its own file or from the tokenizer's settings."""
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text("utf-8")
+    if isinstance(field, list):  # several, named
+        field = {entry.get("name"): entry.get("template") for entry in field}.get("default")
+    return field if isinstance(field, str) else None
 
 
 def _unreadable(name: str) -> CheckpointError:

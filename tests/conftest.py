@@ -1,0 +1,94 @@
+"""What several tests share: the embedded base, opened once, and small random LLaMAs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from demo.llama.base import open_base
+from demo.llama.cache import Base
+from demo.settings import default_cache
+
+TEXT = "the quick brown fox jumps over the lazy dog and says hello to 12 other animals"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+ODD_SIZES: dict[str, Any] = {  # no two sizes alike, and heads that do not fill the width
+    "num_hidden_layers": 3,
+    "hidden_size": 36,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 10,
+    "intermediate_size": 50,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+}
+
+LlamaFolder = Callable[..., Path]
+
+
+def no_progress(message: str, share: float | None) -> None:
+    """For tests that do not look at it."""
+
+
+@pytest.fixture(scope="session")
+def base_cache() -> Path:
+    """The cache folder that the program itself uses, so the embedded base is converted once."""
+    return default_cache()
+
+
+@pytest.fixture(scope="session")
+def base(base_cache: Path) -> Base:
+    """The embedded base, real weights."""
+    return open_base(None, base_cache, no_progress)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Tokenizer:
+    """A real byte-level BPE of some 300 ids with ChatML's control tokens as 0 to 2."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    controls = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=[AddedToken(text, special=True) for text in controls],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([TEXT] * 8, trainer)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_llama_folder(
+    tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer
+) -> LlamaFolder:
+    """`make(seed=0, shard_size="1GB", **sizes)` → a folder as transformers saves a LLaMA."""
+
+    def make(seed: int = 0, shard_size: str = "1GB", **sizes: Any) -> Path:
+        # Imported here: transformers takes seconds, and many tests do without.
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        folder = tmp_path_factory.mktemp("llama")
+        vocab = tiny_tokenizer.get_vocab_size()
+        fields = {**ODD_SIZES, "vocab_size": vocab, "bos_token_id": 1, "eos_token_id": 2, **sizes}
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(LlamaConfig(**fields))
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                # Larger than a fresh model's, so that attention is not flat; norms not all one.
+                value.copy_(torch.randn_like(value) * 0.2 + (1.0 if "norm" in name else 0.0))
+        model.save_pretrained(folder, max_shard_size=shard_size)
+        tiny_tokenizer.save(str(folder / "tokenizer.json"))
+        settings = {"eos_token": "<|im_end|>", "chat_template": CHAT_TEMPLATE}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+        return folder
+
+    return make
