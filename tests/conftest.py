@@ -10,6 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from demo.llama.base import open_base
 from demo.llama.cache import Base
+from demo.llama.convert import Progress
 from demo.settings import default_cache
 
 TEXT = "the quick brown fox jumps over the lazy dog and says hello to 12 other animals"
@@ -29,11 +30,11 @@ ODD_SIZES: dict[str, Any] = {  # no two sizes alike, and heads that do not fill 
     "tie_word_embeddings": False,
 }
 
-LlamaFolder = Callable[..., Path]
 
-
-def no_progress(message: str, share: float | None) -> None:
+@pytest.fixture(scope="session")
+def no_progress() -> Progress:
     """For tests that do not look at it."""
+    return lambda message, share: None
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +44,7 @@ def base_cache() -> Path:
 
 
 @pytest.fixture(scope="session")
-def base(base_cache: Path) -> Base:
+def base(base_cache: Path, no_progress: Progress) -> Base:
     """The embedded base, real weights."""
     return open_base(None, base_cache, no_progress)
 
@@ -68,7 +69,7 @@ def tiny_tokenizer() -> Tokenizer:
 @pytest.fixture(scope="session")
 def tiny_llama_folder(
     tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer
-) -> LlamaFolder:
+) -> Callable[..., Path]:
     """`make(seed=0, shard_size="1GB", **sizes)` → a folder as transformers saves a LLaMA."""
 
     def make(seed: int = 0, shard_size: str = "1GB", **sizes: Any) -> Path:

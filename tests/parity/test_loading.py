@@ -1,6 +1,7 @@
 """One model, saved in every format there is, becomes the same 8-bit tensors."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -12,9 +13,12 @@ from torch import Tensor
 
 from demo.llama import meta_source
 from demo.llama.base import Base, open_base
+from demo.llama.convert import Progress
 from demo.llama.folder_source import FolderSource
 from demo.llama.weights import template
-from tests.conftest import CHAT_TEMPLATE, TEXT, LlamaFolder, no_progress
+
+TEXT = "the quick brown fox jumps over the lazy dog and says hello to 12 other animals"
+LlamaFolder = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def source(folder: Path) -> FolderSource:
 
 
 @pytest.fixture(scope="module")
-def expected(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Base:
+def expected(folder: Path, tmp_path_factory: pytest.TempPathFactory, no_progress: Progress) -> Base:
     return open_base(str(folder), tmp_path_factory.mktemp("cache"), no_progress)
 
 
@@ -74,14 +78,14 @@ def test_rows_are_the_models(source: FolderSource, expected: Base) -> None:
 
 
 def test_sharded_safetensors(
-    tiny_llama_folder: LlamaFolder, expected: Base, tmp_path: Path
+    tiny_llama_folder: LlamaFolder, expected: Base, tmp_path: Path, no_progress: Progress
 ) -> None:
     sharded = tiny_llama_folder(shard_size="100KB", intermediate_size=256)
     assert len(list(sharded.glob("*.safetensors"))) > 2
     assert_same(open_base(str(sharded), tmp_path, no_progress), expected)
 
 
-def test_gguf(source: FolderSource, expected: Base, tmp_path: Path) -> None:
+def test_gguf(source: FolderSource, expected: Base, tmp_path: Path, no_progress: Progress) -> None:
     path = write_gguf(tmp_path / "model.gguf", source)
     found = open_base(str(path), tmp_path / "cache", no_progress)
     assert_same(found, expected)
@@ -91,13 +95,17 @@ def test_gguf(source: FolderSource, expected: Base, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shards", [1, 2])
-def test_meta(shards: int, source: FolderSource, expected: Base, tmp_path: Path) -> None:
+def test_meta(
+    shards: int, source: FolderSource, expected: Base, tmp_path: Path, no_progress: Progress
+) -> None:
     found = open_base(str(write_meta(tmp_path / "7B", source, shards)), tmp_path, no_progress)
     assert_same(found, expected)
     assert found.tokenizer.stop_ids == {2}
 
 
-def test_tied_output_is_the_embedding(tiny_llama_folder: LlamaFolder, tmp_path: Path) -> None:
+def test_tied_output_is_the_embedding(
+    tiny_llama_folder: LlamaFolder, tmp_path: Path, no_progress: Progress
+) -> None:
     base = open_base(str(tiny_llama_folder(tie_word_embeddings=True)), tmp_path, no_progress)
     assert base.weights.output is base.weights.embedding
     assert len(template(base.config)) == 5 * 2 + 3
@@ -110,7 +118,9 @@ def test_every_tensor_begins_at_a_cache_line(expected: Base) -> None:
     assert expected.weights.output_norm.data_ptr() % 64 == 0
 
 
-def test_a_library_can_read_the_file(folder: Path, tmp_path: Path, expected: Base) -> None:
+def test_a_library_can_read_the_file(
+    folder: Path, tmp_path: Path, expected: Base, no_progress: Progress
+) -> None:
     open_base(str(folder), tmp_path, no_progress)
     tensors = load_file(next(tmp_path.glob("*/weights.safetensors")))
     assert tensors["qkv.CB"].shape == (3, (6 + 2 * 2) * 10, 36)
@@ -143,7 +153,8 @@ def write_gguf(path: Path, source: FolderSource) -> Path:
     writer.add_token_merges([" ".join(pair) for pair in definition["model"]["merges"]])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
-    writer.add_chat_template(CHAT_TEMPLATE)
+    settings = json.loads((source.folder / "tokenizer_config.json").read_text())
+    writer.add_chat_template(settings["chat_template"])
     for part, pattern in NAMES.items():
         for layer in range(c.layers if "{}" in pattern else 1):
             writer.add_tensor(pattern.format(layer), meta_part(source, part, layer).numpy())
