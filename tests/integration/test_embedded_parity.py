@@ -1,0 +1,117 @@
+"""The embedded base in 8 bits against its own weights in fp32, on ordinary English."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from demo.llama.cache import Base
+from demo.llama.chat_template import Message
+from demo.llama.decode import Decoder, SlotSizes
+from demo.llama.embedded import embedded_gguf
+from demo.llama.gguf_source import GGUFSource
+from demo.llama.int8 import Int8Linear
+from demo.llama.model import Llama
+from demo.models import load_llama
+from tests import reference
+
+CPU = torch.device("cpu")
+TEXT = Path(__file__).parent.parent / "data" / "alice.txt"
+WINDOW = 500  # tokens scored with one another; four windows make the 2,000
+QUESTIONS = (
+    "What is the capital of France?",
+    "Write a short story about a lighthouse keeper.",
+    "Explain how rain forms.",
+    "List five fruits and their colours.",
+    "What is 12 times 12?",
+    "Translate 'good morning' into Spanish and explain the words.",
+    "Why is the sky blue?",
+    "Give me three tips for sleeping well.",
+    "Write a Python function that reverses a list.",
+    "Who wrote Hamlet, and when?",
+)
+
+
+@pytest.fixture(scope="module")
+def text(base: Base) -> torch.Tensor:
+    """(4, 500) token ids."""
+    ids = base.tokenizer.encode_text(TEXT.read_text("utf-8"))[: 4 * WINDOW]
+    assert len(ids) == 4 * WINDOW
+    return torch.tensor(ids).view(4, WINDOW)
+
+
+@pytest.fixture(scope="module")
+def original(text: torch.Tensor, no_progress) -> torch.Tensor:
+    """Log-probabilities (4, 500, V) of the weights as published, through transformers in fp32."""
+    with embedded_gguf(no_progress) as path:
+        model = reference.from_source(GGUFSource(path))
+    with torch.inference_mode():
+        return torch.stack([model(window[None]).logits[0] for window in text]).log_softmax(-1)
+
+
+def test_8_bits_stay_close_to_the_published_weights(base, text, original):
+    model = load_llama(base, CPU, WINDOW)
+    with torch.inference_mode():
+        ours = torch.stack([model.logits(model.forward(window[None]))[0] for window in text])
+    ours = ours.log_softmax(-1)
+    divergence = F.kl_div(ours, original, log_target=True, reduction="none").sum(-1).mean()
+    agreement = (ours.argmax(-1) == original.argmax(-1)).float().mean()
+    losses = [F.nll_loss(p[:, :-1].flatten(0, 1), text[:, 1:].flatten()) for p in (ours, original)]
+    change = abs((losses[0] - losses[1]).exp().item() - 1)
+    print(f"KL {divergence:.4f} nats, top-1 {agreement:.4f}, perplexity change {change:.4f}")
+    assert divergence <= 0.008
+    assert agreement >= 0.94
+    assert change <= 0.01
+
+
+def test_the_kernel_writes_what_the_dequantised_model_writes(base):
+    """200 greedy tokens for ten prompts.
+
+    The reference reads the kernel's whole text at once: while its own likeliest token is the
+    kernel's at every place, it would have written the same text. A first difference counts only
+    where its two logits are more than 1e-3 apart.
+    """
+    expected = reference.from_base(base)
+    exact = Llama(base.config, base.weights, Int8Linear(torch.float32), 512)
+    decoder = Decoder(exact, SlotSizes(1, 512, 1), threads=2)
+    for question in QUESTIONS:
+        prompt = base.tokenizer.chat([Message("user", question)])
+        written = greedy(decoder, prompt, 200)
+        with torch.inference_mode():
+            logits = expected(torch.tensor([prompt + written[:-1]])).logits[0, len(prompt) - 1 :]
+        for row, token in zip(logits, written, strict=True):
+            if row.argmax() != token:
+                assert row.max() - row[token] <= 1e-3, question
+                break
+
+
+def greedy(decoder: Decoder, prompt: list[int], count: int) -> list[int]:
+    logits = decoder.prefill(0, prompt, None)
+    written = [int(logits.argmax())]
+    for place in range(len(prompt), len(prompt) + count - 1):
+        logits = decoder.step(np.array(written[-1:]), np.array([0]), np.array([place]))[0]
+        written.append(int(logits.argmax()))
+    return written
+
+
+def test_use_leaves_the_base_as_it_was(base):
+    before = digest(base)
+    model = load_llama(base, CPU, 128)
+    decoder = Decoder(model, SlotSizes(1, 128, 1), threads=2)
+    greedy(decoder, base.tokenizer.encode_text("Once upon a time"), 20)
+    x = torch.randn(1, 3, base.config.width, requires_grad=True)
+    model.run(x, range(2)).sum().backward()
+    assert digest(base) == before
+
+
+def digest(base: Base) -> str:
+    import hashlib
+
+    total = hashlib.sha256()
+    w = base.weights
+    stacks = (w.embedding, w.stacked_qkv, w.stacked_attention_output, w.stacked_gate_up)
+    for tensor in (*(t for pair in (*stacks, w.stacked_down) for t in pair), w.output_norm):
+        total.update(tensor.numpy().tobytes())
+    return total.hexdigest()

@@ -1,0 +1,146 @@
+"""Our transformer against transformers' `LlamaForCausalLM` on the same dequantised weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from demo.llama.base import open_base
+from demo.llama.cache import Base
+from demo.llama.convert import Progress, quantise_rows
+from demo.llama.decode import Decoder, SlotSizes
+from demo.llama.int8 import Int8Linear, Int8Weight, bitsandbytes_linear
+from demo.llama.model import KVCache, Llama, Prefix
+from tests import reference
+
+EXACT = Int8Linear(torch.float32)
+POSITIONS = 64
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        {},
+        {"tie_word_embeddings": True, "num_key_value_heads": 6},
+        {"num_key_value_heads": 1, "head_dim": 6, "seed": 5},
+    ],
+    ids=["grouped", "tied", "one-kv-head"],
+)
+def tiny(
+    request: pytest.FixtureRequest,
+    tiny_llama_folder: Callable[..., Path],
+    no_progress: Progress,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Base, Llama]:
+    folder = tiny_llama_folder(**request.param)
+    base = open_base(str(folder), tmp_path_factory.mktemp("cache"), no_progress)
+    return base, Llama(base.config, base.weights, EXACT, POSITIONS)
+
+
+@pytest.fixture
+def ids(tiny: tuple[Base, Llama]) -> torch.Tensor:
+    return torch.randint(tiny[0].config.vocab, (2, 23), generator=torch.Generator().manual_seed(1))
+
+
+def logits(model: Llama, ids: torch.Tensor, **options) -> torch.Tensor:
+    with torch.inference_mode():
+        return model.logits(model.forward(ids, **options))
+
+
+def random_prefix(model: Llama, layers: int, prompts: int = 5) -> Prefix:
+    c, random = model.config, torch.Generator().manual_seed(2)
+    shape = (layers, 1, c.kv_heads, prompts, c.head_dim)
+    key, value = (torch.randn(shape, generator=random) for _ in range(2))
+    return Prefix(key, value, torch.randn(layers, c.heads, generator=random).tanh())
+
+
+def test_logits_are_those_of_transformers(tiny, ids):
+    base, model = tiny
+    expected = reference.from_base(base)(ids).logits
+    assert (logits(model, ids) - expected).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("layers", [0, 2, 3])
+def test_a_cache_changes_nothing(tiny, ids, layers):
+    base, model = tiny
+    prefix = random_prefix(model, layers) if layers else None
+    whole = logits(model, ids[:1], prefix=prefix)
+    cache = KVCache.empty(base.config, POSITIONS, torch.device("cpu"))
+    parts = [ids[:1, a:b] for a, b in ((0, 7), (7, 8), (8, 20), (20, 23))]
+    pieces = [logits(model, part, prefix=prefix, cache=cache) for part in parts]
+    assert cache.length == 23
+    assert (torch.cat(pieces, 1) - whole).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("layers", [0, 2, 3])
+def test_the_kernel_is_the_model(tiny, ids, layers):
+    """Two sequences in one call, one of them with gated prompts, each as if alone."""
+    _, model = tiny
+    prefix = random_prefix(model, layers) if layers else None
+    decoder = Decoder(model, SlotSizes(slots=3, positions=POSITIONS, prompts=8), threads=2)
+    first = [decoder.prefill(2, ids[0, :4].tolist(), prefix)]
+    second = [decoder.prefill(0, ids[1, :9].tolist(), None)]
+    slots = np.array([2, 0])
+    for step in range(12):
+        token = np.array([ids[0, 4 + step], ids[1, 9 + step]])
+        both = decoder.step(token, slots, np.array([4 + step, 9 + step]))
+        first.append(both[0].copy())
+        second.append(both[1].copy())
+    expected = logits(model, ids[:1, :16], prefix=prefix)[0, 3:]
+    assert np.abs(np.stack(first) - expected.numpy()).max() <= 1e-4
+    expected = logits(model, ids[1:, :21])[0, 8:]
+    assert np.abs(np.stack(second) - expected.numpy()).max() <= 1e-4
+
+
+def test_gated_attention_is_the_papers(tiny, ids):
+    """One layer against the formula written out over heads and positions (section 3.2)."""
+    base, model = tiny
+    c = base.config
+    prefix = random_prefix(model, 1)
+    x = torch.randn(1, 6, c.width, generator=torch.Generator().manual_seed(3))
+    layer = c.layers - 1
+    with torch.inference_mode():
+        plain = model.attention(layer, x, 0, None, None)
+        gated = model.attention(layer, x, 0, prefix, None)
+        q = model.linear(x, base.weights.qkv(layer))[0, :, : c.heads * c.head_dim]
+        q = model.rotate(q.view(1, 6, c.heads, c.head_dim).transpose(1, 2), 0)[0]  # (H, T, d)
+        extra = torch.zeros(6, c.heads, c.head_dim)
+        for head in range(c.heads):
+            kv = head // (c.heads // c.kv_heads)
+            key, value = prefix.key[0, 0, kv], prefix.value[0, 0, kv]
+            weight = (q[head] @ key.T / c.head_dim**0.5).softmax(-1)
+            extra[:, head] = prefix.gate[0, head] * (weight @ value)
+        expected = plain + model.linear(
+            extra.flatten(1)[None], base.weights.attention_output(layer)
+        )
+    assert (gated - expected).abs().max() <= 1e-4
+    assert (gated - plain).abs().max() > 1e-2
+
+
+def test_closed_gates_are_the_base_bit_for_bit(tiny, ids):
+    _, model = tiny
+    prefix = random_prefix(model, 2)
+    closed = prefix._replace(gate=torch.zeros_like(prefix.gate))
+    assert torch.equal(logits(model, ids, prefix=closed), logits(model, ids))
+
+
+def test_gradients_flow_through_8_bit_rows():
+    random = torch.Generator().manual_seed(4)
+    cb = torch.randint(-127, 128, (7, 5), dtype=torch.int8, generator=random)
+    weight = Int8Weight(cb, torch.rand(7, generator=random) + 0.1)
+    x = torch.randn(3, 5, generator=random, requires_grad=True)
+    grad = torch.randn(3, 7, generator=random)
+    EXACT(x, weight).backward(grad)
+    assert torch.allclose(x.grad, grad @ weight.dequantised(), atol=1e-5)
+
+
+def test_bitsandbytes_reads_the_same_rows():
+    """What runs on CUDA, on the same CB and SCB; LLM.int8() also rounds activations, hence 2 %."""
+    random = torch.Generator().manual_seed(6)
+    matrix = torch.randn(96, 64, generator=random)
+    weight = quantise_rows(matrix)
+    x = torch.randn(9, 64, generator=random)
+    ours, theirs = EXACT(x, weight), bitsandbytes_linear(x, weight)
+    assert (ours - theirs).abs().max() <= 0.02 * ours.abs().max()
