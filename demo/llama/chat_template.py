@@ -90,7 +90,13 @@ class ChatTemplate:
             {"role": message.role, "content": f"{EDGE}{secret}x{index}x{EDGE}"}
             for index, message in enumerate(messages)
         ]
-        text = self._template.render(messages=turns, add_generation_prompt=generate, **self._tokens)
+        try:
+            text = self._template.render(
+                messages=turns, add_generation_prompt=generate, **self._tokens
+            )
+        # A template is a program, and can fail as any program can.
+        except Exception as error:
+            raise TemplateError("the template failed") from error
         pieces = re.split(f"({EDGE}?){secret}x(\\d+)x({EDGE}?)", text)
         spans, seen = [Span(pieces[0], trusted=True)], set()
         columns = (pieces[start::4] for start in range(1, 5))

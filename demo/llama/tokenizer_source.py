@@ -93,7 +93,9 @@ def from_folder(folder: Path, name: str) -> TokenizerFiles:
         definition = (folder / "tokenizer.json").read_text("utf-8")
     elif (folder / "tokenizer.model").is_file():
         files = from_sentencepiece(folder / "tokenizer.model", name)
-        definition, known = files.definition, {"add_bos_token": True, **known}
+        own = files.settings
+        ids = {"bos_token_id": own.bos, "eos_token_id": list(own.eos), "add_bos_token": True}
+        definition, known = files.definition, ids | known
     else:
         raise _unreadable(name)
     try:
