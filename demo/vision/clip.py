@@ -1,0 +1,150 @@
+"""A frozen CLIP image tower: one picture in, multi-scale global features out."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from demo.vision.media import Picture
+from demo.vision.preprocessing import normalise, resize
+from demo.vision.recent import RecentTensors
+from demo.vision.tower_files import TowerParts, embedded_tower, named_tower
+
+SCALES = 4  # depths whose global feature is kept, beside the final embedding
+CACHE_BYTES = 64_000_000
+BATCH = 64
+FARTHEST = 6.0  # standard deviations at which a standardised feature is cut
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What one forward pass gives: `globals_` (B, S) fp32, `patches` (B, tokens, width) fp32."""
+
+    globals_: Tensor
+    patches: Tensor
+
+
+class Tower:
+    """The image half of an open_clip model, in fp32, never trained, with a cache by pixels.
+
+    Attributes:
+        name: `scenes-resnet10t` for the embedded tower, else the `MODEL:PRETRAINED` it came from.
+        fingerprint: sha256 over the weights; an adapter only fits the tower it was taught with.
+        feature_size: S, numbers in `features`.
+        preprocessing: how pictures are scaled and normalised.
+    """
+
+    def __init__(self, parts: TowerParts, device: torch.device) -> None:
+        self.name, self.preprocessing, self.device = parts.name, parts.preprocessing, device
+        self.fingerprint = _fingerprint(parts)
+        self._visual = parts.visual.eval().requires_grad_(False).float().to(device)
+        self._tokens = parts.class_token
+        self._depths: list[int] | None = None
+        self._statistics: Tensor | None = None
+        blank = torch.zeros(1, 3, *self.preprocessing.size, device=device)
+        depths = len(self._intermediates(blank)["image_intermediates"])
+        self._depths = sorted({math.ceil(depths * i / SCALES) - 1 for i in range(1, SCALES + 1)})
+        self.feature_size = self._forward(blank).globals_.shape[1]
+        if parts.statistics is not None:
+            if parts.statistics.shape != (2, self.feature_size):
+                raise ValueError("the tower's statistics are those of another tower")
+            self._statistics = parts.statistics.float().to(device)
+        self._recent = RecentTensors(CACHE_BYTES)
+
+    @classmethod
+    def load(cls, spec: str | None, device: torch.device, checkpoints: Path) -> Self:
+        """Open the embedded tower (`spec` None) from `checkpoints`, or any tower of open_clip.
+
+        Args:
+            spec: `MODEL:PRETRAINED` such as `ViT-L-14:openai`, PRETRAINED being one of open_clip's
+                tags or a file; `hf-hub:ORGANISATION/NAME`; or `local-dir:FOLDER`.
+
+        Raises:
+            CheckpointError: no such model or tag, or files that are missing, damaged or misfit.
+            FetchError: the weights could not be downloaded.
+        """
+        return cls(embedded_tower(checkpoints) if spec is None else named_tower(spec), device)
+
+    def features(self, picture: Picture) -> Tensor:
+        """Multi-scale global features, (S,) fp32 on the CPU (LLaMA-Adapter, section 3.3).
+
+        The class token of a transformer, or the mean over positions of a CNN, at four depths, then
+        the final embedding, each normalised to mean 0 and variance 1 so that no depth drowns the
+        others. The embedded tower then standardises each number by its training pictures.
+        """
+        return self._recent.get(f"global {picture.digest}", lambda: self.batch([picture])[0])
+
+    def patches(self, picture: Picture) -> Tensor:
+        """Local features of the last depth, (tokens, width) fp32 on the CPU, each normalised."""
+
+        def compute() -> Tensor:
+            return self._forward(self._images([picture])).patches[0].cpu()
+
+        return self._recent.get(f"patches {picture.digest}", compute)
+
+    def batch(self, pictures: Sequence[Picture]) -> Tensor:
+        """`features` of many pictures, (N, S) fp32 on the CPU; neither read from nor put in the
+        cache, which a whole data set would only flush.
+        """
+        parts = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
+        features = [self._standardised(self._forward(self._images(p)).globals_) for p in parts]
+        return torch.cat(features).cpu() if features else torch.zeros(0, self.feature_size)
+
+    def _images(self, pictures: Sequence[Picture]) -> Tensor:
+        """(B, 3, P, P) fp32, normalised, on the tower's device."""
+        pixels = np.stack([resize(picture.rgb, self.preprocessing) for picture in pictures])
+        images = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, 3, P, P)
+        return normalise(images.float() / 255, self.preprocessing)
+
+    # Not inference_mode: adapters are trained on these tensors, and autograd refuses that mode's.
+    @torch.no_grad()
+    def _forward(self, images: Tensor) -> Scales:
+        """(B, 3, P, P) -> the features before they are standardised."""
+        found = self._intermediates(images)
+        maps = [level.flatten(2).mT for level in found["image_intermediates"]]  # (B, tokens, width)
+        if self._tokens:
+            whole = [prefix[:, 0] for prefix in found["image_intermediates_prefix"]]
+        else:
+            whole = [level.mean(1) for level in maps]
+        whole = [*whole, found["image_features"]]
+        # (B, S): the kept depths' widths and the embedding's, one after the other
+        globals_ = torch.cat([_normal(vector.float()) for vector in whole], 1)
+        return Scales(globals_, _normal(maps[-1].float()))
+
+    def _intermediates(self, images: Tensor) -> dict[str, list[Tensor] | Tensor]:
+        # Only open_clip's own transformer has a class token to ask for; the others are averaged.
+        return self._visual.forward_intermediates(
+            images, indices=self._depths, output_extra_tokens=self._tokens
+        )
+
+    def _standardised(self, features: Tensor) -> Tensor:
+        if self._statistics is None:
+            return features
+        mean, spread = self._statistics
+        # A picture unlike all training ones may lie a hundred deviations off, and a projection
+        # taught within a few would answer it with numbers that drown the text.
+        return ((features - mean) / spread).clamp(-FARTHEST, FARTHEST)
+
+
+def _normal(values: Tensor) -> Tensor:
+    return F.layer_norm(values, values.shape[-1:])
+
+
+def _fingerprint(parts: TowerParts) -> str:
+    """sha256 over names, kinds and bytes of all weights, and the statistics."""
+    total = hashlib.sha256()
+    tensors = parts.visual.state_dict()
+    if parts.statistics is not None:
+        tensors = tensors | {"statistics": parts.statistics}
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

@@ -1,0 +1,227 @@
+"""Towers of every kind that open_clip has, tiny and random, through its real code."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from demo.errors import CheckpointError, FetchError
+from demo.vision.clip import Tower
+from demo.vision.media import Picture
+from demo.vision.preprocessing import Preprocessing, resize
+from demo.vision.recent import RecentTensors
+
+CPU = torch.device("cpu")
+TEXT = {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 1, "layers": 1}
+VISION = {
+    "vit": {"image_size": 32, "patch_size": 8, "width": 16, "head_width": 8, "layers": 6},
+    "shallow": {"image_size": 32, "patch_size": 8, "width": 16, "head_width": 8, "layers": 2},
+    "timm": {"image_size": 64, "timm_model_name": "test_resnet", "timm_proj": "linear"},
+    "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 64},
+}
+# Four depths (or all, when fewer) and the embedding of 12 numbers.
+SIZES = {"vit": 4 * 16 + 12, "shallow": 2 * 16 + 12, "timm": 32 + 48 + 192 + 96 + 12}
+SIZES["resnet"] = 32 + 64 + 128 + 256 + 12
+PATCHES = {"vit": (16, 16), "shallow": (16, 16), "timm": (4, 96), "resnet": (4, 256)}
+
+
+def random_picture(seed: int, width: int = 50, height: int = 40) -> Picture:
+    chance = np.random.default_rng(seed)
+    return Picture(chance.integers(0, 256, (height, width, 3), np.uint8))
+
+
+def opened(folder: Path) -> Tower:
+    return Tower.load(f"local-dir:{folder}", CPU, Path())
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder for each kind of tower, as open_clip's `local-dir:` wants it."""
+    made = {}
+    for kind, vision in VISION.items():
+        torch.manual_seed(0)
+        model_cfg = {"embed_dim": 12, "vision_cfg": vision, "text_cfg": TEXT}
+        model = open_clip.CLIP(**model_cfg)
+        folder = made[kind] = tmp_path_factory.mktemp(kind)
+        config = {"model_cfg": model_cfg, "preprocess_cfg": {"resize_mode": "squash"}}
+        (folder / "open_clip_config.json").write_text(json.dumps(config))
+        state = {name: value.contiguous() for name, value in model.state_dict().items()}
+        save_file(state, folder / "open_clip_model.safetensors")
+    return made
+
+
+@pytest.fixture(scope="module")
+def towers(folders: dict[str, Path]) -> dict[str, Tower]:
+    return {
+        kind: Tower.load(f"local-dir:{folder}", CPU, Path()) for kind, folder in folders.items()
+    }
+
+
+@pytest.mark.parametrize("kind", VISION)
+def test_features_are_multi_scale(towers: dict[str, Tower], kind: str) -> None:
+    tower, picture = towers[kind], random_picture(1)
+    features, patches = tower.features(picture), tower.patches(picture)
+    assert features.shape == (tower.feature_size,) == (SIZES[kind],)
+    assert features.dtype == patches.dtype == torch.float32
+    assert patches.shape == PATCHES[kind]
+    assert not features.requires_grad
+    assert torch.isfinite(features).all()
+    last = features[-12:]  # each depth is normalised on its own
+    assert abs(float(last.mean())) < 1e-5
+    assert float(last.std(correction=0)) == pytest.approx(1, abs=0.02)
+    assert not torch.equal(features, tower.features(random_picture(2)))
+
+
+@pytest.mark.parametrize("kind", VISION)
+def test_last_part_is_open_clips_embedding(
+    towers: dict[str, Tower], folders: dict[str, Path], kind: str
+) -> None:
+    name = f"local-dir:{folders[kind]}"
+    model, transform = open_clip.create_model_from_pretrained(name)
+    picture = random_picture(3)
+    with torch.no_grad():
+        expected = model.eval().encode_image(transform(Image.fromarray(picture.rgb))[None])[0]
+    expected = torch.nn.functional.layer_norm(expected, expected.shape)
+    assert torch.allclose(towers[kind].features(picture)[-12:], expected, atol=1e-4)
+
+
+def test_class_token_is_used(towers: dict[str, Tower], folders: dict[str, Path]) -> None:
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folders['vit']}")
+    picture = random_picture(4)
+    image = transform(Image.fromarray(picture.rgb))[None]
+    with torch.no_grad():
+        found = model.eval().visual.forward_intermediates(image, output_extra_tokens=True)
+    # Depths 2, 3, 5 and 6 of 6: every fourth part, rounded up.
+    tokens = [found["image_intermediates_prefix"][depth][0, 0] for depth in (1, 2, 4, 5)]
+    expected = torch.cat([torch.nn.functional.layer_norm(token, (16,)) for token in tokens])
+    assert torch.allclose(towers["vit"].features(picture)[:64], expected, atol=1e-4)
+
+
+def test_features_can_teach_an_adapter(towers: dict[str, Tower]) -> None:
+    layer = torch.nn.Linear(SIZES["vit"], 1)
+    layer(towers["vit"].features(random_picture(5))).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_batch_equals_one_by_one(towers: dict[str, Tower]) -> None:
+    pictures = [random_picture(seed, 30 + seed, 40) for seed in range(5)]
+    single = torch.stack([towers["timm"].features(picture) for picture in pictures])
+    assert torch.allclose(towers["timm"].batch(pictures), single, atol=1e-4)
+    assert towers["timm"].batch([]).shape == (0, SIZES["timm"])
+
+
+def test_features_are_cached_by_pixels(folders: dict[str, Path]) -> None:
+    tower, passes = opened(folders["vit"]), []
+    original = tower._forward
+    tower._forward = lambda images: passes.append(1) or original(images)
+    first = tower.features(random_picture(6))
+    kept = first.clone()
+    first.zero_()  # what a caller does with its copy stays with the caller
+    again = tower.features(random_picture(6))  # another object, the same pixels
+    assert len(passes) == 1
+    assert torch.equal(again, kept)
+    tower.patches(random_picture(6))
+    tower.features(random_picture(7))
+    assert len(passes) == 3
+
+
+def test_many_threads_get_the_same(towers: dict[str, Tower]) -> None:
+    pictures = [random_picture(seed) for seed in range(10, 14)] * 4
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(towers["vit"].features, pictures))
+    for features, picture in zip(found, pictures, strict=True):
+        assert torch.allclose(features, towers["vit"].batch([picture])[0], atol=1e-5)
+
+
+def test_store_is_bounded_in_bytes() -> None:
+    recent, made = RecentTensors(limit=3 * 40), []
+
+    def value(key: str) -> torch.Tensor:
+        return recent.get(key, lambda: made.append(key) or torch.zeros(10))
+
+    for key in "abcadae":  # d pushes out b, e pushes out c
+        value(key)
+    assert (len(recent), "".join(made)) == (3, "abcde")
+    value("b")
+    assert "".join(made) == "abcdeb"
+    recent.get("huge", lambda: torch.zeros(1_000))
+    assert len(recent) == 3
+
+
+def test_fingerprint_follows_the_weights(
+    towers: dict[str, Tower], folders: dict[str, Path]
+) -> None:
+    again = Tower.load(f"local-dir:{folders['vit']}", CPU, Path())
+    assert again.fingerprint == towers["vit"].fingerprint
+    assert len({tower.fingerprint for tower in towers.values()}) == len(towers)
+    assert str(folders["vit"].parent) not in again.name
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("size", [(50, 40), (40, 61), (33, 33), (7, 90), (1, 1)])
+def test_preprocessing_is_open_clips(mode: str, size: tuple[int, int]) -> None:
+    preprocessing = Preprocessing((24, 24), (0.0,) * 3, (1.0,) * 3, resize_mode=mode)
+    picture = random_picture(8, *size)
+    transform = open_clip.image_transform(
+        24, False, (0.0,) * 3, (1.0,) * 3, resize_mode=mode, interpolation="bicubic"
+    )
+    expected = (transform(Image.fromarray(picture.rgb)) * 255).round().byte()
+    found = torch.from_numpy(resize(picture.rgb, preprocessing)).permute(2, 0, 1)
+    assert torch.equal(found, expected)
+
+
+def test_large_photo_is_scaled_well() -> None:
+    y, x = np.mgrid[0:1500, 0:2000]
+    rgb = np.stack([x // 8 % 256, y // 6 % 256, (x // 500 + y // 500) % 2 * 255], 2).astype(
+        np.uint8
+    )
+    preprocessing = Preprocessing((64, 64), (0.5,) * 3, (0.5,) * 3, resize_mode="squash")
+    exact = np.asarray(Image.fromarray(rgb).resize((64, 64), Image.Resampling.BICUBIC), int)
+    assert np.abs(resize(rgb, preprocessing) - exact).mean() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("ViT-B-32", "'ViT-B-32' names no vision tower. Please write MODEL:PRETRAINED"),
+        (":openai", "':openai' names no vision tower."),
+        ("ViT-B-33:openai", "open_clip has no model 'ViT-B-33'. Did you mean ViT-B-32"),
+        ("ViT-B-32:nonsense", "open_clip knows no weights 'nonsense' for ViT-B-32"),
+        ("local-dir:/nowhere/at/all", "The folder given with local-dir: holds no open_clip model"),
+    ],
+)
+def test_bad_specs_are_explained(spec: str, message: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        Tower.load(spec, CPU, Path())
+    assert str(caught.value).startswith(message)
+    assert "/" not in str(caught.value)
+
+
+def test_unfitting_file_is_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "mine.safetensors"
+    save_file({"a": torch.zeros(1)}, weights)
+    with pytest.raises(CheckpointError, match="ViT-S-32-alt:mine.safetensors do not fit"):
+        Tower.load(f"ViT-S-32-alt:{weights}", CPU, Path())
+
+
+def test_failed_download_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no route to 10.0.0.1")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", fail)
+    with pytest.raises(FetchError) as caught:
+        Tower.load("ViT-B-32:laion2b_s34b_b79k", CPU, Path())
+    assert "ViT-B-32:laion2b_s34b_b79k" in str(caught.value)
+    assert "laion/CLIP-ViT-B-32-laion2B-s34B-b79K" in str(caught.value)
+    assert "10.0.0.1" not in str(caught.value)
+
+
+def test_missing_embedded_tower(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="The embedded vision tower is missing"):
+        Tower.load(None, CPU, tmp_path)
