@@ -145,7 +145,8 @@ class Scheduler:
         """
         stream = Stream(request)
         with self._change:
-            if len(self._waiting) >= self._queue:
+            # Those for whom a slot is free are as good as running.
+            if len(self._waiting) >= self._queue + len(self._free):
                 raise BusyError(
                     f"The model is busy and {len(self._waiting)} replies wait already. "
                     "Please try again in a minute."

@@ -1,0 +1,140 @@
+"""The loop around a scripted decoder: sequence `m` continues n, n + 1, n + 2 … from its last id."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from demo.chat.scheduler import Request, Scheduler, Stream
+from demo.errors import BusyError
+from demo.settings import Sampling
+
+VOCAB, STOP = 1000, 999
+
+
+class Counting:
+    """Writes the number after the last one. `pace` steps may be made before it blocks."""
+
+    def __init__(self) -> None:
+        self.pace = threading.Semaphore(0)
+        self.batches: list[int] = []
+
+    def prefill(self, slot: int, ids: Sequence[int], prefix: object) -> np.ndarray:
+        if ids[0] == 13:
+            raise ValueError("a fault")
+        return self._after(ids[-1])
+
+    def step(self, token: np.ndarray, slot: np.ndarray, position: np.ndarray) -> np.ndarray:
+        self.pace.acquire()
+        self.batches.append(len(token))
+        assert len(set(slot)) == len(slot)
+        return np.stack([self._after(last) for last in token])
+
+    def _after(self, last: int) -> np.ndarray:
+        return np.eye(VOCAB, dtype=np.float32)[last + 1]
+
+
+@pytest.fixture
+def decoder() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def scheduler(decoder: Counting) -> Iterator[Scheduler]:
+    made = Scheduler(decoder, slots=2, queue=2)
+    yield made
+    for _ in range(1000):
+        decoder.pace.release()
+    made.close()
+
+
+def request(first: int, limit: int = 5, seconds: float = 60) -> Request:
+    return Request([first], lambda: None, Sampling(), frozenset({STOP}), limit, seconds)
+
+
+def settle(condition: Callable[[], object], decoder: Counting | None = None) -> None:
+    """Waits until something holds, letting the decoder make steps if one is given."""
+    end = time.monotonic() + 5
+    while not condition() and time.monotonic() < end:
+        if decoder:
+            decoder.pace.release()
+        time.sleep(0.005)
+    assert condition()
+
+
+def finish(stream: Stream, decoder: Counting) -> list[int]:
+    while not stream.done:
+        decoder.pace.release()
+        stream.wait(len(stream.ids), 0.05)
+    return stream.ids
+
+
+def test_a_reply_ends_at_its_limit(scheduler, decoder):
+    stream = scheduler.submit(request(100))
+    assert finish(stream, decoder) == [101, 102, 103, 104, 105]
+    assert stream.stopped == "length"
+
+
+def test_a_reply_ends_before_its_stop_token(scheduler, decoder):
+    stream = scheduler.submit(request(STOP - 3, limit=50))
+    assert finish(stream, decoder) == [997, 998]
+    assert stream.stopped == "end"
+
+
+def test_two_are_decoded_in_one_step_and_a_third_waits(scheduler, decoder):
+    streams = [scheduler.submit(request(first, limit=40)) for first in (100, 200, 300)]
+    settle(lambda: streams[1].ids, decoder)
+    assert scheduler.position(streams[2]) == 1
+    finish(streams[0], decoder)
+    assert finish(streams[1], decoder) == list(range(201, 241))
+    assert finish(streams[2], decoder) == list(range(301, 341))
+    assert 2 in decoder.batches
+    assert scheduler.position(streams[2]) == 0
+    settle(lambda: scheduler.active() == 0)
+
+
+def test_a_full_queue_says_how_many_wait(scheduler, decoder):
+    running = [scheduler.submit(request(first, limit=900)) for first in (1, 2)]
+    settle(lambda: all(stream.ids for stream in running), decoder)
+    waiting = [scheduler.submit(request(first)) for first in (300, 400)]
+    assert [scheduler.position(stream) for stream in waiting] == [1, 2]
+    with pytest.raises(BusyError, match="2 replies wait already"):
+        scheduler.submit(request(500))
+
+
+def test_cancelling_frees_the_place_within_a_step(scheduler, decoder):
+    long = [scheduler.submit(request(first, limit=900)) for first in (1, 2)]
+    settle(lambda: all(stream.ids for stream in long), decoder)
+    waiting = scheduler.submit(request(300, limit=1))
+    long[0].cancel()
+    settle(lambda: waiting.done, decoder)
+    assert long[0].stopped == "cancelled" and waiting.ids == [301]
+
+
+def test_a_deadline_ends_a_reply_with_what_it_has(scheduler, decoder):
+    stream = scheduler.submit(request(100, limit=90, seconds=0.05))
+    settle(lambda: stream.ids)
+    time.sleep(0.06)
+    decoder.pace.release()
+    settle(lambda: stream.done)
+    assert stream.stopped == "deadline" and stream.ids[0] == 101
+
+
+def test_a_fault_ends_its_own_reply_only(scheduler, decoder):
+    good = scheduler.submit(request(100, limit=800))
+    bad = scheduler.submit(request(13))
+    settle(lambda: bad.done, decoder)
+    assert isinstance(bad.error, ValueError)
+    assert finish(good, decoder) == list(range(101, 901))
+    assert finish(scheduler.submit(request(200)), decoder)[0] == 201
+
+
+def test_closing_ends_all(decoder):
+    scheduler = Scheduler(decoder, slots=1, queue=2)
+    streams = [scheduler.submit(request(first, limit=90)) for first in (100, 200)]
+    settle(lambda: streams[0].ids)
+    threading.Timer(0.05, decoder.pace.release).start()
+    scheduler.close()
+    assert [stream.stopped for stream in streams] == ["cancelled", "cancelled"]
