@@ -1,0 +1,48 @@
+// What Gradio leaves out. Runs once, before the page is drawn.
+(() => {
+  // Light and dark: the visitor's choice, else the system's.
+  const stored = localStorage.getItem("studio-theme");
+  const apply = (theme) => document.body.classList.toggle("dark", theme === "dark");
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("#theme")) return;
+    const theme = document.body.classList.contains("dark") ? "light" : "dark";
+    localStorage.setItem("studio-theme", theme);
+    apply(theme);
+  });
+  if (stored) {
+    // Gradio sets its own idea of the theme while it starts; ours comes after.
+    const settle = setInterval(() => document.body && apply(stored), 50);
+    setTimeout(() => clearInterval(settle), 3000);
+  }
+
+  // The invisible guards of demo/ui/markup.py stay out of what is copied.
+  const bare = (text) => text.replace(/<\u2060/g, "<").replace(/!\u2060\[/g, "![");
+  const write = navigator.clipboard?.writeText.bind(navigator.clipboard);
+  if (write) navigator.clipboard.writeText = (text) => write(bare(text));
+  document.addEventListener("copy", (event) => {
+    const text = String(document.getSelection());
+    if (!text.includes("\u2060")) return;
+    event.clipboardData.setData("text/plain", bare(text));
+    event.preventDefault();
+  });
+
+  // A picture dropped or pasted anywhere on the page goes to the message box.
+  const box = () => document.querySelector("#box .full-container");
+  const outside = (event) => box() && !box().contains(event.target);
+  const files = (transfer) => transfer && [...transfer.items].some((item) => item.kind === "file");
+  document.addEventListener("dragover", (event) => {
+    if (files(event.dataTransfer) && outside(event)) event.preventDefault();
+  });
+  document.addEventListener("drop", (event) => {
+    if (!event.dataTransfer?.files.length || !outside(event)) return;
+    event.preventDefault();
+    const { dataTransfer } = event;
+    box().dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: false, cancelable: true }));
+  });
+  document.addEventListener("paste", (event) => {
+    if (!files(event.clipboardData) || !outside(event)) return;
+    const { clipboardData } = event;
+    const paste = new ClipboardEvent("paste", { clipboardData, cancelable: true });
+    box().querySelector("textarea").dispatchEvent(paste);
+  });
+})();

@@ -1,0 +1,189 @@
+"""The chat tab: what is where. What happens on a click is in `handlers.py`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from demo.runtime import AdapterCard, Runtime
+from demo.settings import Sampling
+from demo.ui import snippets
+from demo.ui.markup import LATEX
+from demo.ui.strings import Example, Strings
+
+# Longer pastes would become a file that no one asked for; a message may hold 8,000 characters
+# and the conversation says so itself when there are more.
+PASTE_LIMIT = 1_000_000
+
+
+@dataclass(frozen=True)
+class ChatView:
+    """The components of the tab that handlers read or change."""
+
+    panel: gr.HTML
+    chatbot: gr.Chatbot
+    notice: gr.Row
+    notice_text: gr.HTML
+    resume: gr.Button
+    dismiss: gr.Button
+    picture: gr.Row
+    picture_chip: gr.HTML
+    remove_picture: gr.Button
+    webcam: gr.Image
+    box: gr.MultimodalTextbox
+    adapter: gr.Dropdown
+    adapter_note: gr.HTML
+    camera: gr.Button
+    new_chat: gr.Button
+    settings: gr.Button
+    controls: tuple[gr.components.Component, ...]  # system prompt, then the fields of Sampling
+    examples: tuple[Example, ...]
+
+
+def build_view(runtime: Runtime, strings: Strings, samples: Path) -> ChatView:
+    """Lays the tab out inside the current `gr.Blocks`."""
+    examples = usable_examples(strings, samples)
+    with gr.Column(elem_id="chat"):
+        panel = gr.HTML(visible=False, elem_id="failed")
+        chatbot = _chatbot(strings, examples, samples)
+        with gr.Column(elem_id="composer"):
+            notice = _notice(strings)
+            picture = _picture(strings)
+            webcam = gr.Image(
+                sources=["webcam"],
+                visible=False,
+                label=strings.camera_label,
+                height=280,
+                elem_id="webcam",
+                webcam_options=gr.WebcamOptions(mirror=False),
+            )
+            box = _box(strings)
+            tools = _tools(runtime.adapters(), strings)
+    with gr.Sidebar(position="right", open=False, width=340, elem_id="settings"):
+        controls = _controls(strings)
+    return ChatView(
+        panel, chatbot, *notice, *picture, webcam, box, *tools, controls=controls, examples=examples
+    )
+
+
+def usable_examples(strings: Strings, samples: Path) -> tuple[Example, ...]:
+    """The example cards whose picture is there."""
+    return tuple(
+        example
+        for example in strings.examples
+        if example.picture is None or (samples / example.picture).is_file()
+    )
+
+
+def adapter_choices(cards: tuple[AdapterCard, ...], strings: Strings) -> list[tuple[str, str]]:
+    """What the adapter picker offers, as (label, value)."""
+    fixed = [(strings.adapter_auto, "auto"), (strings.adapter_none, "none")]
+    return fixed + [(card.name, card.name) for card in cards]
+
+
+def _chatbot(strings: Strings, examples: tuple[Example, ...], samples: Path) -> gr.Chatbot:
+    cards = []
+    for example in examples:
+        icon = str(samples / example.picture) if example.picture else {"mime_type": "text"}
+        cards.append({"text": example.text, "display_text": example.label, "icon": icon})
+    return gr.Chatbot(
+        elem_id="conversation",
+        label=strings.chat_tab,
+        show_label=False,
+        container=False,
+        height="100%",
+        scale=1,
+        layout="bubble",
+        editable="user",
+        latex_delimiters=LATEX,
+        buttons=["copy"],
+        sanitize_html=True,
+        allow_tags=False,
+        allow_file_downloads=False,
+        group_consecutive_messages=False,  # so that a picture, a text and a footer stay separate
+        placeholder=f"## {strings.welcome}\n{strings.welcome_more}",
+        examples=cards,
+    )
+
+
+def _notice(strings: Strings) -> tuple[gr.Row, gr.HTML, gr.Button, gr.Button]:
+    with gr.Row(visible=False, elem_id="notice") as row:
+        text = gr.HTML()
+        resume = gr.Button(strings.resume, variant="primary", size="sm", elem_id="resume")
+        dismiss = gr.Button(strings.dismiss, size="sm", elem_id="dismiss")
+    return row, text, resume, dismiss
+
+
+def _picture(strings: Strings) -> tuple[gr.Row, gr.HTML, gr.Button]:
+    with gr.Row(visible=False, elem_id="picture") as row:
+        chip = gr.HTML()
+        remove = gr.Button(strings.remove_picture, size="sm", elem_id="remove-picture")
+    return row, chip, remove
+
+
+def _box(strings: Strings) -> gr.MultimodalTextbox:
+    return gr.MultimodalTextbox(
+        elem_id="box",
+        label=strings.message_label,
+        show_label=False,
+        placeholder=strings.message_hint,
+        file_types=["image"],
+        file_count="multiple",  # the last one counts; "single" would refuse a second paste
+        lines=1,
+        max_lines=8,
+        max_plain_text_length=PASTE_LIMIT,
+        autofocus=True,
+        container=False,
+    )
+
+
+def _tools(
+    cards: tuple[AdapterCard, ...], strings: Strings
+) -> tuple[gr.Dropdown, gr.HTML, gr.Button, gr.Button, gr.Button]:
+    with gr.Row(elem_id="tools"):
+        adapter = gr.Dropdown(
+            adapter_choices(cards, strings),
+            value="auto",
+            label=strings.adapter,
+            filterable=False,
+            elem_id="adapter",
+            min_width=0,
+            scale=0,
+        )
+        note = gr.HTML(snippets.adapter_note("auto", cards, strings), elem_id="adapter-note")
+        camera = gr.Button(strings.camera, size="sm", elem_id="camera", min_width=0, scale=0)
+        new_chat = gr.Button(strings.new_chat, size="sm", elem_id="new-chat", min_width=0, scale=0)
+        settings = gr.Button(
+            strings.settings, size="sm", elem_id="open-settings", min_width=0, scale=0
+        )
+    return adapter, note, camera, new_chat, settings
+
+
+def _controls(strings: Strings) -> tuple[gr.components.Component, ...]:
+    default = Sampling()
+    gr.HTML(f"<h2>{strings.settings}</h2>")
+    system = gr.Textbox(
+        label=strings.system, placeholder=strings.system_hint, lines=3, max_lines=8, max_length=4000
+    )
+
+    def slider(name: str, low: float, high: float, step: float) -> gr.Slider:
+        words = vars(strings)
+        value = vars(default)[name]
+        return gr.Slider(low, high, value, step=step, label=words[name], info=words[name + "_more"])
+
+    return (
+        system,
+        slider("temperature", 0, 2, 0.05),
+        slider("top_p", 0.05, 1, 0.05),
+        slider("top_k", 0, 200, 1),
+        slider("repetition_penalty", 1, 2, 0.05),
+        slider("max_new_tokens", 1, 1024, 1),
+        gr.Number(
+            default.seed,
+            label=strings.seed,
+            info=strings.seed_more,
+            precision=0,
+            minimum=0,
+            maximum=2**32 - 1,
+        ),
+    )

@@ -1,0 +1,144 @@
+"""What a program may call: `/chat`, `/adapters` and `/status`, typed and documented.
+
+The docstrings are the API page and the tool descriptions, so they are written for its readers.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TypedDict
+
+import gradio as gr
+
+from demo.errors import DemoError, InputError
+from demo.runtime import Runtime
+from demo.settings import Sampling
+from demo.ui.markup import printable
+from demo.ui.strings import Strings
+from demo.ui.uploads import Uploads
+from demo.vision.media import Picture
+
+logger = logging.getLogger(__name__)
+
+
+class AdapterInfo(TypedDict):
+    """One entry of `/adapters`."""
+
+    name: str
+    description: str
+    modalities: list[str]
+    parameters: int
+    base: str
+
+
+class StatusInfo(TypedDict):
+    """The answer of `/status`."""
+
+    state: str
+    base: str
+    clip: str
+    device: str
+    bits: int
+    threads: int
+    memory_mb: float
+
+
+def add_endpoints(runtime: Runtime, strings: Strings, places: int) -> None:
+    """Adds the endpoints to the current `gr.Blocks`; `places` replies may be under way."""
+    gr.api(
+        chat_endpoint(runtime, strings),
+        api_name="chat",
+        concurrency_id="chat",
+        concurrency_limit=places,
+    )
+
+    def adapters() -> list[AdapterInfo]:
+        """Lists the adapters that `/chat` can answer with.
+
+        Returns:
+            One entry an adapter: name, description, modalities ("text", "image"), number of
+            parameters, and the base it was trained on.
+        """
+        return [
+            AdapterInfo(
+                name=card.name,
+                description=card.description,
+                modalities=list(card.modalities),
+                parameters=card.parameters,
+                base=card.base,
+            )
+            for card in runtime.adapters()
+        ]
+
+    def status() -> StatusInfo:
+        """Says whether the model answers yet, and what it is.
+
+        Returns:
+            state ("waiting", "fetching", "converting", "loading", "ready" or "failed"), base,
+            vision tower, device, bits a weight, threads, and memory in MB.
+        """
+        now = runtime.status()
+        return StatusInfo(**{key: getattr(now, key) for key in StatusInfo.__annotations__})
+
+    gr.api(adapters, api_name="adapters", concurrency_limit=None)
+    gr.api(status, api_name="status", concurrency_limit=None)
+
+
+def chat_endpoint(runtime: Runtime, strings: Strings) -> Callable[..., Iterator[str]]:
+    """The function behind `/chat`."""
+    uploads = Uploads(strings)
+
+    def opened(image: object) -> Picture | None:
+        if image is None:
+            return None
+        path = image.get("path") if isinstance(image, dict) else None
+        if not isinstance(path, str):
+            raise InputError(strings.not_an_upload)
+        return uploads.open(path)
+
+    def chat(
+        message: str,
+        image: gr.FileData | None = None,
+        adapter: str = "auto",
+        system: str = "",
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """Answers one message, with or without a picture, and streams the reply so far.
+
+        Parameters:
+            message: What to answer; may be empty when there is a picture.
+            image: A JPEG, PNG, WebP or GIF of at most 10 MB; with gradio_client: handle_file(...).
+            adapter: "auto" (picture adapter with a picture, else the plain base), "none", or a
+                name that /adapters lists.
+            system: How the model should behave.
+            max_new_tokens: Longest reply, in tokens.
+            temperature: 0 always picks the likeliest token and is reproducible.
+            top_p: Draw only from the likeliest tokens that together hold this probability.
+            seed: The same seed repeats the same draw.
+
+        Returns:
+            The reply, growing; the last item is the whole of it.
+        """
+        try:
+            sampling = Sampling(temperature, top_p, max_new_tokens=max_new_tokens, seed=seed)
+            for name, value in (("message", message), ("adapter", adapter), ("system", system)):
+                if not isinstance(value, str):
+                    raise InputError(strings.not_a_text.format(name=name))
+            replies = runtime.answer(
+                printable(message),
+                opened(image),
+                adapter=adapter,
+                system=printable(system),
+                sampling=sampling,
+            )
+            for reply in replies:
+                yield printable(reply.text)
+        except DemoError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        except Exception:
+            logger.exception("an endpoint failed")
+            raise gr.Error(strings.unexpected, print_exception=False) from None
+
+    return chat

@@ -1,0 +1,247 @@
+"""What happens in the chat: one method an event, each a plain function of its inputs.
+
+Every method gives a dictionary {component: new value}. The conversation is the server's, found by
+the visitor's secret session id, never what the browser sends back as its history.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from demo.chat.conversation import Conversation
+from demo.errors import ContextFullError, DemoError, InputError
+from demo.runtime import Reply, Runtime
+from demo.settings import Sampling
+from demo.ui import snippets
+from demo.ui.chat import ChatView
+from demo.ui.markup import from_markdown, printable
+from demo.ui.strings import Strings
+from demo.ui.transcript import Transcript
+from demo.ui.turnstile import Turnstile
+from demo.ui.uploads import Uploads
+
+CHIP = 96  # pixels of the thumbnail beside "picture in use"
+STOP_SECONDS = 5.0  # how long a new chat waits for the running reply to end
+Updates = dict[Any, Any]
+Begin = Callable[[Conversation], None]
+logger = logging.getLogger(__name__)
+
+
+class ChatHandlers:
+    """The events of the chat tab, for all visitors."""
+
+    def __init__(self, runtime: Runtime, view: ChatView, strings: Strings, samples: Path) -> None:
+        self._runtime = runtime
+        self._view = view
+        self._strings = strings
+        self._samples = samples
+        self._uploads = Uploads(strings)
+        self._transcript = Transcript(self._uploads, strings)
+        self._turnstile = Turnstile(strings.being_answered)
+
+    def send(
+        self, session: str, message: dict[str, Any], adapter: str, *controls: Any
+    ) -> Iterator[Updates]:
+        """Send. Inputs: session, message box, adapter, controls. Outputs: the whole tab."""
+
+        def begin(conversation: Conversation) -> None:
+            *unused, last = message["files"] or [None]
+            for path in unused:
+                self._uploads.discard(path)
+            picture = self._uploads.open(last) if last else None
+            conversation.ask(message["text"] or "", picture)
+
+        empty = {"text": "", "files": []}
+        # The text stays in the box when it cannot be sent; a picture that is no picture does not.
+        rejected = {"text": printable(message["text"] or ""), "files": []}
+        yield from self._answer(session, begin, adapter, controls, box=empty, rejected=rejected)
+
+    def example(
+        self, event: gr.SelectData, session: str, adapter: str, *controls: Any
+    ) -> Iterator[Updates]:
+        """Example card. Inputs: session, adapter, controls. Outputs: the whole tab."""
+
+        def begin(conversation: Conversation) -> None:
+            # Only the number of the card is believed; its text and picture are the server's.
+            if not isinstance(event.index, int) or not 0 <= event.index < len(self._view.examples):
+                raise InputError(self._strings.nothing_here)
+            example = self._view.examples[event.index]
+            picture = None
+            if example.picture:
+                picture = self._uploads.sample(self._samples / example.picture)
+            conversation.ask(example.text, picture)
+
+        yield from self._answer(session, begin, adapter, controls)
+
+    def retry(self, session: str, adapter: str, *controls: Any) -> Iterator[Updates]:
+        """Retry. Inputs: session, adapter, controls. Outputs: the whole tab."""
+        yield from self._answer(session, Conversation.retry, adapter, controls)
+
+    def resume(self, session: str, adapter: str, *controls: Any) -> Iterator[Updates]:
+        """Continue without the oldest turns. Inputs, outputs: as `retry`."""
+        yield from self._answer(session, Conversation.retry, adapter, controls, drop_oldest=True)
+
+    def edit(
+        self, event: gr.EditData, session: str, adapter: str, *controls: Any
+    ) -> Iterator[Updates]:
+        """Edit of a user turn. Inputs: session, adapter, controls. Outputs: the whole tab."""
+
+        def begin(conversation: Conversation) -> None:
+            turn = None
+            if isinstance(event.index, int):
+                turn = self._transcript.turn_of(conversation.turns, event.index)
+            if turn is None:
+                raise InputError(self._strings.nothing_here)
+            conversation.edit(turn, from_markdown(str(event.value)))
+
+        yield from self._answer(session, begin, adapter, controls)
+
+    def stop(self, session: str) -> Updates:
+        """Stop. Inputs: session. Outputs: message box."""
+        self._turnstile.stop(session)
+        return {self._view.box: gr.MultimodalTextbox(submit_btn=True, stop_btn=False)}
+
+    def undo(self, session: str) -> Updates:
+        """Undo: the last turn goes back to the box. Inputs: session. Outputs: the whole tab."""
+
+        def change(conversation: Conversation) -> Updates:
+            if not conversation.turns:
+                return {}
+            text, picture = conversation.undo()
+            files = [str(self._uploads.hand_back(picture))] if picture else []
+            value = {"text": printable(text), "files": files}
+            return {self._view.box: _idle_box(value)}
+
+        return self._change(session, change)
+
+    def clear(self, session: str) -> Updates:
+        """New chat. Inputs: session. Outputs: the whole tab."""
+        self._turnstile.wait(session, STOP_SECONDS)
+        return self._change(session, Conversation.clear)
+
+    def remove_picture(self, session: str) -> Updates:
+        """Remove the picture in use. Inputs: session. Outputs: the whole tab."""
+        return self._change(session, Conversation.remove_picture)
+
+    def dismiss(self) -> Updates:
+        """Dismiss the notice. Outputs: notice."""
+        return {self._view.notice: gr.Row(visible=False)}
+
+    def describe_adapter(self, adapter: str) -> Updates:
+        """Adapter chosen. Inputs: adapter. Outputs: its note."""
+        cards = self._runtime.adapters()
+        return {self._view.adapter_note: snippets.adapter_note(adapter, cards, self._strings)}
+
+    def forget(self, session: str) -> None:
+        """A visitor has gone: stops what still runs and drops what is kept."""
+        self._turnstile.stop(session)
+        self._runtime.forget(session)
+        self._uploads.forget(session)
+
+    def _answer(
+        self,
+        session: str,
+        begin: Begin,
+        adapter: str,
+        controls: tuple[Any, ...],
+        *,
+        drop_oldest: bool = False,
+        box: Any = None,
+        rejected: Any = None,
+    ) -> Iterator[Updates]:
+        """Does `begin`, then streams the reply; `box` and `rejected` are its value then or else."""
+        try:
+            with self._turnstile.enter(session) as stop:
+                conversation = self._runtime.conversation(session)
+                system, *numbers = controls
+                sampling = Sampling(*numbers)
+                conversation.set_system(printable(system or ""))
+                begin(conversation)
+                rejected = None
+                waiting = Reply("", False, "", None)
+                yield self._started(session, conversation, waiting, box)
+                replies = self._runtime.reply(
+                    conversation, adapter=adapter, sampling=sampling, drop_oldest=drop_oldest
+                )
+                try:
+                    for reply in replies:
+                        if stop.is_set():
+                            break
+                        yield {self._view.chatbot: self._render(session, conversation, reply)}
+                finally:
+                    replies.close()  # a visitor who left or pressed Stop costs nothing more
+                yield self._settled(session)
+        except DemoError as error:
+            yield self._problem(session, error, rejected)
+        except Exception:
+            logger.exception("a reply failed")
+            yield self._problem(session, DemoError(self._strings.unexpected), rejected)
+
+    def _change(self, session: str, change: Callable[[Conversation], Updates | None]) -> Updates:
+        """Does `change` unless a reply is running, and shows what there is then."""
+        try:
+            with self._turnstile.enter(session):
+                changed = change(self._runtime.conversation(session))
+            return self._settled(session) | (changed or {})
+        except DemoError as error:
+            return self._notice(error)
+        except Exception:
+            logger.exception("an action failed")
+            return self._notice(DemoError(self._strings.unexpected))
+
+    def _render(
+        self, session: str, conversation: Conversation, running: Reply | None = None
+    ) -> list[dict[str, Any]]:
+        return self._transcript.render(session, conversation.turns, running)
+
+    def _started(
+        self, session: str, conversation: Conversation, waiting: Reply, box: Any
+    ) -> Updates:
+        messages = self._render(session, conversation, waiting)
+        changes = {"submit_btn": False, "stop_btn": True}
+        if box is not None:
+            changes["value"] = box
+        return {
+            self._view.chatbot: gr.Chatbot(messages, elem_classes=["streaming"]),
+            self._view.box: gr.MultimodalTextbox(**changes),
+            self._view.notice: gr.Row(visible=False),
+            **self._chip(session, conversation),
+        }
+
+    def _settled(self, session: str) -> Updates:
+        conversation = self._runtime.conversation(session)
+        return {
+            self._view.chatbot: gr.Chatbot(self._render(session, conversation), elem_classes=[]),
+            self._view.box: _idle_box(),
+            self._view.notice: gr.Row(visible=False),
+            **self._chip(session, conversation),
+        }
+
+    def _problem(self, session: str, error: DemoError, rejected: Any) -> Updates:
+        return self._settled(session) | {self._view.box: _idle_box(rejected)} | self._notice(error)
+
+    def _notice(self, error: DemoError) -> Updates:
+        return {
+            self._view.notice: gr.Row(visible=True),
+            self._view.notice_text: snippets.notice(str(error)),
+            self._view.resume: gr.Button(visible=isinstance(error, ContextFullError)),
+        }
+
+    def _chip(self, session: str, conversation: Conversation) -> Updates:
+        picture = conversation.picture
+        if picture is None:
+            return {self._view.picture: gr.Row(visible=False)}
+        thumbnail = self._uploads.thumbnail(session, picture, CHIP)
+        return {
+            self._view.picture: gr.Row(visible=True),
+            self._view.picture_chip: snippets.picture_chip(thumbnail, self._strings),
+        }
+
+
+def _idle_box(value: Any = None) -> gr.MultimodalTextbox:
+    """The message box with Send in place of Stop; its content is kept unless `value` is given."""
+    changes = {} if value is None else {"value": value}
+    return gr.MultimodalTextbox(submit_btn=True, stop_btn=False, **changes)

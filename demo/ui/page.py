@@ -1,0 +1,165 @@
+"""The page: header, tabs, and which event calls which handler."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from demo.runtime import Runtime, Status
+from demo.ui import snippets
+from demo.ui.chat import ChatView, adapter_choices, build_view
+from demo.ui.endpoints import add_endpoints
+from demo.ui.handlers import ChatHandlers
+from demo.ui.server import reply_places
+from demo.ui.strings import ENGLISH, Strings
+from demo.ui.theme import ASSETS
+from demo.ui.uploads import Uploads
+
+POLL_SECONDS = 1.0
+
+# Every event of the page is private: a program uses the endpoints, not the buttons.
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def build_page(
+    runtime: Runtime, strings: Strings = ENGLISH, samples: Path = ASSETS / "samples"
+) -> gr.Blocks:
+    """The whole page over `runtime`, which may still be loading; nothing is served yet."""
+    page = gr.Blocks(
+        title=strings.title,
+        analytics_enabled=False,
+        fill_height=True,
+        fill_width=True,
+        delete_cache=(3600, 86_400),
+    )
+    with page:
+        pill = _header(runtime, strings)
+        timer = gr.Timer(POLL_SECONDS)
+        with gr.Tabs(elem_id="tabs"), gr.Tab(strings.chat_tab, elem_id="chat-tab"):
+            view = build_view(runtime, strings, samples)
+        handlers = ChatHandlers(runtime, view, strings, samples)
+
+        # A function and not the bound method: gradio copies its configuration for every page it
+        # sends, deeply, and through the method it would copy the runtime with the model.
+        def forget(visitor: str) -> None:
+            handlers.forget(visitor)
+
+        session = gr.State(new_session, delete_callback=forget)
+        _connect_replies(session, view, handlers, runtime)
+        _connect_actions(session, view, handlers)
+        _connect_camera(view, Uploads(strings))
+        _connect_status(page, timer, pill, view, runtime, strings)
+        add_endpoints(runtime, strings, reply_places(runtime.settings))
+    return page
+
+
+def new_session() -> str:
+    """A session id that only the server knows; gradio's own is known to the browser."""
+    return secrets.token_urlsafe(32)
+
+
+def _header(runtime: Runtime, strings: Strings) -> gr.HTML:
+    with gr.Row(elem_id="header"):
+        gr.HTML(snippets.header(strings), elem_id="brand")
+        pill = gr.HTML(snippets.status_pill(runtime.status(), strings), elem_id="status")
+        gr.HTML(snippets.header_links(strings), elem_id="links")
+    return pill
+
+
+def _connect_replies(
+    session: gr.State, view: ChatView, handlers: ChatHandlers, runtime: Runtime
+) -> None:
+    everything = [
+        view.chatbot, view.box, view.notice, view.notice_text, view.resume,
+        view.picture, view.picture_chip,
+    ]  # fmt: skip
+    choices = [session, view.adapter, *view.controls]
+    chat: dict[str, Any] = PRIVATE | {
+        "outputs": everything,
+        "concurrency_id": "chat",
+        "concurrency_limit": reply_places(runtime.settings),
+    }
+    view.box.submit(handlers.send, [session, view.box, *choices[1:]], **chat)
+    view.chatbot.example_select(handlers.example, choices, **chat)
+    view.chatbot.retry(handlers.retry, choices, **chat)
+    view.chatbot.edit(handlers.edit, choices, **chat)
+    view.resume.click(handlers.resume, choices, **chat)
+
+    quick: dict[str, Any] = PRIVATE | {"outputs": everything, "queue": False}
+    view.box.stop(handlers.stop, [session], **quick)
+    view.chatbot.undo(handlers.undo, [session], **quick)
+    view.chatbot.clear(handlers.clear, [session], **quick)
+    view.new_chat.click(handlers.clear, [session], **quick)
+    view.remove_picture.click(handlers.remove_picture, [session], **quick)
+    view.dismiss.click(handlers.dismiss, None, **quick)
+
+
+def _connect_actions(session: gr.State, view: ChatView, handlers: ChatHandlers) -> None:
+    view.adapter.change(
+        handlers.describe_adapter, [view.adapter], [view.adapter_note], queue=False, **PRIVATE
+    )
+    view.settings.click(None, js="() => document.querySelector('#settings .toggle-button').click()")
+
+
+def _connect_camera(view: ChatView, uploads: Uploads) -> None:
+    visible = gr.State(False)
+
+    def toggle(shown: bool) -> tuple[bool, gr.Image]:
+        """Camera. Inputs: whether it is shown. Outputs: that, and the webcam."""
+        return not shown, gr.Image(visible=not shown, value=None)
+
+    def capture(
+        shot: dict[str, Any] | None, message: dict[str, Any] | None
+    ) -> tuple[bool, gr.Image, gr.MultimodalTextbox | dict[str, Any]]:
+        """A shot was taken. Inputs: raw webcam and box values. Outputs: shown, webcam, box."""
+        if not shot or not isinstance(shot.get("path"), str):
+            return True, gr.Image(), gr.skip()
+        text = (message or {}).get("text") or ""
+        path = str(uploads.check(shot["path"]))
+        box = gr.MultimodalTextbox({"text": text, "files": [path]})
+        return False, gr.Image(visible=False, value=None), box
+
+    view.camera.click(toggle, [visible], [visible, view.webcam], queue=False, **PRIVATE)
+    # preprocess=False: gradio would decode the upload with every format and size it knows.
+    view.webcam.input(
+        capture,
+        [view.webcam, view.box],
+        [visible, view.webcam, view.box],
+        queue=False,
+        preprocess=False,
+        **PRIVATE,
+    )
+
+
+def _connect_status(
+    page: gr.Blocks,
+    timer: gr.Timer,
+    pill: gr.HTML,
+    view: ChatView,
+    runtime: Runtime,
+    strings: Strings,
+) -> None:
+    def look() -> tuple[str, gr.HTML, gr.Timer]:
+        """Outputs: status pill, panel for a failure, timer (off once nothing will change)."""
+        status = runtime.status()
+        settled = status.state in ("ready", "failed")
+        return (
+            snippets.status_pill(status, strings),
+            _panel(status, strings),
+            gr.Timer(active=not settled),
+        )
+
+    def greet() -> tuple[str, gr.HTML, gr.Timer, gr.Dropdown]:
+        """As `look`, and the adapters that are in the folder now."""
+        return *look(), gr.Dropdown(adapter_choices(runtime.adapters(), strings))
+
+    outputs = [pill, view.panel, timer]
+    timer.tick(look, None, outputs, queue=False, **PRIVATE)
+    page.load(greet, None, [*outputs, view.adapter], queue=False, **PRIVATE)
+
+
+def _panel(status: Status, strings: Strings) -> gr.HTML:
+    if status.state != "failed":
+        return gr.HTML(visible=False)
+    return gr.HTML(snippets.failed_panel(status, strings), visible=True)

@@ -1,0 +1,129 @@
+"""The small pieces of HTML on the page. Whatever comes from outside is escaped here."""
+
+import base64
+from html import escape
+from pathlib import Path
+
+from demo.chat.conversation import ReplyStats
+from demo.runtime import AdapterCard, Status
+from demo.ui.strings import Strings
+
+# A gate half open: what a zero-init gate is after its first steps.
+MARK = (
+    '<svg class="mark" viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="9"/>'
+    '<path d="M8 24V16a8 8 0 0 1 16 0v8M16 24V13"/>'
+    '<path class="leaf" d="M16 13l5.5-2.6V24L16 24z"/>'
+    "</svg>"
+)
+
+
+def header(strings: Strings) -> str:
+    """Name and tagline."""
+    return (
+        f'<div class="brand">{MARK}<div><h1>{escape(strings.title)}</h1>'
+        f"<p>{escape(strings.tagline)}</p></div></div>"
+    )
+
+
+def header_links(strings: Strings) -> str:
+    """The API page and the switch between light and dark (assets/studio.js listens to it)."""
+    return (
+        f'<nav><a href="?view=api" title="{escape(strings.api_hint)}">{escape(strings.api)}</a>'
+        f'<button type="button" id="theme" title="{escape(strings.theme_hint)}" '
+        f'aria-label="{escape(strings.theme_hint)}"><i></i></button></nav>'
+    )
+
+
+def status_pill(status: Status, strings: Strings) -> str:
+    """One line that says whether the model answers, and which model it is."""
+    word = {"ready": strings.ready, "failed": strings.failed}.get(status.state, status.message)
+    facts = strings.status_facts.format(bits=status.bits, threads=status.threads)
+    if status.base:
+        facts = f"{status.base} · {facts}"
+    hint = strings.status_hint.format(
+        clip=status.clip or "–", device=status.device, memory=f"{status.memory_mb:,.0f}"
+    )
+    bar = ""
+    if status.progress is not None and status.state not in ("ready", "failed"):
+        word = f"{word} {status.progress:.0%}"
+        bar = f'<i class="bar" style="width:{100 * min(max(status.progress, 0.0), 1.0):.1f}%"></i>'
+    return (
+        f'<div class="pill {status.state}" role="status" title="{escape(hint)}"><b class="dot"></b>'
+        f'<span class="state">{escape(word)}</span><span class="facts">{escape(facts)}</span>'
+        f"{bar}</div>"
+    )
+
+
+def failed_panel(status: Status, strings: Strings) -> str:
+    """Why there is no model, for as long as there is none."""
+    return (
+        f'<div class="panel" role="alert"><strong>{escape(strings.failed_title)}</strong>'
+        f"<p>{escape(status.message)}</p></div>"
+    )
+
+
+def notice(text: str) -> str:
+    """A sentence that stays above the message box until the next action."""
+    return f'<p role="alert">{escape(text)}</p>'
+
+
+def muted(text: str) -> str:
+    """One quiet line."""
+    return f'<span class="muted">{escape(text)}</span>'
+
+
+def waiting_line(text: str) -> str:
+    """What a reply waits for, before its first word."""
+    return f'<div class="waiting"><i></i><i></i><i></i><span>{escape(text)}</span></div>'
+
+
+def reply_footer(stats: ReplyStats, strings: Strings) -> str:
+    """Who answered, what was read, and how fast."""
+    adapter = strings.plain_base if stats.adapter == "none" else stats.adapter
+    stopped = {
+        "end": "",
+        "length": strings.stopped_length,
+        "cancelled": strings.stopped_cancelled,
+        "deadline": strings.stopped_deadline,
+    }[stats.stopped]
+    facts = [
+        strings.picture_used if stats.image else strings.no_picture,
+        strings.tokens.format(prompt=stats.prompt_tokens, reply=stats.reply_tokens),
+        strings.first_token.format(seconds=f"{stats.first_token_s:.2f}"),
+        strings.speed.format(speed=f"{stats.tokens_per_s:.0f}"),
+        stopped,
+    ]
+    spans = "".join(f"<span>{escape(fact)}</span>" for fact in facts if fact)
+    return f'<div class="facts"><b>{escape(adapter)}</b>{spans}</div>'
+
+
+def picture_chip(thumbnail: Path, strings: Strings) -> str:
+    """The picture that every reply sees. Inlined, so that it needs no file to be served."""
+    data = base64.b64encode(thumbnail.read_bytes()).decode("ascii")
+    return (
+        f'<div class="chip"><img alt="" src="data:image/webp;base64,{data}">'
+        f"<span><b>{escape(strings.picture_in_use)}</b>"
+        f"<small>{escape(strings.picture_in_use_more)}</small></span></div>"
+    )
+
+
+def adapter_note(choice: str, cards: tuple[AdapterCard, ...], strings: Strings) -> str:
+    """What the chosen adapter is for."""
+    return muted(adapter_sentence(choice, cards, strings))
+
+
+def adapter_sentence(choice: str, cards: tuple[AdapterCard, ...], strings: Strings) -> str:
+    """The sentence of `adapter_note`, empty for a name that is not in the folder."""
+    if choice == "auto":
+        return strings.adapter_auto_more
+    if choice == "none":
+        return strings.adapter_none_more
+    for card in cards:
+        if card.name == choice:
+            image = "image" in card.modalities
+            return strings.adapter_facts.format(
+                description=card.description,
+                parameters=f"{card.parameters:,}",
+                modalities=strings.modality_image if image else strings.modality_text,
+            )
+    return ""

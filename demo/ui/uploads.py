@@ -1,0 +1,81 @@
+"""The one door for pictures that a visitor sends: an upload of ours, opened, then deleted.
+
+Gradio keeps every upload as `<folder>/<hash of the content>/<name>`. Nothing else is opened: no
+path of the server, no address, and none of the files that the page itself serves.
+"""
+
+import hashlib
+import secrets
+import shutil
+from pathlib import Path
+
+from gradio.utils import get_upload_folder
+
+from demo.errors import InputError
+from demo.ui.strings import Strings
+from demo.vision.media import Picture, open_picture, save_thumbnail
+
+
+class Uploads:
+    """Opens what visitors upload and writes the thumbnails that they are shown instead."""
+
+    def __init__(self, strings: Strings) -> None:
+        self._strings = strings
+        self._folder = Path(get_upload_folder()).resolve()
+        self._thumbnails = self._folder / "thumbnails"  # two levels deeper than any upload
+
+    def open(self, path: str) -> Picture:
+        """The picture of an upload; the upload itself, with its metadata, is gone afterwards.
+
+        Raises:
+            ImageError: the file is not a picture we open.
+            InputError: `path` is not an upload, or is one that is no longer there.
+        """
+        upload = self.check(path)
+        try:
+            return open_picture(upload)
+        finally:
+            # Another visitor who sends the very same file shares it; whoever comes second is
+            # told to attach it again.
+            upload.unlink(missing_ok=True)
+
+    @staticmethod
+    def sample(path: Path) -> Picture:
+        """The picture of an example card; it is ours and stays."""
+        return open_picture(path)
+
+    def discard(self, path: str) -> None:
+        """Deletes an upload that is not going to be used."""
+        self.check(path).unlink(missing_ok=True)
+
+    def thumbnail(self, session: str, picture: Picture, side: int) -> Path:
+        """A small copy for the page, in a folder of this visitor that nobody else can guess."""
+        path = self._folder_of(session) / f"{picture.digest}-{side}.webp"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_thumbnail(picture, path, side)
+        return path
+
+    def hand_back(self, picture: Picture) -> Path:
+        """A full-size copy in the place of an upload, for a message that returns to the box."""
+        path = self._folder / secrets.token_hex(32) / "picture.png"
+        path.parent.mkdir(parents=True)
+        save_thumbnail(picture, path, max(picture.rgb.shape[:2]))
+        return path
+
+    def forget(self, session: str) -> None:
+        """Deletes the thumbnails of a visitor."""
+        shutil.rmtree(self._folder_of(session), ignore_errors=True)
+
+    def _folder_of(self, session: str) -> Path:
+        # The path is sent to the browser, the session id never is.
+        return self._thumbnails / hashlib.sha256(session.encode()).hexdigest()[:32]
+
+    def check(self, path: str) -> Path:
+        """The file of an upload. Raises InputError when `path` is none, or is gone."""
+        upload = Path(path).resolve()
+        if "\0" in path or upload.parent.parent != self._folder:
+            raise InputError(self._strings.not_an_upload)
+        if not upload.is_file():
+            raise InputError(self._strings.picture_gone)
+        return upload
