@@ -32,12 +32,12 @@ def open_base(source: str | None, cache: Path, progress: Progress) -> Base:
     key, opened = _locate(source, progress)
     folder = cache / key
     try:
+        progress("Checking the converted model", None)
+        if base := _kept(folder):  # before the lock: a cache that is only to be read will do
+            return base
         with lock(folder):
-            try:
-                progress("Checking the converted model", None)
-                return read_base(folder)
-            except (CheckpointError, KeyError, TypeError):
-                pass  # never converted, or damaged: both are mended by converting
+            if base := _kept(folder):  # another program converted it while we waited
+                return base
             with opened() as model:
                 write_base(folder, model, progress)
             return read_base(folder)
@@ -47,6 +47,14 @@ def open_base(source: str | None, cache: Path, progress: Progress) -> Base:
             f"{error.strerror or 'it cannot be written to'}. Free space or name another folder in "
             "LLAMA_ADAPTER_CACHE."
         ) from error
+
+
+def _kept(folder: Path) -> Base | None:
+    """The converted base, or None where there is none or it is damaged: converting mends both."""
+    try:
+        return read_base(folder)
+    except (CheckpointError, KeyError, TypeError):
+        return None
 
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)

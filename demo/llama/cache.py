@@ -2,7 +2,7 @@
 
 weights.safetensors   see `weights.py`
 tokenizer.json        as the tokenizers library has it
-config.json           shape, tokenizer settings, and sha256 of the two files above
+config.json           shape, tokenizer settings, and sha256 of the other files and of itself
 """
 
 import dataclasses
@@ -98,6 +98,7 @@ def write_base(folder: Path, source: BaseSource, progress: Progress) -> None:
         "weights_sha256": digest,
         "tokenizer_sha256": _sha256(folder / TOKENIZER),
     }
+    fields["checksum"] = _checksum(fields)
     with replace_file(folder / CONFIG) as unfinished:
         unfinished.write_text(json.dumps(fields, indent=1), "utf-8")
 
@@ -105,12 +106,18 @@ def write_base(folder: Path, source: BaseSource, progress: Progress) -> None:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         fields = json.loads(path.read_text("utf-8"))
-        good = fields["format"] == FORMAT and isinstance(fields["name"], str)
-    except (OSError, ValueError, KeyError, TypeError):
+        good = fields["format"] == FORMAT and fields.pop("checksum") == _checksum(fields)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         good = False
     if not good:
         raise CheckpointError("There is no converted base here that this version can read.")
     return fields
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    """Of the fields as they come back from JSON, without the sum itself."""
+    text = json.dumps(json.loads(json.dumps(fields)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -105,15 +105,15 @@ def _padded(tensor: Tensor) -> Iterator[bytes]:
 
 def _read(source: Source, part: str, layer: int) -> Tensor:
     tensor, wanted = source.read(part, layer), part_shape(source.config, part)
-    where = part.replace("_", " ") + ("" if part in WHOLE else f" of layer {layer}")
+    where = f"{part.replace('_', ' ')} weights" + ("" if part in WHOLE else f" of layer {layer}")
     if tuple(tensor.shape) != wanted:
         raise CheckpointError(
-            f"{source.name}: the {where} is {tuple(tensor.shape)}, and the configuration asks for "
+            f"{source.name}: the {where} are {tuple(tensor.shape)}, and the configuration asks for "
             f"{wanted}. Weights and configuration are of different models: fetch both again."
         )
     if not torch.isfinite(tensor).all():
         raise CheckpointError(
-            f"{source.name}: the {where} holds numbers that are not finite. "
+            f"{source.name}: the {where} hold numbers that are not finite. "
             "The file is damaged: fetch it again."
         )
     return tensor

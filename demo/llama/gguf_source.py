@@ -15,7 +15,7 @@ from demo.llama.rotary_rows import half_split
 from demo.llama.tokenizer_source import TokenizerFiles, from_gguf
 
 if TYPE_CHECKING:
-    from gguf import ReaderTensor
+    from gguf import GGUFReader
 
 NAMES = {
     "embedding": "token_embd.weight",
@@ -35,7 +35,7 @@ FACTORS = "rope_freqs.weight"
 
 
 class GGUFSource:
-    """Reads one file; satisfies `demo.llama.weights.Source`.
+    """Reads one file; satisfies `demo.llama.convert.Source`.
 
     Args:
         path: the file.
@@ -47,7 +47,8 @@ class GGUFSource:
 
     def __init__(self, path: Path, name: str | None = None) -> None:
         self.path, self.name = path, name or path.stem
-        self.tensors, self.metadata = _open(path)
+        self._reader, self.metadata = _open(path)
+        self.tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self.config = self._config()
         self._refuse_extras()
 
@@ -102,11 +103,11 @@ class GGUFSource:
     @cached_property
     def tokenizer(self) -> TokenizerFiles:
         """The tokenizer that the file describes."""
-        return from_gguf(self.path, self.metadata)
+        return from_gguf(self.path, self.metadata, self._reader)
 
 
-def _open(path: Path) -> tuple[dict[str, "ReaderTensor"], dict[str, Any]]:
-    """Tensors by name, and metadata without the long lists of the vocabulary."""
+def _open(path: Path) -> tuple["GGUFReader", dict[str, Any]]:
+    """The file, and its metadata without the long lists of the vocabulary."""
     with open(path, "rb") as file:
         if file.read(4) != b"GGUF":
             raise CheckpointError(
@@ -129,4 +130,4 @@ def _open(path: Path) -> tuple[dict[str, "ReaderTensor"], dict[str, Any]]:
             f"{path.name} is cut off or damaged ({path.stat().st_size / 1e6:,.1f} MB). "
             "Fetch it again."
         ) from error
-    return {tensor.name: tensor for tensor in reader.tensors}, metadata
+    return reader, metadata

@@ -7,12 +7,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer as Backend
 from tokenizers import pre_tokenizers
 
 from demo.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from gguf import GGUFReader
 
 # llama.cpp's names for vocabularies that were learned with digits kept apart, which transformers'
 # reader of GGUF does not know (llama.cpp, `llama-vocab.cpp`, the pattern `\\p{N}`).
@@ -50,27 +53,22 @@ class TokenizerFiles:
     settings: TokenizerSettings
 
 
-def from_gguf(path: Path, metadata: Mapping[str, Any]) -> TokenizerFiles:
-    """Through transformers, which knows how a GGUF spells its vocabulary."""
-    # Imported here: it costs seconds, and only a conversion needs it.
-    from transformers import AutoTokenizer
+def from_gguf(path: Path, metadata: Mapping[str, Any], reader: "GGUFReader") -> TokenizerFiles:
+    """The tokenizer that a GGUF file describes.
 
-    try:
-        loaded = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    # The library fails in many ways on vocabularies it does not know.
-    except Exception as error:
-        raise _unreadable(path.stem) from error
-    backend = loaded.backend_tokenizer
-    if metadata.get("tokenizer.ggml.pre") in SINGLE_DIGITS:
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Digits(individual_digits=True),
-                pre_tokenizers.ByteLevel(add_prefix_space=False),
-            ]
-        )
-    ends = (metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot"))
+    Args:
+        path: the file.
+        metadata: its keys without the lists of the vocabulary.
+        reader: the open file.
+    """
     # llama.cpp begins a text with BOS when a sentencepiece vocabulary does not say otherwise.
     sentencepiece = metadata.get("tokenizer.ggml.model") == "llama"
+    try:
+        backend = _gguf_pieces(metadata, reader) if sentencepiece else _gguf_bytes(path, metadata)
+    # transformers fails in many ways on vocabularies it does not know.
+    except Exception as error:
+        raise _unreadable(path.stem) from error
+    ends = (metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot"))
     return TokenizerFiles(
         backend.to_str(),
         TokenizerSettings(
@@ -80,6 +78,36 @@ def from_gguf(path: Path, metadata: Mapping[str, Any]) -> TokenizerFiles:
             add_bos=bool(metadata.get("tokenizer.ggml.add_bos_token", sentencepiece)),
         ),
     )
+
+
+def _gguf_pieces(metadata: Mapping[str, Any], reader: "GGUFReader") -> Backend:
+    """A sentencepiece vocabulary, which a GGUF keeps whole."""
+    # Imported here: a start on a converted base never needs it.
+    from demo.llama.sentencepiece_model import build
+
+    names, scores, kinds = (
+        reader.fields[f"tokenizer.ggml.{key}"].contents()
+        for key in ("tokens", "scores", "token_type")
+    )
+    prefix = metadata.get("tokenizer.ggml.add_space_prefix", True)
+    return build(names, scores, kinds, prefix=bool(prefix))
+
+
+def _gguf_bytes(path: Path, metadata: Mapping[str, Any]) -> Backend:
+    """A byte-level vocabulary, through transformers, which knows llama.cpp's ways to split text."""
+    # Imported here: it costs seconds, and only a conversion needs it.
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    backend = loaded.backend_tokenizer
+    if metadata.get("tokenizer.ggml.pre") in SINGLE_DIGITS:
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
+    return backend
 
 
 def from_folder(folder: Path, name: str) -> TokenizerFiles:
@@ -172,6 +200,6 @@ def _chat_template(folder: Path, field: Any) -> str | None:
 
 def _unreadable(name: str) -> CheckpointError:
     return CheckpointError(
-        f"The tokenizer of {name} cannot be read. A folder needs a tokenizer.json or a "
-        "tokenizer.model; fetch the model again, with them."
+        f"The tokenizer of {name} cannot be read. A GGUF file holds its own, a folder needs a "
+        "tokenizer.json or a tokenizer.model: fetch the model again."
     )

@@ -10,9 +10,13 @@ from demo.llama.base import open_base
 from demo.llama.cache import Base
 from demo.llama.chat_template import Message
 from demo.llama.convert import Progress
+from demo.llama.folder_source import FolderSource
+from demo.llama.gguf_source import GGUFSource
 from demo.llama.tokenizer import Tokenizer
 from demo.llama.tokenizer_source import from_folder, from_sentencepiece
+from tests.formats import train_sentencepiece, write_gguf
 
+LICENSE = Path(__file__).parents[2] / "LICENSE"
 TALK = (
     Message("system", "Be brief."),
     Message("user", "What is 12 + 7?\nAnd in  Roman numerals?"),
@@ -77,18 +81,7 @@ def test_a_folder_reads_as_transformers_does(
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small sentencepiece model of Meta's kind, trained on the licence of this project."""
     path = tmp_path_factory.mktemp("sentencepiece") / "tokenizer.model"
-    with open(path, "wb") as file, open("LICENSE", encoding="utf-8") as text:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(text),
-            model_writer=file,
-            model_type="bpe",
-            vocab_size=600,
-            byte_fallback=True,
-            normalization_rule_name="identity",
-            remove_extra_whitespaces=False,
-            split_digits=True,
-            minloglevel=2,
-        )
+    train_sentencepiece(path, LICENSE.read_text("utf-8").splitlines(), vocab=600)
     return path
 
 
@@ -96,7 +89,7 @@ def test_sentencepiece_ids_are_its_own(model_file: Path) -> None:
     reference = sentencepiece.SentencePieceProcessor(model_file=str(model_file))
     tokenizer = Tokenizer(from_sentencepiece(model_file, "tiny"))
     texts = [message.content for message in TALK] + ["</s> <s>", "  two", "a\tb", "<0x0A>", "é"]
-    texts += Path("LICENSE").read_text("utf-8").splitlines()
+    texts += LICENSE.read_text("utf-8").splitlines()
     for text in filter(None, texts):
         ids = tokenizer.encode_text(text)
         assert ids == reference.encode(text)
@@ -112,3 +105,18 @@ def test_each_turn_of_llama_2_begins_as_meta_encodes_it(model_file: Path) -> Non
     expected = [1, *reference.encode("[INST] hello [/INST] yes "), 2]
     expected += [1, *reference.encode(f"[INST] {TALK[1].content} [/INST]")]
     assert found == expected
+
+
+def test_a_gguf_keeps_a_sentencepiece_vocabulary(
+    model_file: Path, tiny_llama_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    reference = sentencepiece.SentencePieceProcessor(model_file=str(model_file))
+    source = FolderSource(tiny_llama_folder(vocab_size=600))
+    path = write_gguf(tmp_path / "m.gguf", source, pieces=reference)
+    files = GGUFSource(path).tokenizer
+    assert files == from_sentencepiece(model_file, "tiny")
+    tokenizer = Tokenizer(files)
+    for text in [message.content for message in TALK] + ["  two", "a\tb", "</s>"]:
+        assert tokenizer.encode_text(text) == reference.encode(text)
+    assert tokenizer.stop_ids == {2}
+    assert tokenizer.chat([Message("user", "hi")])[0] == 1  # the plain template begins with BOS

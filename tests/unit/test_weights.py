@@ -19,8 +19,6 @@ from demo.llama.base import open_base
 from demo.llama.convert import Progress
 from demo.llama.meta_source import MetaSource
 
-Open = Callable[[Path], Any]
-
 
 @pytest.fixture(scope="module")
 def pristine(tiny_llama_folder: Callable[..., Path]) -> Path:
@@ -84,7 +82,7 @@ def test_progress_runs_from_0_to_1(folder: Path, cache: Path) -> None:
     shares: list[float] = []
     open_base(str(folder), cache, lambda text, share: shares.append(share or 0.0))
     assert shares == sorted(shares)
-    assert shares[-2:] == [1.0, 1.0] or shares[-1] == pytest.approx(1.0)
+    assert shares[-1] == 1.0
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "tokenizer.json", "config.json"])
@@ -105,8 +103,7 @@ def test_a_damaged_cache_is_made_again(
     after = open_base(str(folder), cache, lambda text, share: seen.append(text))
     assert after.fingerprint == before.fingerprint
     assert after.config == before.config
-    if file != "config.json" or damage != "flip":  # a flipped letter of the name is still a name
-        assert "Converting tiny to 8 bits" in seen
+    assert "Converting tiny to 8 bits" in seen
 
 
 def test_another_format_is_made_again(folder: Path, cache: Path, no_progress: Progress) -> None:
@@ -238,17 +235,17 @@ def test_refused_no_weights(folder: Path, refusal: Callable[[Path], str]) -> Non
         (
             "model.layers.1.mlp.up_proj.weight",
             lambda tensor: tensor[:-1].contiguous(),
-            "tiny: the up of layer 1 is (49, 36), and the configuration asks for (50, 36).",
+            "the up weights of layer 1 are (49, 36), and the configuration asks for (50, 36).",
         ),
         (
             "model.layers.2.self_attn.k_proj.weight",
             lambda tensor: tensor.index_fill(0, torch.tensor(3), float("inf")),
-            "tiny: the k of layer 2 holds numbers that are not finite.",
+            "tiny: the k weights of layer 2 hold numbers that are not finite.",
         ),
         (
             "model.norm.weight",
             lambda tensor: tensor * float("nan"),
-            "tiny: the output norm holds numbers that are not finite.",
+            "tiny: the output norm weights hold numbers that are not finite.",
         ),
         (
             "model.layers.0.mlp.up_proj.weight",
@@ -300,7 +297,7 @@ def test_refused_damaged_configuration(
 
 def test_refused_without_a_tokenizer(folder: Path, refusal: Callable[[Path], str]) -> None:
     (folder / "tokenizer.json").unlink()
-    assert refusal(folder).startswith("The tokenizer of tiny cannot be read. A folder needs a")
+    assert refusal(folder).startswith("The tokenizer of tiny cannot be read. A GGUF file holds")
     (folder / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")
     assert "is not a sentencepiece model: it is damaged, or Llama 3's" in refusal(folder)
 
