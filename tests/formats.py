@@ -37,6 +37,7 @@ def write_gguf(
     *,
     architecture: str = "llama",
     pieces: SentencePieceProcessor | None = None,
+    split: str = "gpt-2",
     **changes: Any,
 ) -> Path:
     """As llama.cpp's converter writes a LLaMA with a byte-level tokenizer, or with `pieces`.
@@ -57,7 +58,7 @@ def write_gguf(
     writer.add_layer_norm_rms_eps(c.norm_eps)
     writer.add_rope_freq_base(c.rope_theta)
     if pieces is None:
-        _add_byte_level(writer, source.folder)
+        _add_byte_level(writer, source.folder, split)
     else:
         _add_sentencepiece(writer, pieces)
     tensors: dict[str, Any] = {}
@@ -74,11 +75,11 @@ def write_gguf(
     return path
 
 
-def _add_byte_level(writer: gguf.GGUFWriter, folder: Path) -> None:
+def _add_byte_level(writer: gguf.GGUFWriter, folder: Path, split: str) -> None:
     definition = json.loads((folder / "tokenizer.json").read_text())
     vocab = sorted(definition["model"]["vocab"], key=definition["model"]["vocab"].get)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(split)
     writer.add_token_list(vocab)
     writer.add_token_types([3 if index < 3 else 1 for index in range(len(vocab))])
     writer.add_token_merges([" ".join(pair) for pair in definition["model"]["merges"]])

@@ -10,16 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer as Backend
-from tokenizers import pre_tokenizers
 
 from demo.errors import CheckpointError
+from demo.llama import byte_level
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
-
-# llama.cpp's names for vocabularies that were learned with digits kept apart, which transformers'
-# reader of GGUF does not know (llama.cpp, `llama-vocab.cpp`, the pattern `\\p{N}`).
-SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,9 @@ def from_gguf(path: Path, metadata: Mapping[str, Any], reader: "GGUFReader") -> 
     # llama.cpp begins a text with BOS when a sentencepiece vocabulary does not say otherwise.
     sentencepiece = metadata.get("tokenizer.ggml.model") == "llama"
     try:
-        backend = _gguf_pieces(metadata, reader) if sentencepiece else _gguf_bytes(path, metadata)
+        backend = (
+            _gguf_pieces(metadata, reader) if sentencepiece else _gguf_bytes(path, metadata, reader)
+        )
     # transformers fails in many ways on vocabularies it does not know.
     except Exception as error:
         raise _unreadable(path.stem) from error
@@ -93,21 +91,19 @@ def _gguf_pieces(metadata: Mapping[str, Any], reader: "GGUFReader") -> Backend:
     return build(names, scores, kinds, prefix=bool(prefix))
 
 
-def _gguf_bytes(path: Path, metadata: Mapping[str, Any]) -> Backend:
-    """A byte-level vocabulary, through transformers, which knows llama.cpp's ways to split text."""
-    # Imported here: it costs seconds, and only a conversion needs it.
+def _gguf_bytes(path: Path, metadata: Mapping[str, Any], reader: "GGUFReader") -> Backend:
+    """A byte-level vocabulary."""
+    split = metadata.get("tokenizer.ggml.pre", "default")
+    if split in byte_level.KNOWN:
+        names, merges, kinds = (
+            reader.fields[f"tokenizer.ggml.{key}"].contents()
+            for key in ("tokens", "merges", "token_type")
+        )
+        return byte_level.build(names, merges, kinds, split=split)
+    # Imported here: it costs seconds, and only the rarer vocabularies of a conversion need it.
     from transformers import AutoTokenizer
 
-    loaded = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    backend = loaded.backend_tokenizer
-    if metadata.get("tokenizer.ggml.pre") in SINGLE_DIGITS:
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Digits(individual_digits=True),
-                pre_tokenizers.ByteLevel(add_prefix_space=False),
-            ]
-        )
-    return backend
+    return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).backend_tokenizer
 
 
 def from_folder(folder: Path, name: str) -> TokenizerFiles:

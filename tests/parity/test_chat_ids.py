@@ -120,3 +120,17 @@ def test_a_gguf_keeps_a_sentencepiece_vocabulary(
         assert tokenizer.encode_text(text) == reference.encode(text)
     assert tokenizer.stop_ids == {2}
     assert tokenizer.chat([Message("user", "hi")])[0] == 1  # the plain template begins with BOS
+
+
+@pytest.mark.parametrize("split", ["gpt-2", "llama-bpe"])
+def test_a_gguf_keeps_a_byte_level_vocabulary(
+    split: str, tiny_llama_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    path = write_gguf(tmp_path / "m.gguf", FolderSource(tiny_llama_folder()), split=split)
+    reference = AutoTokenizer.from_pretrained(tmp_path, gguf_file="m.gguf")
+    tokenizer = Tokenizer(GGUFSource(path).tokenizer)
+    for text in [message.content for message in TALK] + ["a  b\r\n\tc", "12345 I'LL", "<|im_end|>"]:
+        expected = reference.encode(text, add_special_tokens=False)
+        assert tokenizer.encode_template(text) == expected

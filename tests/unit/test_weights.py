@@ -375,6 +375,7 @@ def test_refused_compressed_and_flipped(tmp_path: Path) -> None:
         torch.zeros(8),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Validating sparse")
 def test_refused_tensors_that_are_not_plain(tensor: torch.Tensor, tmp_path: Path) -> None:
     folder = meta_folder(tmp_path / "7B", {"tok_embeddings.weight": tensor})
     message = embedded(folder)
