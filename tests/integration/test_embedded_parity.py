@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from demo.bench import hf_model
 from demo.llama.cache import Base
 from demo.llama.chat_template import Message
 from demo.llama.decode import Decoder, SlotSizes
@@ -15,7 +16,6 @@ from demo.llama.gguf_source import GGUFSource
 from demo.llama.int8 import Int8Linear
 from demo.llama.model import Llama
 from demo.models import load_llama
-from tests import reference
 
 CPU = torch.device("cpu")
 TEXT = Path(__file__).parent.parent / "data" / "alice.txt"
@@ -46,7 +46,7 @@ def text(base: Base) -> torch.Tensor:
 def original(text: torch.Tensor, no_progress) -> torch.Tensor:
     """Log-probabilities (4, 500, V) of the weights as published, through transformers in fp32."""
     with embedded_gguf(no_progress) as path:
-        model = reference.from_source(GGUFSource(path))
+        model = hf_model.from_source(GGUFSource(path))
     with torch.inference_mode():
         return torch.stack([model(window[None]).logits[0] for window in text]).log_softmax(-1)
 
@@ -73,7 +73,7 @@ def test_the_kernel_writes_what_the_dequantised_model_writes(base):
     kernel's at every place, it would have written the same text. A first difference counts only
     where its two logits are more than 1e-3 apart.
     """
-    expected = reference.from_base(base)
+    expected = hf_model.from_base(base)
     exact = Llama(base.config, base.weights, Int8Linear(torch.float32), 512)
     decoder = Decoder(exact, SlotSizes(1, 512, 1), threads=2)
     for question in QUESTIONS:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from demo.bench import hf_model
 from demo.llama.base import open_base
 from demo.llama.cache import Base
 from demo.llama.convert import Progress, quantise_rows
 from demo.llama.decode import Decoder, SlotSizes
 from demo.llama.int8 import Int8Linear, Int8Weight, bitsandbytes_linear
 from demo.llama.model import KVCache, Llama, Prefix
-from tests import reference
 
 EXACT = Int8Linear(torch.float32)
 POSITIONS = 64
@@ -58,7 +58,7 @@ def random_prefix(model: Llama, layers: int, prompts: int = 5) -> Prefix:
 
 def test_logits_are_those_of_transformers(tiny, ids):
     base, model = tiny
-    expected = reference.from_base(base)(ids).logits
+    expected = hf_model.from_base(base)(ids).logits
     assert (logits(model, ids) - expected).abs().max() <= 1e-4
 
 

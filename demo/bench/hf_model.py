@@ -1,4 +1,4 @@
-"""transformers' own LLaMA on weights of ours: what the parity tests compare with."""
+"""transformers' own LLaMA on weights of ours: what parity tests and benchmarks compare with."""
 
 from collections.abc import Callable
 

@@ -1,0 +1,35 @@
+"""Every figure of this project, as a command: `python -m demo.bench NAME [--json] [--check]`."""
+
+import argparse
+import importlib
+import sys
+
+BENCHMARKS = {
+    "decode": "tokens a second of one sequence, beside its peers with --peers",
+    "startup": "seconds to the page and to the first token, and memory",
+    "shapes": "exact answers of the adapter `shapes` on easy-VQA's test questions",
+}
+
+
+def main() -> int:
+    """Runs one benchmark. Exit status 1 when --check finds a bar missed."""
+    parser = argparse.ArgumentParser(prog="python -m demo.bench", description=__doc__)
+    commands = parser.add_subparsers(dest="name", required=True)
+    modules = {}
+    for name, summary in BENCHMARKS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        command.add_argument("--check", action="store_true", help="exit 1 when a bar is missed")
+        modules[name] = importlib.import_module(f"demo.bench.{name}")
+        modules[name].add_arguments(command)
+    args = parser.parse_args()
+    report = modules[args.name].run(args)
+    print(report.to_json() if args.json else report.text())
+    if args.check and report.shortfall():
+        print(f"missed: {report.shortfall()}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
