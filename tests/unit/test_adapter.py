@@ -1,0 +1,259 @@
+"""Adapters on a tiny base: the zero start, learning, the file, and what is refused."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from demo.adapter.adapter import Adapter
+from demo.adapter.file import load_adapter, save_adapter
+from demo.adapter.library import Fit, Library
+from demo.adapter.passport import Passport, read_passport
+from demo.adapter.spec import AdapterSpec, VisualSpec
+from demo.errors import CheckpointError, InputError
+from demo.finetune.evaluate import exact
+from demo.finetune.examples import IGNORED, Batch, Example, Lesson, encode
+from demo.finetune.trainer import Step, TrainSettings, draw, loss_of, train
+from demo.llama.base import open_base
+from demo.llama.cache import Base
+from demo.llama.int8 import Int8Linear
+from demo.llama.model import Llama
+
+FEATURES = 7
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Work this small is done before a second thread has woken."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def base(
+    tiny_llama_folder: Callable[..., Path], no_progress, tmp_path_factory: pytest.TempPathFactory
+) -> Base:
+    return open_base(str(tiny_llama_folder()), tmp_path_factory.mktemp("cache"), no_progress)
+
+
+@pytest.fixture(scope="module")
+def model(base: Base) -> Llama:
+    return Llama(base.config, base.weights, Int8Linear(torch.float32), 128)
+
+
+@pytest.fixture
+def adapter(base: Base) -> Adapter:
+    torch.manual_seed(0)
+    visual = VisualSpec(FEATURES, 5)
+    return Adapter(AdapterSpec.for_base(base.config, layers=2, prompts=3, visual=visual))
+
+
+@pytest.fixture
+def passport(base: Base, adapter: Adapter) -> Passport:
+    return Passport(
+        "sees", "for tests", base.name, base.fingerprint, adapter.spec, "tower", "tower print"
+    )
+
+
+@pytest.fixture
+def fit(base: Base) -> Fit:
+    return Fit(base.name, base.fingerprint, base.config, "tower", "tower print")
+
+
+def open_gates(adapter: Adapter) -> Adapter:
+    torch.nn.init.constant_(adapter.gate, 0.7)
+    return adapter
+
+
+def lessons(base: Base) -> list[Example]:
+    rows = [("hello", "fox"), ("the dog", "lazy"), ("over", "12"), ("brown", "quick")]
+    return [encode(base.tokenizer, [Lesson(*row)], i) for i, row in enumerate(rows)]
+
+
+def test_a_new_adapter_is_the_base_bit_for_bit(model, adapter):
+    ids = torch.arange(3, 20)[None]
+    features = torch.randn(1, FEATURES)
+    with torch.no_grad():
+        prefix = adapter.prefix(model, features)
+        assert torch.equal(model.forward(ids, prefix=prefix), model.forward(ids))
+        strong = open_gates(adapter).prefix(model, features)
+        assert not torch.equal(model.forward(ids, prefix=strong), model.forward(ids))
+        off = adapter.prefix(model, features, strength=0.0)
+        assert torch.equal(model.forward(ids, prefix=off), model.forward(ids))
+
+
+def test_a_picture_changes_the_prefix_and_a_batch_keeps_pictures_apart(model, adapter):
+    features = torch.randn(2, FEATURES)
+    with torch.no_grad():
+        both = adapter.prefix(model, features)
+        first, second = (adapter.prefix(model, row[None]) for row in features)
+    assert torch.allclose(both.key[:, :1], first.key, atol=1e-5)
+    assert torch.allclose(both.key[:, 1:], second.key, atol=1e-5)
+    assert not torch.allclose(first.key, second.key, atol=1e-2)
+
+
+def test_only_marked_replies_are_learned_up_to_their_end(base):
+    tokenizer = base.tokenizer
+    told = encode(tokenizer, [Lesson("a", "fox", learn=False), Lesson("b", "lazy dog")])
+    marked = [label for label in told.labels if label != IGNORED]
+    assert tokenizer.decode(marked) == "lazy dog" and marked[-1] in tokenizer.stop_ids
+    at = [place for place, label in enumerate(told.labels) if label != IGNORED]
+    assert [told.ids[place + 1] for place in at[:-1]] == marked[:-1]
+    with pytest.raises(ValueError, match="without anything to learn"):
+        encode(tokenizer, [Lesson("a", "b", learn=False)])
+
+
+def test_padding_does_not_reach_what_comes_before(base, model, adapter):
+    open_gates(adapter)
+    examples, features = lessons(base), torch.randn(4, FEATURES)
+    together = loss_of(model, adapter, Batch.of(examples, features))
+    counts = torch.tensor([sum(x != IGNORED for x in e.labels) for e in examples])
+    alone = torch.stack([loss_of(model, adapter, Batch.of([e], features)) for e in examples])
+    assert torch.allclose(together, (alone * counts).sum() / counts.sum(), atol=1e-4)
+
+
+def test_the_first_loss_is_the_bases(base, model, adapter):
+    batch = Batch.of(lessons(base), torch.randn(4, FEATURES))
+    hidden = model.forward(batch.ids)
+    known = batch.labels != IGNORED
+    expected = torch.nn.functional.cross_entropy(model.logits(hidden[known]), batch.labels[known])
+    assert torch.equal(loss_of(model, adapter, batch), expected)
+
+
+def test_two_steps_move_the_prompts(base, model, adapter):
+    """One moves only the gates: at zero they hide the prompts from the loss."""
+    before = {name: p.detach().clone() for name, p in adapter.named_parameters()}
+    steps = train(
+        model, adapter, lessons(base), torch.randn(4, FEATURES), TrainSettings(2, 4, weight_decay=0)
+    )
+    next(steps)
+    assert torch.equal(adapter.prompts, before["prompts"])
+    assert not torch.equal(adapter.gate, before["gate"])
+    next(steps)
+    assert all(not torch.equal(p, before[name]) for name, p in adapter.named_parameters())
+
+
+def test_a_small_set_is_learned_by_heart(base, model):
+    examples, features = lessons(base), 3 * torch.eye(4, FEATURES)
+    spec = AdapterSpec.for_base(base.config, layers=3, prompts=8, visual=VisualSpec(FEATURES, 16))
+    adapter = Adapter(spec)
+    settings = TrainSettings(steps=200, batch=4, rate=1e-1, visual_rate=5e-2, weight_decay=0)
+    steps: list[Step] = list(train(model, adapter, examples, features, settings))
+    assert steps[-1].loss < 0.15 * steps[0].loss
+    assert steps[-1].gate > 0.05
+    assert all(exact(model, adapter, examples, features, batch=3))
+    swapped = [replace(example, picture=None) for example in examples]
+    assert not all(exact(model, open_gates(Adapter(adapter.spec)), swapped, None))
+
+
+def test_an_epoch_shows_every_example_once(base):
+    examples = [Example((1,) * n, (1,) * n) for n in range(1, 72)]
+    settings = TrainSettings(steps=1, batch=4)
+    batches = draw(examples, settings, torch.Generator().manual_seed(0))
+    seen = [len(e.ids) for _ in range(18) for e in next(batches)]
+    assert sorted(seen) == list(range(1, 72))
+
+
+def test_a_file_keeps_every_bit_and_no_weight_of_the_base(adapter, passport, tmp_path):
+    path = tmp_path / "sees.safetensors"
+    save_adapter(open_gates(adapter), passport, path)
+    again, read = load_adapter(path)
+    assert read == passport == read_passport(path)
+    for name, value in adapter.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+    assert set(load_file(path)) == set(adapter.state_dict())
+    assert not any(p.requires_grad for p in again.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("gate"), "lacks tensor 'gate'"),
+        (lambda t: t.update(extra=torch.zeros(1)), "has the unknown tensor 'extra'"),
+        (lambda t: t.update(gate=torch.zeros(1, 2)), r"holds 'gate' as \(1, 2\) float32"),
+        (lambda t: t.update(gate=t["gate"].half()), "float16; its passport says .* float32"),
+        (lambda t: t["prompts"].view(-1)[3:4].fill_(float("nan")), "not finite or far too large"),
+        (lambda t: t["prompts"].view(-1)[3:4].fill_(1e30), "not finite or far too large"),
+    ],
+)
+def test_a_file_that_is_not_its_passport_is_refused(adapter, passport, tmp_path, change, message):
+    tensors = {name: value.clone() for name, value in adapter.state_dict().items()}
+    change(tensors)
+    path = tmp_path / "bad.safetensors"
+    save_file(tensors, path, metadata={"passport": passport.to_json()})
+    with pytest.raises(CheckpointError, match=message):
+        load_adapter(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("not json", "passport cannot be read"),
+        ("[]", "passport cannot be read"),
+        ("{}", "passport cannot be read"),
+        ('{"spec": 3}', "passport cannot be read"),
+    ],
+)
+def test_a_passport_must_be_one(tmp_path, text, message):
+    path = tmp_path / "bad.safetensors"
+    save_file({"x": torch.zeros(1)}, path, metadata={"passport": text})
+    with pytest.raises(CheckpointError, match=message):
+        read_passport(path)
+
+
+def test_later_formats_and_other_files_are_named(passport, tmp_path):
+    raw = json.loads(passport.to_json()) | {"format": 9}
+    path = tmp_path / "odd.safetensors"
+    save_file({"x": torch.zeros(1)}, path, metadata={"passport": json.dumps(raw)})
+    with pytest.raises(CheckpointError, match="has format 9; this version reads 1"):
+        read_passport(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match="no adapter passport"):
+        read_passport(path)
+    path.write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        read_passport(path)
+
+
+def test_the_library_lists_what_can_be_read(adapter, passport, fit, tmp_path):
+    library = Library(tmp_path / "adapters")
+    assert library.entries() == ()
+    save_adapter(adapter, passport, library.folder / "a.safetensors")
+    (library.folder / "broken.safetensors").write_bytes(b"junk")
+    assert [entry.passport.name for entry in library.entries()] == ["sees"]
+    assert library.for_images(fit) == "sees"
+    loaded, _ = library.get("sees", fit)
+    assert library.get("sees", fit)[0] is loaded
+    with pytest.raises(InputError, match="no adapter 'nobody'. Choose auto, none, or: sees"):
+        library.get("nobody", fit)
+
+
+def test_a_replaced_file_is_read_again(adapter, passport, fit, tmp_path):
+    library = Library(tmp_path)
+    save_adapter(adapter, passport, tmp_path / "a.safetensors")
+    before, _ = library.get("sees", fit)
+    save_adapter(
+        open_gates(adapter), replace(passport, description="x"), tmp_path / "a.safetensors"
+    )
+    after, entry = library.get("sees", fit)
+    assert entry.passport.description == "x"
+    assert not torch.equal(before.gate, after.gate)
+
+
+def test_a_wrong_base_or_tower_is_refused_with_both_names(adapter, passport, fit, tmp_path):
+    save_adapter(adapter, passport, tmp_path / "a.safetensors")
+    library = Library(tmp_path)
+    with pytest.raises(CheckpointError, match=f"taught on {passport.base}; this is other"):
+        library.get("sees", replace(fit, base="other", base_fingerprint="x"))
+    with pytest.raises(CheckpointError, match="sees through tower; this program runs with other"):
+        library.get("sees", replace(fit, tower="other", tower_fingerprint="x"))
+    with pytest.raises(CheckpointError, match="width 36 with 6 heads.*has width 40"):
+        library.get("sees", replace(fit, config=replace(fit.config, width=40)))
+    with pytest.raises(InputError, match="No adapter here sees through other"):
+        library.for_images(replace(fit, tower="other", tower_fingerprint="x"))
