@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 class Plan:
     """How long and how fast to learn. The seed fixes everything but the order of float sums."""
 
-    epochs: int = 30
+    epochs: int = 15
     minutes: float = 15.0  # a limit, in wall-clock time; the schedule follows the epochs
     seed: int = 0
     batch: int = 128

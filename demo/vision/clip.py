@@ -45,7 +45,7 @@ class Tower:
         self.name, self.preprocessing, self.device = parts.name, parts.preprocessing, device
         self.fingerprint = _fingerprint(parts)
         self._visual = parts.visual.eval().requires_grad_(False).float().to(device)
-        self._tokens = parts.class_token
+        self._class_token = parts.class_token
         self._depths: list[int] | None = None
         self._statistics: Tensor | None = None
         blank = torch.zeros(1, 3, *self.preprocessing.size, device=device)
@@ -97,6 +97,15 @@ class Tower:
         features = [self._standardised(self._forward(self._images(p)).globals_) for p in parts]
         return torch.cat(features).cpu() if features else torch.zeros(0, self.feature_size)
 
+    @torch.no_grad()
+    def embeddings(self, pictures: Sequence[Picture]) -> Tensor:
+        """The final embedding alone, (N, D) fp32 unit vectors on the CPU.
+
+        What the model's text half is compared with; `features` is what adapters see.
+        """
+        vectors = self._visual(self._images(pictures)).float()  # (N, D)
+        return F.normalize(vectors, dim=1).cpu()
+
     def _images(self, pictures: Sequence[Picture]) -> Tensor:
         """(B, 3, P, P) fp32, normalised, on the tower's device."""
         pixels = np.stack([resize(picture.rgb, self.preprocessing) for picture in pictures])
@@ -109,7 +118,7 @@ class Tower:
         """(B, 3, P, P) -> the features before they are standardised."""
         found = self._intermediates(images)
         maps = [level.flatten(2).mT for level in found["image_intermediates"]]  # (B, tokens, width)
-        if self._tokens:
+        if self._class_token:
             whole = [prefix[:, 0] for prefix in found["image_intermediates_prefix"]]
         else:
             whole = [level.mean(1) for level in maps]
@@ -121,7 +130,7 @@ class Tower:
     def _intermediates(self, images: Tensor) -> dict[str, list[Tensor] | Tensor]:
         # Only open_clip's own transformer has a class token to ask for; the others are averaged.
         return self._visual.forward_intermediates(
-            images, indices=self._depths, output_extra_tokens=self._tokens
+            images, indices=self._depths, output_extra_tokens=self._class_token
         )
 
     def _standardised(self, features: Tensor) -> Tensor:

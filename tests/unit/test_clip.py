@@ -172,7 +172,7 @@ def test_preprocessing_is_open_clips(mode: str, size: tuple[int, int]) -> None:
         24, False, (0.0,) * 3, (1.0,) * 3, resize_mode=mode, interpolation="bicubic"
     )
     expected = (transform(Image.fromarray(picture.rgb)) * 255).round().byte()
-    found = torch.from_numpy(resize(picture.rgb, preprocessing)).permute(2, 0, 1)
+    found = torch.from_numpy(resize(picture.rgb, preprocessing).copy()).permute(2, 0, 1)
     assert torch.equal(found, expected)
 
 
