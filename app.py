@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PREFIX = "LLAMA_ADAPTER_"
 EXIT_NOT_SERVED = 1
 EXIT_WRONG_FLAG = 2
+STOP_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,8 @@ def serve(
             file=sys.stderr,
         )
         return EXIT_NOT_SERVED
+    # Every open page holds a connection; without a limit, stopping would wait for the last one.
+    page.server.config.timeout_graceful_shutdown = STOP_SECONDS
     try:
         print(f"LLaMA-Adapter Studio: {page.local_url}", flush=True)
         if page.share_url:
@@ -167,6 +170,8 @@ def serve(
         stop.wait()
     finally:
         runtime.close()
+        # Streams that are cut now are reported as errors, one traceback each.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         page.close(verbose=False)
     return 0
 
@@ -193,4 +198,6 @@ def _switch(value: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # all is closed; taking torch and numba apart would need seconds

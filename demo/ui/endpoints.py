@@ -141,4 +141,5 @@ def chat_endpoint(runtime: Runtime, strings: Strings) -> Callable[..., Iterator[
             logger.exception("an endpoint failed")
             raise gr.Error(strings.unexpected, print_exception=False) from None
 
+    chat.__annotations__["return"] = str  # the API page names the type of one item
     return chat

@@ -5,14 +5,17 @@ the visitor's secret session id, never what the browser sends back as its histor
 """
 
 import logging
+import secrets
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from demo.chat.conversation import Conversation
-from demo.errors import ContextFullError, DemoError, InputError
+from demo.errors import BusyError, ContextFullError, DemoError, InputError
 from demo.runtime import Reply, Runtime
 from demo.settings import Sampling
 from demo.ui import snippets
@@ -33,9 +36,17 @@ logger = logging.getLogger(__name__)
 class ChatHandlers:
     """The events of the chat tab, for all visitors."""
 
-    def __init__(self, runtime: Runtime, view: ChatView, strings: Strings, samples: Path) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        view: ChatView,
+        session: gr.State,
+        strings: Strings,
+        samples: Path,
+    ) -> None:
         self._runtime = runtime
         self._view = view
+        self._session = session
         self._strings = strings
         self._samples = samples
         self._uploads = Uploads(strings)
@@ -43,7 +54,7 @@ class ChatHandlers:
         self._turnstile = Turnstile(strings.being_answered)
 
     def send(
-        self, session: str, message: dict[str, Any], adapter: str, *controls: Any
+        self, session: str | None, message: dict[str, Any], adapter: str, *controls: Any
     ) -> Iterator[Updates]:
         """Send. Inputs: session, message box, adapter, controls. Outputs: the whole tab."""
 
@@ -52,15 +63,21 @@ class ChatHandlers:
             for path in unused:
                 self._uploads.discard(path)
             picture = self._uploads.open(last) if last else None
-            conversation.ask(message["text"] or "", picture)
+            try:
+                conversation.ask(text, picture)
+            except InputError:
+                if picture:
+                    rejected["files"].append(str(self._uploads.hand_back(picture)))
+                raise
 
+        text = message["text"] or ""
         empty = {"text": "", "files": []}
-        # The text stays in the box when it cannot be sent; a picture that is no picture does not.
-        rejected = {"text": printable(message["text"] or ""), "files": []}
+        # What cannot be sent stays in the box, but for a picture that is no picture.
+        rejected: dict[str, Any] = {"text": printable(text), "files": []}
         yield from self._answer(session, begin, adapter, controls, box=empty, rejected=rejected)
 
     def example(
-        self, event: gr.SelectData, session: str, adapter: str, *controls: Any
+        self, event: gr.SelectData, session: str | None, adapter: str, *controls: Any
     ) -> Iterator[Updates]:
         """Example card. Inputs: session, adapter, controls. Outputs: the whole tab."""
 
@@ -76,16 +93,16 @@ class ChatHandlers:
 
         yield from self._answer(session, begin, adapter, controls)
 
-    def retry(self, session: str, adapter: str, *controls: Any) -> Iterator[Updates]:
+    def retry(self, session: str | None, adapter: str, *controls: Any) -> Iterator[Updates]:
         """Retry. Inputs: session, adapter, controls. Outputs: the whole tab."""
         yield from self._answer(session, Conversation.retry, adapter, controls)
 
-    def resume(self, session: str, adapter: str, *controls: Any) -> Iterator[Updates]:
+    def resume(self, session: str | None, adapter: str, *controls: Any) -> Iterator[Updates]:
         """Continue without the oldest turns. Inputs, outputs: as `retry`."""
         yield from self._answer(session, Conversation.retry, adapter, controls, drop_oldest=True)
 
     def edit(
-        self, event: gr.EditData, session: str, adapter: str, *controls: Any
+        self, event: gr.EditData, session: str | None, adapter: str, *controls: Any
     ) -> Iterator[Updates]:
         """Edit of a user turn. Inputs: session, adapter, controls. Outputs: the whole tab."""
 
@@ -99,12 +116,13 @@ class ChatHandlers:
 
         yield from self._answer(session, begin, adapter, controls)
 
-    def stop(self, session: str) -> Updates:
+    def stop(self, session: str | None) -> Updates:
         """Stop. Inputs: session. Outputs: message box."""
-        self._turnstile.stop(session)
+        if session:
+            self._turnstile.stop(session)
         return {self._view.box: gr.MultimodalTextbox(submit_btn=True, stop_btn=False)}
 
-    def undo(self, session: str) -> Updates:
+    def undo(self, session: str | None) -> Updates:
         """Undo: the last turn goes back to the box. Inputs: session. Outputs: the whole tab."""
 
         def change(conversation: Conversation) -> Updates:
@@ -117,12 +135,13 @@ class ChatHandlers:
 
         return self._change(session, change)
 
-    def clear(self, session: str) -> Updates:
+    def clear(self, session: str | None) -> Updates:
         """New chat. Inputs: session. Outputs: the whole tab."""
-        self._turnstile.wait(session, STOP_SECONDS)
+        if session:
+            self._turnstile.wait(session, STOP_SECONDS)
         return self._change(session, Conversation.clear)
 
-    def remove_picture(self, session: str) -> Updates:
+    def remove_picture(self, session: str | None) -> Updates:
         """Remove the picture in use. Inputs: session. Outputs: the whole tab."""
         return self._change(session, Conversation.remove_picture)
 
@@ -135,15 +154,17 @@ class ChatHandlers:
         cards = self._runtime.adapters()
         return {self._view.adapter_note: snippets.adapter_note(adapter, cards, self._strings)}
 
-    def forget(self, session: str) -> None:
+    def forget(self, session: str | None) -> None:
         """A visitor has gone: stops what still runs and drops what is kept."""
+        if not session:
+            return
         self._turnstile.stop(session)
         self._runtime.forget(session)
         self._uploads.forget(session)
 
     def _answer(
         self,
-        session: str,
+        session: str | None,
         begin: Begin,
         adapter: str,
         controls: tuple[Any, ...],
@@ -153,35 +174,56 @@ class ChatHandlers:
         rejected: Any = None,
     ) -> Iterator[Updates]:
         """Does `begin`, then streams the reply; `box` and `rejected` are its value then or else."""
+        # A secret that never leaves the server; gradio's own id of a session is the browser's.
+        session = session or secrets.token_urlsafe(32)
         try:
             with self._turnstile.enter(session) as stop:
-                conversation = self._runtime.conversation(session)
-                system, *numbers = controls
-                sampling = Sampling(*numbers)
-                conversation.set_system(printable(system or ""))
-                begin(conversation)
-                rejected = None
-                waiting = Reply("", False, "", None)
-                yield self._started(session, conversation, waiting, box)
-                replies = self._runtime.reply(
-                    conversation, adapter=adapter, sampling=sampling, drop_oldest=drop_oldest
+                yield from self._reply(
+                    session, stop, begin, adapter, controls, drop_oldest, box, rejected
                 )
-                try:
-                    for reply in replies:
-                        if stop.is_set():
-                            break
-                        yield {self._view.chatbot: self._render(session, conversation, reply)}
-                finally:
-                    replies.close()  # a visitor who left or pressed Stop costs nothing more
-                yield self._settled(session)
+        except BusyError as error:  # of the turnstile: the running reply is left alone
+            yield self._notice(error)
+
+    def _reply(
+        self,
+        session: str,
+        stop: threading.Event,
+        begin: Begin,
+        adapter: str,
+        controls: tuple[Any, ...],
+        drop_oldest: bool,
+        box: Any,
+        rejected: Any,
+    ) -> Iterator[Updates]:
+        try:
+            conversation = self._runtime.conversation(session)
+            system, *numbers = controls
+            sampling = Sampling(*numbers)
+            conversation.set_system(printable(system or ""))
+            begin(conversation)
+            rejected = None
+            yield self._started(session, conversation, box)
+            replies = self._runtime.reply(
+                conversation, adapter=adapter, sampling=sampling, drop_oldest=drop_oldest
+            )
+            with closing(replies):  # whoever left or pressed Stop costs nothing more
+                for reply in replies:
+                    if stop.is_set():
+                        break
+                    yield {self._view.chatbot: self._render(session, conversation, reply)}
+            yield self._settled(session)
         except DemoError as error:
             yield self._problem(session, error, rejected)
         except Exception:
             logger.exception("a reply failed")
             yield self._problem(session, DemoError(self._strings.unexpected), rejected)
 
-    def _change(self, session: str, change: Callable[[Conversation], Updates | None]) -> Updates:
+    def _change(
+        self, session: str | None, change: Callable[[Conversation], Updates | None]
+    ) -> Updates:
         """Does `change` unless a reply is running, and shows what there is then."""
+        if not session:  # nothing was sent yet
+            return {}
         try:
             with self._turnstile.enter(session):
                 changed = change(self._runtime.conversation(session))
@@ -197,14 +239,13 @@ class ChatHandlers:
     ) -> list[dict[str, Any]]:
         return self._transcript.render(session, conversation.turns, running)
 
-    def _started(
-        self, session: str, conversation: Conversation, waiting: Reply, box: Any
-    ) -> Updates:
-        messages = self._render(session, conversation, waiting)
+    def _started(self, session: str, conversation: Conversation, box: Any) -> Updates:
+        messages = self._render(session, conversation, Reply())
         changes = {"submit_btn": False, "stop_btn": True}
         if box is not None:
             changes["value"] = box
         return {
+            self._session: session,
             self._view.chatbot: gr.Chatbot(messages, elem_classes=["streaming"]),
             self._view.box: gr.MultimodalTextbox(**changes),
             self._view.notice: gr.Row(visible=False),
@@ -214,6 +255,7 @@ class ChatHandlers:
     def _settled(self, session: str) -> Updates:
         conversation = self._runtime.conversation(session)
         return {
+            self._session: session,
             self._view.chatbot: gr.Chatbot(self._render(session, conversation), elem_classes=[]),
             self._view.box: _idle_box(),
             self._view.notice: gr.Row(visible=False),

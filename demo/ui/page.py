@@ -1,6 +1,5 @@
 """The page: header, tabs, and which event calls which handler."""
 
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +37,20 @@ def build_page(
         timer = gr.Timer(POLL_SECONDS)
         with gr.Tabs(elem_id="tabs"), gr.Tab(strings.chat_tab, elem_id="chat-tab"):
             view = build_view(runtime, strings, samples)
-        handlers = ChatHandlers(runtime, view, strings, samples)
 
         # A function and not the bound method: gradio copies its configuration for every page it
         # sends, deeply, and through the method it would copy the runtime with the model.
-        def forget(visitor: str) -> None:
+        def forget(visitor: str | None) -> None:
             handlers.forget(visitor)
 
-        session = gr.State(new_session, delete_callback=forget)
+        session = gr.State(delete_callback=forget)  # None until the first message
+        handlers = ChatHandlers(runtime, view, session, strings, samples)
         _connect_replies(session, view, handlers, runtime)
-        _connect_actions(session, view, handlers)
+        _connect_actions(view, handlers)
         _connect_camera(view, Uploads(strings))
         _connect_status(page, timer, pill, view, runtime, strings)
         add_endpoints(runtime, strings, reply_places(runtime.settings))
     return page
-
-
-def new_session() -> str:
-    """A session id that only the server knows; gradio's own is known to the browser."""
-    return secrets.token_urlsafe(32)
 
 
 def _header(runtime: Runtime, strings: Strings) -> gr.HTML:
@@ -71,6 +65,7 @@ def _connect_replies(
     session: gr.State, view: ChatView, handlers: ChatHandlers, runtime: Runtime
 ) -> None:
     everything = [
+        session,
         view.chatbot, view.box, view.notice, view.notice_text, view.resume,
         view.picture, view.picture_chip,
     ]  # fmt: skip
@@ -95,7 +90,7 @@ def _connect_replies(
     view.dismiss.click(handlers.dismiss, None, **quick)
 
 
-def _connect_actions(session: gr.State, view: ChatView, handlers: ChatHandlers) -> None:
+def _connect_actions(view: ChatView, handlers: ChatHandlers) -> None:
     view.adapter.change(
         handlers.describe_adapter, [view.adapter], [view.adapter_note], queue=False, **PRIVATE
     )

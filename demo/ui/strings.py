@@ -100,11 +100,14 @@ class Strings:
 
     examples: tuple[Example, ...] = (
         Example("What shape is this?", "What shape is in the image?", "teal-triangle.png"),
-        Example("What colour is it?", "What color is the shape?", "red-circle.png"),
+        Example("Which colour is it?", "What color is the shape?", "red-circle.png"),
         Example("Is it a triangle?", "Is there a triangle?", "blue-rectangle.png"),
-        Example("Is there a circle?", "Is there a circle in the image?", "yellow-circle.png"),
-        Example("Explain LaTeX by example", "Give me one short example of a fraction in LaTeX."),
-        Example("Write a haiku about rain", "Write a haiku about rain."),
+        Example("Can you see a circle?", "Does the image contain a circle?", "yellow-circle.png"),
+        Example("Is anything green?", "Is there a green shape?", "green-triangle.png"),
+        Example("What is brown here?", "What is the brown shape?", "brown-rectangle.png"),
+        Example("Explain the rainbow", "Explain in two sentences why a rainbow has colors."),
+        Example("Find a capital", "What is the capital of France?"),
+        Example("Write some Python", "Write a Python function that adds two numbers."),
     )
 
 
