@@ -18,7 +18,7 @@ from demo.files import replace_file
 from demo.llama.config import LlamaConfig
 from demo.llama.convert import Progress, Source, write_weights
 from demo.llama.tokenizer import Tokenizer
-from demo.llama.tokenizer_source import TokenizerFiles, TokenizerSettings
+from demo.llama.tokenizer_source import TokenizerFiles, TokenizerSettings, fit
 from demo.llama.weights import LlamaWeights, load_weights
 
 FORMAT = 1  # raised when what is written changes; older folders are then converted again
@@ -85,7 +85,7 @@ def write_base(folder: Path, source: BaseSource, progress: Progress) -> None:
         OSError: the folder cannot be written to.
     """
     progress(f"Reading the tokenizer of {source.name}", None)
-    files = source.tokenizer
+    files = fit(source.tokenizer, source.config.vocab, source.name)
     Tokenizer(files)  # refuse what could not be opened later, before the long part
     digest = write_weights(folder / WEIGHTS, source, progress)
     with replace_file(folder / TOKENIZER) as unfinished:

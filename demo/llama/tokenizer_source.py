@@ -5,7 +5,7 @@ This runs once, when a base is converted.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +156,31 @@ def from_sentencepiece(path: Path, name: str) -> TokenizerFiles:
         ) from error
     settings = TokenizerSettings(bos=bos, eos=(eos,), add_bos=True)
     return TokenizerFiles(backend.to_str(), settings)
+
+
+def fit(files: TokenizerFiles, rows: int, name: str) -> TokenizerFiles:
+    """The same tokenizer without the added tokens that the embedding has no row for.
+
+    Fine-tuned models often add a padding token to the tokenizer alone.
+
+    Raises:
+        CheckpointError: tokens of the vocabulary itself have no row.
+    """
+    try:
+        definition = json.loads(files.definition)
+        vocab = definition["model"]["vocab"]
+        last = max(vocab.values()) if isinstance(vocab, dict) else len(vocab) - 1
+        added = [token for token in definition["added_tokens"] if token["id"] < rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable(name) from error
+    if last >= rows:
+        raise CheckpointError(
+            f"The tokenizer of {name} has {last + 1:,} tokens and its embedding {rows:,} rows. "
+            "They are of different models: fetch both again."
+        )
+    if len(added) == len(definition["added_tokens"]):
+        return files
+    return replace(files, definition=json.dumps({**definition, "added_tokens": added}))
 
 
 def read_fields(path: Path) -> dict[str, Any]:

@@ -114,6 +114,7 @@ def test_a_flipped_bit_in_the_cache_is_mended(
     again = open_base(None, tmp_path, lambda message, share: seen.append(message))
     assert "Converting SmolLM2-135M-Instruct to 8 bits" in seen
     assert again.fingerprint == base.fingerprint
+    assert len(again.tokenizer.encode_text("31415")) == 5
     assert sorted(path.name for path in weights.parent.iterdir()) == [
         ".lock",
         "config.json",

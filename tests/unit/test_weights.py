@@ -302,6 +302,30 @@ def test_refused_without_a_tokenizer(folder: Path, refusal: Callable[[Path], str
     assert "is not a sentencepiece model: it is damaged, or Llama 3's" in refusal(folder)
 
 
+def test_a_padding_token_without_a_row_is_left_out(
+    folder: Path, cache: Path, no_progress: Progress
+) -> None:
+    path = folder / "tokenizer.json"
+    definition = json.loads(path.read_text())
+    definition["added_tokens"].append(
+        {**definition["added_tokens"][0], "id": 300, "content": "[PAD]"}
+    )
+    path.write_text(json.dumps(definition))
+    tokenizer = open_base(str(folder), cache, no_progress).tokenizer
+    assert tokenizer.vocab == 300
+    assert max(tokenizer.encode_template("[PAD] hello")) < 300
+
+
+def test_refused_vocabulary_without_rows(folder: Path, refusal: Callable[[Path], str]) -> None:
+    path = folder / "tokenizer.json"
+    definition = json.loads(path.read_text())
+    definition["model"]["vocab"]["more"] = 300
+    path.write_text(json.dumps(definition))
+    assert refusal(folder).startswith(
+        "The tokenizer of tiny has 301 tokens and its embedding 300 rows."
+    )
+
+
 def test_refused_full_disk(
     folder: Path, refusal: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,9 +401,10 @@ def test_refused_compressed_and_flipped(tmp_path: Path) -> None:
 )
 @pytest.mark.filterwarnings("ignore:Validating sparse")
 def test_refused_tensors_that_are_not_plain(tensor: torch.Tensor, tmp_path: Path) -> None:
-    folder = meta_folder(tmp_path / "7B", {"tok_embeddings.weight": tensor})
-    message = embedded(folder)
-    assert "is not a plain" in message
+    tensors = {"tok_embeddings.weight": tensor}
+    tensors["layers.0.attention.wq.weight"] = torch.zeros(8, 8)
+    message = embedded(meta_folder(tmp_path / "7B", tensors))
+    assert "'tok_embeddings.weight' is missing from a shard or is not a plain tensor" in message
 
 
 def test_refused_missing_meta_shard(tmp_path: Path) -> None:
