@@ -1,6 +1,7 @@
 """What several tests share: the embedded base, opened once, and small random LLaMAs."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from demo.errors import CheckpointError
 from demo.llama.base import open_base
 from demo.llama.cache import Base
 from demo.llama.convert import Progress
@@ -93,3 +95,36 @@ def tiny_llama_folder(
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sharded_llama(tiny_llama_folder: Callable[..., Path]) -> Path:
+    """A model in several files, not to be changed."""
+    return tiny_llama_folder(shard_size="60KB")
+
+
+@pytest.fixture
+def tiny(sharded_llama: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage, of a model in several files."""
+    return Path(shutil.copytree(sharded_llama, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def tiny_cache(tmp_path: Path) -> Path:
+    """A cache folder of the test's own."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def refusal(tiny_cache: Path, no_progress: Progress) -> Callable[[Path], str]:
+    """Opens what must be refused, checks that nothing was left behind, gives the message."""
+
+    def check(path: Path) -> str:
+        with pytest.raises(CheckpointError) as caught:
+            open_base(str(path), tiny_cache, no_progress)
+        assert not list(tiny_cache.glob("*/*.safetensors"))
+        assert not list(tiny_cache.glob("*/.*.part"))
+        assert str(path.parent) not in str(caught.value)  # no path of this machine
+        return str(caught.value)
+
+    return check

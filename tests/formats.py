@@ -1,12 +1,13 @@
 """The formats a LLaMA comes in besides the Hub's, written as their own converters write them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gguf
 import torch
+from safetensors.torch import load_file, save_file
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from torch import Tensor
 
@@ -141,3 +142,21 @@ def train_sentencepiece(path: Path, lines: Sequence[str], vocab: int) -> None:
             split_digits=True,
             minloglevel=2,
         )
+
+
+def shards(folder: Path) -> list[Path]:
+    """The weight files of a folder as the Hub has it."""
+    return sorted(folder.glob("*.safetensors"))
+
+
+def edit(path: Path, name: str, change: Callable[[Tensor], Tensor]) -> None:
+    """Rewrite one tensor of a safetensors file."""
+    tensors = load_file(path)
+    tensors[name] = change(tensors[name])
+    save_file(tensors, path)
+
+
+def holder(folder: Path, name: str) -> Path:
+    """Which of a folder's weight files holds a tensor."""
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    return folder / index["weight_map"][name]
