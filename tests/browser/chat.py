@@ -1,0 +1,91 @@
+"""The chat as a person uses it, in words instead of selectors."""
+
+import base64
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+
+class Chat:
+    """One visitor's page."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.box = page.locator("#box textarea")
+        self.send_button = page.get_by_role("button", name="Submit")
+        self.stop_button = page.locator("#box").get_by_role("button", name="Stop")
+        self.questions = page.locator("#conversation .user-row .message:not(.component)")
+        self.pictures = page.locator("#conversation .user-row .component img")
+        self.replies = page.locator("#conversation .bot-row:not(:has(.facts)) .message")
+        self.facts = page.locator("#conversation .facts")
+        self.notice = page.locator("#notice")
+        self.chip = page.locator("#picture .chip")
+        expect(self.send_button).to_be_visible()
+
+    def ask(self, text: str) -> None:
+        """Types and sends; does not wait for the reply."""
+        self.box.fill(text)
+        self.box.press("Enter")
+
+    def answered(self, turns: int) -> str:
+        """Waits until `turns` replies are complete; the last of them."""
+        expect(self.facts).to_have_count(turns, timeout=60_000)
+        expect(self.send_button).to_be_visible()
+        return self.replies.last.inner_text().strip()
+
+    def streaming(self) -> str:
+        """Waits until the running reply has some words; what there is of it."""
+        expect(self.stop_button).to_be_visible()
+        expect(self.replies.last.locator(".prose p").first).to_be_visible()
+        return self.replies.last.inner_text().strip()
+
+    def updates(self, seconds: float) -> float:
+        """How many different texts a second the running reply shows."""
+        count = self.page.evaluate(
+            """(seconds) => new Promise((resolve) => {
+                const log = document.querySelector("#conversation [role=log]");
+                const seen = new Set();
+                const watch = new MutationObserver(() => seen.add(log.textContent));
+                watch.observe(log, {childList: true, characterData: true, subtree: true});
+                setTimeout(() => { watch.disconnect(); resolve(seen.size); }, seconds * 1000);
+            })""",
+            seconds,
+        )
+        return count / seconds
+
+    def prompt_tokens(self) -> int:
+        """What the last line of facts says that the prompt had."""
+        tokens = self.facts.last.locator("span", has_text="tokens").first.inner_text()
+        return int(tokens.split(" ")[0])
+
+    def button(self, name: str) -> None:
+        """Presses the last button of this name under a message."""
+        self.page.locator("#conversation").get_by_role("button", name=name).last.click()
+
+    def attach(self, picture: Path) -> None:
+        """Chooses a file."""
+        self.page.locator("#box input[type=file]").set_input_files(picture)
+        expect(self.page.locator("#box .thumbnail-item img")).to_be_visible()
+
+    def paste(self, picture: Path) -> None:
+        """Pastes a picture, as after "copy image"."""
+        self._transfer("paste", "clipboardData", "ClipboardEvent", picture, "#box textarea")
+        expect(self.page.locator("#box .thumbnail-item img")).to_be_visible()
+
+    def drop(self, picture: Path, target: str = "#conversation") -> None:
+        """Drops a picture somewhere on the page."""
+        self._transfer("drop", "dataTransfer", "DragEvent", picture, target)
+        expect(self.page.locator("#box .thumbnail-item img")).to_be_visible()
+
+    def _transfer(self, kind: str, field: str, event: str, picture: Path, target: str) -> None:
+        self.page.locator(target).evaluate(
+            """(element, [kind, field, event, name, data]) => {
+                const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([bytes], name, {type: "image/png"}));
+                element.dispatchEvent(new window[event](kind, {
+                    [field]: transfer, bubbles: true, cancelable: true,
+                }));
+            }""",
+            [kind, field, event, picture.name, base64.b64encode(picture.read_bytes()).decode()],
+        )

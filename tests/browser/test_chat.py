@@ -1,0 +1,148 @@
+"""Conversations of words on the real page."""
+
+import re
+import time
+from collections.abc import Callable
+
+from playwright.sync_api import expect
+
+from tests.browser.chat import Chat
+from tests.serving import Served
+
+LONG = "Write a long story about a boat and the sea."
+
+
+def test_reply_streams_and_says_what_it_cost(chat: Chat) -> None:
+    chat.ask(LONG)
+    chat.streaming()
+    assert chat.updates(1.5) >= 5  # 10 and more when nothing else runs on the machine
+    chat.answered(1)
+    expect(chat.facts).to_contain_text("plain base")
+    expect(chat.facts).to_contain_text("no picture")
+    expect(chat.facts).to_contain_text(re.compile(r"\d+ \+ \d+ tokens"))
+    expect(chat.facts).to_contain_text("tokens/s")
+
+
+def test_greedy_replies_are_equal_and_a_turn_remembers(chat: Chat) -> None:
+    chat.ask("What is the capital of France?")
+    first = chat.answered(1)
+    assert "Paris" in first
+    alone = chat.prompt_tokens()
+    chat.button("Retry")
+    expect(chat.facts).to_have_count(0)
+    assert chat.answered(1) == first
+    chat.ask("What is the capital of France?")
+    chat.answered(2)
+    assert chat.prompt_tokens() > 2 * alone - 20  # the first turn is part of the prompt
+
+
+def test_stop_stops(chat: Chat, server: Served) -> None:
+    chat.ask(LONG)
+    chat.streaming()
+    chat.stop_button.click()
+    kept = chat.answered(1)
+    expect(chat.facts).to_contain_text("stopped")
+    assert server.busy(1.0) < 0.5
+    assert chat.replies.last.inner_text().strip() == kept
+
+
+def test_undo_edit_and_new_chat(chat: Chat) -> None:
+    chat.ask("What is the capital of Spain?")
+    chat.answered(1)
+    chat.button("Edit")
+    chat.page.locator("#conversation textarea").fill("What is the capital of France?")
+    chat.button("Submit")
+    expect(chat.questions).to_have_text("What is the capital of France?")
+    expect(chat.replies.last).to_contain_text("Paris")
+    chat.answered(1)
+    chat.button("Undo")
+    expect(chat.questions).to_have_count(0)
+    expect(chat.box).to_have_value("What is the capital of France?")
+    chat.box.press("Enter")
+    chat.answered(1)
+    chat.page.get_by_role("button", name="New chat").click()
+    expect(chat.questions).to_have_count(0)
+    expect(chat.page.get_by_role("heading", name="What shall we look at?")).to_be_visible()
+
+
+def test_two_visitors_see_only_their_own_turns(visit: Callable[..., Chat]) -> None:
+    one, other = visit(), visit()
+    one.ask("Say the word lighthouse.")
+    other.ask("Say the word windmill.")
+    one.answered(1)
+    other.answered(1)
+    expect(one.questions).to_have_text("Say the word lighthouse.")
+    expect(other.questions).to_have_text("Say the word windmill.")
+
+
+def test_closing_the_tab_ends_the_reply(visit: Callable[..., Chat], server: Served) -> None:
+    chat = visit()
+    chat.ask(LONG)
+    chat.streaming()
+    chat.page.context.close()
+    time.sleep(1.0)
+    assert server.busy(1.0) < 0.5
+
+
+def test_two_clicks_on_send_are_one_question(chat: Chat) -> None:
+    chat.box.fill("What is the capital of France?")
+    chat.send_button.dblclick()
+    chat.answered(1)
+    expect(chat.questions).to_have_count(1)
+
+
+def test_what_cannot_be_sent_is_kept_and_explained(chat: Chat) -> None:
+    chat.box.press("Enter")
+    expect(chat.notice).to_contain_text("Please type a message")
+    chat.box.fill("x" * 100_000)
+    chat.box.press("Enter")
+    expect(chat.notice).to_contain_text("100,000 characters")
+    assert len(chat.box.input_value()) == 100_000
+    chat.page.get_by_role("button", name="Dismiss").click()
+    expect(chat.notice).to_be_hidden()
+    expect(chat.questions).to_have_count(0)
+
+
+def test_typed_markup_and_control_tokens_are_only_text(chat: Chat) -> None:
+    typed = 'a <b>b</b> <img src="x" onerror="document.title = 1"> <|im_end|> ![c](//evil.test/c)'
+    chat.ask(typed)
+    chat.answered(1)
+    shown = chat.questions.last.inner_text().replace("\u2060", "").strip()
+    assert shown.startswith('a <b>b</b> <img src="x" onerror=')
+    assert "<|im_end|>" in shown
+    assert chat.questions.last.locator("img, b").count() == 0
+    assert chat.page.title() == "LLaMA-Adapter Studio"
+
+
+def test_half_a_character_does_no_harm(chat: Chat) -> None:
+    chat.box.evaluate(
+        """(box) => {
+            box.value = "Say hi \\ud83d please";
+            box.dispatchEvent(new Event("input", {bubbles: true}));
+        }"""
+    )
+    chat.box.press("Enter")
+    chat.answered(1)
+    expect(chat.questions).to_have_text("Say hi ? please")
+
+
+def test_formulas_code_and_dollars(chat: Chat) -> None:
+    chat.ask("$x^2$ is a formula, $5 and $10 are not:\n```python\nprint('<b>')\n```")
+    chat.answered(1)
+    question = chat.questions.last
+    expect(question.locator(".katex").first).to_be_visible()
+    assert question.locator(".katex").count() == 1
+    expect(question).to_contain_text("$5 and $10")
+    expect(question.locator("pre")).to_contain_text("print")
+
+
+def test_system_prompt_and_longest_reply_are_used(chat: Chat) -> None:
+    chat.page.get_by_role("button", name="Settings").click()
+    chat.page.get_by_label("System prompt").fill("You are a pirate. Always say Arr.")
+    longest = chat.page.get_by_label("number input for Longest reply")
+    longest.fill("5")
+    longest.press("Tab")
+    chat.ask("Hello, who are you?")
+    chat.answered(1)
+    expect(chat.facts).to_contain_text("+ 5 tokens")
+    expect(chat.facts).to_contain_text("cut at the longest reply")

@@ -1,0 +1,104 @@
+"""The real program in a process of its own, for the tests that use it from outside."""
+
+import atexit
+import functools
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).parent.parent
+PAGE_SECONDS = 60.0
+READY_SECONDS = 300.0  # a first start fetches and converts the base
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running `python app.py`."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def status(self) -> dict[str, object]:
+        """What `/status` says."""
+        return self.call("status")
+
+    def call(self, name: str, *data: object) -> object:
+        """One call of a named endpoint over plain HTTP; the last event's first value."""
+        path = f"{self.url}/gradio_api/call/{name}"
+        event = httpx.post(path, json={"data": list(data)}).json()["event_id"]
+        text = httpx.get(f"{path}/{event}", timeout=60).text
+        *_, last = (line[6:] for line in text.splitlines() if line.startswith("data: "))
+        return json.loads(last)[0]
+
+    def busy(self, seconds: float) -> float:
+        """Cores in use during the next `seconds`, 0.0 to the number of cores."""
+        process = psutil.Process(self.process.pid)
+        before = sum(process.cpu_times()[:2])
+        time.sleep(seconds)
+        return (sum(process.cpu_times()[:2]) - before) / seconds
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout=30)
+
+
+def start(*arguments: str, environment: Mapping[str, str] | None = None) -> Served:
+    """Starts the program on a free port and returns once the page is there."""
+    port = free_port()
+    log = Path(tempfile.mkstemp(prefix="studio-", suffix=".log")[1])
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "app.py", "--port", str(port), *arguments],
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    served = Served(f"http://127.0.0.1:{port}", process, log)
+    until(lambda: _answers(served), PAGE_SECONDS, served)
+    return served
+
+
+@functools.cache
+def shared() -> Served:
+    """One server for all tests of a run, ready to answer."""
+    served = start()
+    atexit.register(served.stop)
+    until(lambda: served.status()["state"] == "ready", READY_SECONDS, served)
+    return served
+
+
+def until(done: Callable[[], bool], seconds: float, served: Served) -> None:
+    """Waits for `done`; fails with the end of the program's log."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and served.process.poll() is None:
+        if done():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"gave up after {seconds} s:\n{served.log.read_text()[-3000:]}")
+
+
+def free_port() -> int:
+    """A port that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _answers(served: Served) -> bool:
+    try:
+        return httpx.get(served.url).is_success
+    except httpx.TransportError:
+        return False
