@@ -30,7 +30,7 @@ class Passport:
     tower: str | None = None
     tower_fingerprint: str | None = None
     preprocessing: dict[str, Any] | None = None  # size, mean, std, channel order
-    template: str = ""  # sha256 of the chat template it was taught with
+    template: str = ""  # fingerprint of the chat template it was taught with
     data: str = ""
     data_fingerprint: str = ""
     examples: int = 0

@@ -1,5 +1,6 @@
 """What is taught: conversations as token ids, with the replies to learn marked."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,13 @@ def encode(tokenizer: Tokenizer, lessons: Sequence[Lesson], picture: int | None 
         labels[first - 1 : last - 1] = ids[first:last]
     length = marks[-1][1] - 1 if marks else len(ids)
     return Example(tuple(ids[:length]), tuple(labels[:length]), picture)
+
+
+def template_fingerprint(tokenizer: Tokenizer) -> str:
+    """sha256 over what the chat template makes of one turn: the form in which lessons were read."""
+    turn = [Message("user", "?"), Message("assistant", "!")]
+    ids = tokenizer.chat(turn, generate=False)
+    return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

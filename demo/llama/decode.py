@@ -237,7 +237,7 @@ class Decoder:
         torch.set_num_threads(self.threads.current)
         with torch.inference_mode():
             hidden = self.model.forward(torch.tensor([ids]), prefix=prefix, cache=cache)
-            return self.model.logits(hidden[0, -1]).numpy()
+        return self._logits(hidden[:, -1].numpy())
 
     def _set_prefix(self, slot: int, prefix: Prefix | None) -> None:
         s = self._slots
@@ -270,6 +270,14 @@ class Decoder:
         )  # fmt: skip
         self.threads.record(threads, len(token), time.perf_counter() - start)
         return logits
+
+    def _logits(self, hidden: np.ndarray) -> np.ndarray:
+        """One row: converting the largest matrix for it would take longer than the kernel."""
+        w, threads = self._matrices, self.threads.current
+        out = np.empty((1, self.config.vocab), np.float32)
+        nb.set_num_threads(threads)
+        _linear(w.output, w.output_scale, hidden, out, False, threads)
+        return out[0]
 
     def _room(self, batch: int) -> tuple[Scratch, np.ndarray]:
         if batch not in self._scratch:

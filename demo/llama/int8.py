@@ -8,6 +8,8 @@ Activations are not rounded to 8 bits on the CPU. Nothing here is ever trained.
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numba as nb
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,25 +31,48 @@ class Int8Weight(NamedTuple):
 
 
 class _Linear(torch.autograd.Function):
-    """`x @ W.T` on the CPU, with the gradient for `x` only.
+    """`x @ W.T` on the CPU in `dtype`, with the gradient for `x` only.
 
-    int8 values are exact in bf16 (8 significant bits), so a GEMM in `dtype` rounds the activations
-    and nothing else; the row scale is applied to its result. The converted matrix is made again in
-    the backward pass instead of being kept, so a whole model is never held dequantised.
+    The matrix is converted on the way, in the backward pass once more, and never kept: a whole
+    model is never held dequantised.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, cb: Tensor, scb: Tensor, dtype: torch.dtype) -> Tensor:
         ctx.save_for_backward(cb, scb)
-        ctx.dtype = dtype
-        product = F.linear(x.to(dtype), cb.to(dtype))  # (..., O)
-        return product * (scb / 127)
+        ctx.dtype, ctx.given = dtype, x.dtype
+        return F.linear(x.to(dtype), converted(cb, scb, dtype))  # (..., O)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
         cb, scb = ctx.saved_tensors
-        scaled = (grad * (scb / 127)).to(ctx.dtype)
-        return (scaled @ cb.to(ctx.dtype)).float(), None, None, None
+        weight = converted(cb, scb, ctx.dtype)
+        return (grad.to(ctx.dtype) @ weight).to(ctx.given), None, None, None
+
+
+def converted(cb: Tensor, scb: Tensor, dtype: torch.dtype) -> Tensor:
+    """CB (O, I), SCB (O,) → the matrix in fp32, or in bf16 rounded once.
+
+    Rounding to bf16 moves a weight by 0.1 % on average, a tenth of what 8 bits did.
+    """
+    if dtype != torch.bfloat16:
+        return cb.to(dtype) * (scb / 127).to(dtype)[:, None]
+    out = np.empty(cb.shape, np.uint16)
+    _to_bf16(cb.numpy(), (scb / 127).numpy(), np.empty(cb.shape[1], np.float32), out)
+    return torch.from_numpy(out).view(torch.bfloat16)
+
+
+@nb.njit(fastmath=True, nogil=True, cache=True)
+def _to_bf16(cb, scale, row, out):  # (O, I) int8, (O,), (I,) scratch → (O, I) bits of bf16
+    # Torch does this in three passes over memory. One thread is enough: the product that follows
+    # takes twenty times as long.
+    bits = row.view(np.uint32)
+    for o in range(cb.shape[0]):
+        for i in range(cb.shape[1]):
+            row[i] = np.float32(cb[o, i]) * scale[o]
+        for i in range(cb.shape[1]):
+            even = (bits[i] >> np.uint32(16)) & np.uint32(1)  # ties go to the even neighbour
+            out[o, i] = np.uint16((bits[i] + np.uint32(0x7FFF) + even) >> np.uint32(16))
 
 
 @dataclass(frozen=True)
@@ -69,7 +94,7 @@ class Int8Linear:
         return cls(torch.bfloat16 if native else torch.float32)
 
     def __call__(self, x: Tensor, weight: Int8Weight) -> Tensor:
-        """x (..., I) fp32 → (..., O) fp32."""
+        """x (..., I) → (..., O) in `dtype`."""
         if x.device.type == "cuda":
             return bitsandbytes_linear(x, weight)
         return _Linear.apply(x, weight.CB, weight.SCB, self.dtype)

@@ -109,7 +109,7 @@ class Llama:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) → (..., V) fp32."""
-        return self.linear(hidden, self.weights.output)
+        return self.linear(hidden, self.weights.output).float()
 
     def block(
         self, layer: int, x: Tensor, start: int, prefix: Prefix | None, cache: KVCache | None
@@ -129,43 +129,52 @@ class Llama:
         c, w = self.config, self.weights
         batch, tokens, _ = x.shape
         qkv = self.linear(x, w.qkv(layer)).view(batch, tokens, -1, c.head_dim).transpose(1, 2)
-        q, k, v = qkv.split((c.heads, c.kv_heads, c.kv_heads), dim=1)  # (B, heads, T, d)
-        q, k = self.rotate(q, start), self.rotate(k, start)
+        rotated = self.rotate(qkv[:, : c.heads + c.kv_heads], start)
+        q, k = rotated.split((c.heads, c.kv_heads), dim=1)  # (B, heads, T, d)
+        v = qkv[:, c.heads + c.kv_heads :]
         if cache:
             end = start + tokens
             cache.key[layer, :, start:end], cache.value[layer, :, start:end] = k[0], v[0]
             k, v = cache.key[None, layer, :, :end], cache.value[None, layer, :, :end]
-        mixed = self.attend(q, k, v, start=start)  # (B, H, T, d)
+        mixed = self.attend(q, k, v, start)  # (B, H, T, d)
         adapted = layer - (c.layers - prefix.gate.shape[0]) if prefix else -1
         if adapted >= 0:
-            seen = self.attend(q, prefix.key[adapted], prefix.value[adapted], start=None)
-            mixed = mixed + prefix.gate[adapted, :, None, None] * seen
+            mixed = mixed + self.attend_prompts(q, adapted, prefix)
         return self.linear(
             mixed.transpose(1, 2).reshape(batch, tokens, -1), w.attention_output(layer)
         )
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, *, start: int | None) -> Tensor:
-        """q (B, H, T, d) over k, v (B or 1, KV, S, d) → (B, H, T, d) fp32.
-
-        Query t sees positions up to `start + t`; with `start` None it sees all.
-        """
-        dtype = self.linear.dtype
-        groups = self.config.heads // self.config.kv_heads
-        batch, tokens = q.shape[0], q.shape[2]
-        k, v = (x.to(dtype).repeat_interleave(groups, 1).expand(batch, -1, -1, -1) for x in (k, v))
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
+        """q (B, H, T, d) over k, v (B, KV, S, d) → (B, H, T, d). Query t sees up to `start + t`."""
+        dtype, tokens = self.linear.dtype, q.shape[2]
         mask = None
         if start:
             seen = start + torch.arange(tokens, device=q.device)[:, None]
             mask = torch.arange(k.shape[2], device=q.device) <= seen  # (T, S)
-        causal = start == 0 and tokens > 1
-        out = F.scaled_dot_product_attention(q.to(dtype), k, v, attn_mask=mask, is_causal=causal)
-        return out.float()
+        return F.scaled_dot_product_attention(
+            q.to(dtype), self.shared(k), self.shared(v), attn_mask=mask, is_causal=start == 0
+        )
+
+    def attend_prompts(self, q: Tensor, adapted: int, prefix: Prefix) -> Tensor:
+        """q (B, H, T, d) over the prompts of one layer, times the gates → (B, H, T, d).
+
+        Written out: the fused attention is made for long rows, and prompts are a handful.
+        """
+        dtype = self.linear.dtype
+        key, value = self.shared(prefix.key[adapted]), self.shared(prefix.value[adapted])
+        scores = (q.to(dtype) @ key.mT).float() / self.config.head_dim**0.5  # (B, H, T, P)
+        gated = prefix.gate[adapted, :, None, None] * scores.softmax(-1)
+        return gated.to(dtype) @ value
+
+    def shared(self, x: Tensor) -> Tensor:
+        """Key or value heads (B, KV, S, d) as the query heads use them, (B, H, S, d)."""
+        return x.to(self.linear.dtype).repeat_interleave(self.config.heads // x.shape[1], 1)
 
     def rotate(self, x: Tensor, start: int) -> Tensor:
-        """Rotary positions on x (B, heads, T, d), the first token at position `start`."""
+        """Rotary positions on x (B, heads, T, d) → fp32, the first token at `start`."""
         end = start + x.shape[2]
         cos, sin = self.cos[start:end], self.sin[start:end]  # (T, d/2)
-        a, b = x.chunk(2, -1)
+        a, b = x.float().chunk(2, -1)
         return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
 
     def norm(self, x: Tensor, weight: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from demo.adapter.file import save_adapter
 from demo.adapter.passport import Passport
 from demo.adapter.spec import AdapterSpec, VisualSpec
 from demo.finetune.evaluate import exact
+from demo.finetune.examples import template_fingerprint
 from demo.finetune.trainer import TrainSettings, train
 from demo.llama.base import Base, open_base
 from demo.llama.model import Llama
@@ -91,7 +92,7 @@ def passport(
         tower=tower.name,
         tower_fingerprint=tower.fingerprint,
         preprocessing=vars(tower.preprocessing),
-        template=hashlib.sha256(str(base.tokenizer.template).encode()).hexdigest(),
+        template=template_fingerprint(base.tokenizer),
         data="easy-VQA training questions (MIT licence)",
         data_fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         examples=len(learned),
