@@ -15,6 +15,21 @@
     setTimeout(() => clearInterval(settle), 3000);
   }
 
+  // The header's link to the API page presses the one in Gradio's own footer, which is hidden.
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("#api")) document.querySelector("footer .show-api")?.click();
+  });
+
+  // Ready to type, where that does not open a keyboard over half of the screen.
+  if (matchMedia("(pointer: fine)").matches) {
+    const look = setInterval(() => {
+      const text = document.querySelector("#box textarea");
+      if (!text) return;
+      clearInterval(look);
+      if (document.activeElement === document.body) text.focus();
+    }, 100);
+  }
+
   // The invisible guards of demo/ui/markup.py stay out of what is copied.
   const bare = (text) => text.replace(/<\u2060/g, "<").replace(/!\u2060\[/g, "![");
   const write = navigator.clipboard?.writeText.bind(navigator.clipboard);

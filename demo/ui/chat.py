@@ -132,7 +132,6 @@ def _box(strings: Strings) -> gr.MultimodalTextbox:
         lines=1,
         max_lines=8,
         max_plain_text_length=PASTE_LIMIT,
-        autofocus=True,
         container=False,
     )
 

@@ -16,6 +16,9 @@ from demo.ui.theme import ASSETS
 from demo.ui.uploads import Uploads
 
 POLL_SECONDS = 1.0
+START_CAMERA = """() => setTimeout(
+    () => document.querySelector('#webcam [title="grant webcam access"] button')?.click(), 300
+)"""
 
 # Every event of the page is private: a program uses the endpoints, not the buttons.
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -115,7 +118,9 @@ def _connect_camera(view: ChatView, uploads: Uploads) -> None:
         box = gr.MultimodalTextbox({"text": text, "files": [path]})
         return False, gr.Image(visible=False, value=None), box
 
-    view.camera.click(toggle, [visible], [visible, view.webcam], queue=False, **PRIVATE)
+    shown = view.camera.click(toggle, [visible], [visible, view.webcam], queue=False, **PRIVATE)
+    # Whoever pressed "Camera" has said so; gradio would ask for a second click.
+    shown.then(None, js=START_CAMERA)
     # preprocess=False: gradio would decode the upload with every format and size it knows.
     view.webcam.input(
         capture,

@@ -26,12 +26,17 @@ def header(strings: Strings) -> str:
 
 
 def header_links(strings: Strings) -> str:
-    """The API page and the switch between light and dark (assets/studio.js listens to it)."""
-    return (
-        f'<nav><a href="?view=api" title="{escape(strings.api_hint)}">{escape(strings.api)}</a>'
-        f'<button type="button" id="theme" title="{escape(strings.theme_hint)}" '
-        f'aria-label="{escape(strings.theme_hint)}"><i></i></button></nav>'
-    )
+    """The API page and the switch between light and dark (assets/studio.js listens to both)."""
+
+    def button(name: str, hint: str, content: str) -> str:
+        hint = escape(hint)
+        return (
+            f'<button type="button" id="{name}" title="{hint}" aria-label="{hint}">'
+            f"{content}</button>"
+        )
+
+    api = button("api", strings.api_hint, escape(strings.api))
+    return f"<nav>{api}{button('theme', strings.theme_hint, '<i></i>')}</nav>"
 
 
 def status_pill(status: Status, strings: Strings) -> str:
@@ -45,12 +50,12 @@ def status_pill(status: Status, strings: Strings) -> str:
     )
     bar = ""
     if status.progress is not None and status.state not in ("ready", "failed"):
-        word = f"{word} {status.progress:.0%}"
-        bar = f'<i class="bar" style="width:{100 * min(max(status.progress, 0.0), 1.0):.1f}%"></i>'
+        bar = f"<span>{status.progress:.0%}</span>"
+        bar += f'<i class="bar" style="width:{100 * min(max(status.progress, 0.0), 1.0):.1f}%"></i>'
     return (
         f'<div class="pill {status.state}" role="status" title="{escape(hint)}"><b class="dot"></b>'
-        f'<span class="state">{escape(word)}</span><span class="facts">{escape(facts)}</span>'
-        f"{bar}</div>"
+        f'<span class="state">{escape(word)}</span>{bar}'
+        f'<span class="facts">{escape(facts)}</span></div>'
     )
 
 
@@ -86,14 +91,17 @@ def reply_footer(stats: ReplyStats, strings: Strings) -> str:
         "cancelled": strings.stopped_cancelled,
         "deadline": strings.stopped_deadline,
     }[stats.stopped]
+    tokens = strings.tokens.format(prompt=stats.prompt_tokens, reply=stats.reply_tokens)
     facts = [
-        strings.picture_used if stats.image else strings.no_picture,
-        strings.tokens.format(prompt=stats.prompt_tokens, reply=stats.reply_tokens),
-        strings.first_token.format(seconds=f"{stats.first_token_s:.2f}"),
-        strings.speed.format(speed=f"{stats.tokens_per_s:.0f}"),
-        stopped,
+        (strings.picture_used if stats.image else strings.no_picture, ""),
+        (tokens, strings.tokens_hint),
+        (strings.first_token.format(seconds=f"{stats.first_token_s:.2f}"), ""),
+        (strings.speed.format(speed=f"{stats.tokens_per_s:.0f}"), ""),
+        (stopped, ""),
     ]
-    spans = "".join(f"<span>{escape(fact)}</span>" for fact in facts if fact)
+    spans = "".join(
+        f'<span title="{escape(hint)}">{escape(fact)}</span>' for fact, hint in facts if fact
+    )
     return f'<div class="facts"><b>{escape(adapter)}</b>{spans}</div>'
 
 

@@ -59,7 +59,6 @@ class Strings:
 
     system: str = "System prompt"
     system_hint: str = "How the model should behave, for the whole chat"
-    sampling: str = "Sampling"
     temperature: str = "Temperature"
     temperature_more: str = (
         "0 always picks the likeliest token: the same question gets the same reply."

@@ -73,8 +73,8 @@ class Uploads:
 
     def check(self, path: str) -> Path:
         """The file of an upload. Raises InputError when `path` is none, or is gone."""
-        upload = Path(path).resolve()
-        if "\0" in path or upload.parent.parent != self._folder:
+        upload = Path(path.replace("\0", "")).resolve()
+        if upload.parent.parent != self._folder:
             raise InputError(self._strings.not_an_upload)
         if not upload.is_file():
             raise InputError(self._strings.picture_gone)
