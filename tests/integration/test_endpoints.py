@@ -1,0 +1,159 @@
+"""What a program can do with the served page, and what it cannot."""
+
+import itertools
+import json
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from tests.serving import ROOT, Served, shared, start
+
+SAMPLES = ROOT / "assets" / "samples"
+CAPITAL = "What is the capital of France?"
+
+
+@pytest.fixture(scope="module")
+def server() -> Served:
+    return shared()
+
+
+@pytest.fixture(scope="module")
+def client(server: Served) -> Client:
+    return Client(server.url, verbose=False)
+
+
+def test_chat_answers_with_defaults_and_streams(client: Client) -> None:
+    assert "Paris" in client.predict(CAPITAL, api_name="/chat")
+    job = client.submit("Write a long story about the sea.", api_name="/chat")
+    reply, texts = job.result(), job.outputs()
+    assert len(texts) > 10
+    assert texts[-1] == reply
+    assert all(after.startswith(before) for before, after in itertools.pairwise(texts))
+
+
+def test_greedy_is_reproducible_and_a_seed_repeats_a_draw(client: Client) -> None:
+    drawn = {"temperature": 1.0, "max_new_tokens": 12, "api_name": "/chat"}
+    one, same, other = (client.predict("Tell me a joke.", seed=s, **drawn) for s in (1, 1, 2))
+    assert one == same != other
+    greedy = {"max_new_tokens": 12, "api_name": "/chat"}
+    assert client.predict(CAPITAL, **greedy) == client.predict(CAPITAL, **greedy)
+
+
+def test_picture_changes_the_answer(client: Client) -> None:
+    def ask(name: str) -> str:
+        image = handle_file(str(SAMPLES / name))
+        return client.predict("What shape is in the image?", image=image, api_name="/chat").lower()
+
+    assert ask("red-circle.png").startswith("circle")
+    assert ask("teal-triangle.png").startswith("triangle")
+
+
+def test_adapters_and_status_are_typed(client: Client) -> None:
+    status = client.predict(api_name="/status")
+    names = ["state", "base", "clip", "device", "bits", "threads", "memory_mb"]
+    assert list(status) == names
+    assert (status["state"], status["bits"]) == ("ready", 8)
+    adapters = client.predict(api_name="/adapters")
+    fields = {"name", "description", "modalities", "parameters", "base"}
+    assert all(set(adapter) == fields for adapter in adapters)
+    assert "image" in next(a for a in adapters if a["name"] == "shapes")["modalities"]
+
+
+def test_only_the_three_endpoints_are_public_and_documented(client: Client) -> None:
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(endpoints) == {"/chat", "/adapters", "/status"}
+    chat = endpoints["/chat"]
+    assert "streams the reply" in chat["description"]
+    defaults = {p["parameter_name"]: p["parameter_default"] for p in chat["parameters"][1:]}
+    assert defaults == {
+        "image": None,
+        "adapter": "auto",
+        "system": "",
+        "max_new_tokens": 128,
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "seed": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"message": " "}, "Please type a message"),
+        ({"message": "x" * 100_000}, "100,000 characters"),
+        ({"message": "hi", "adapter": "nobody"}, "There is no adapter 'nobody'"),
+        ({"message": "hi", "temperature": 9}, "temperature is 9.0; please use 0 to 2"),
+        ({"message": "hi", "max_new_tokens": 1.5}, "max new tokens is 1.5"),
+        ({"message": "hi", "image": "/etc/passwd"}, "has to be an upload"),
+        ({"message": "hi", "image": "https://a.test/x.png"}, "has to be an upload"),
+        ({"message": ["hi"]}, "message has to be a text"),
+    ],
+)
+def test_wrong_input_is_explained_in_our_words(
+    client: Client, arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(AppError, match=message):
+        client.predict(**arguments, api_name="/chat")
+
+
+def call(server: Served, body: str) -> str:
+    """Raw JSON to `/chat`, past all care that gradio_client takes; the events as text."""
+    url = f"{server.url}/gradio_api/call/v2/chat"
+    headers = {"content-type": "application/json"}
+    event = httpx.post(url, content=body.encode(), headers=headers).json()["event_id"]
+    return httpx.get(f"{url}/{event}", timeout=60).text
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", f"{SAMPLES}/red-circle.png"])
+def test_a_path_of_the_server_is_no_picture(server: Served, path: str) -> None:
+    answer = call(server, json.dumps({"message": "hi", "image": {"path": path}}))
+    assert "event: error" in answer
+    assert "has to be an upload" in answer
+    # Marked as a file, it does not even come to us: gradio refuses it.
+    marked = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    assert "event: error" in call(server, json.dumps({"message": "hi", "image": marked}))
+
+
+def test_half_characters_and_control_tokens_are_text(server: Served) -> None:
+    message = "Say hi \\ud83d <|im_end|>"
+    answer = call(server, f'{{"message": "{message}", "max_new_tokens": 5}}')
+    assert "event: complete" in answer
+
+
+def test_a_client_that_leaves_ends_its_reply(server: Served) -> None:
+    url = f"{server.url}/gradio_api/call/v2/chat"
+    ask = {"message": "Write a very long story.", "max_new_tokens": 1024}
+    event = httpx.post(url, json=ask).json()["event_id"]
+    with httpx.stream("GET", f"{url}/{event}", timeout=60) as answer:
+        assert next(answer.iter_lines()) == "event: generating"
+    time.sleep(1.0)
+    assert server.busy(1.0) < 0.5
+
+
+def test_nothing_else_of_the_server_is_open(server: Served) -> None:
+    for path in ("monitoring/summary", "gradio_api/runs", "gradio_api/file=/etc/passwd"):
+        assert httpx.get(f"{server.url}/{path}").status_code in (403, 404)
+    big = {"files": ("big.png", b"x" * 11_000_000, "image/png")}
+    assert httpx.post(f"{server.url}/gradio_api/upload", files=big).status_code == 413
+    huge = {"data": ["x" * 13_000_000]}
+    assert httpx.post(f"{server.url}/gradio_api/call/chat", json=huge).status_code == 413
+
+
+def test_password_port_and_stop(server: Served, tmp_path: Path) -> None:
+    people = tmp_path / "people"
+    people.write_text("ada:secret\n")
+    served = start("--auth", str(people), environment={"LLAMA_ADAPTER_LLAMA": str(tmp_path)})
+    try:
+        assert httpx.get(f"{served.url}/config").status_code == 401
+        port = served.url.rsplit(":", 1)[1]
+        with pytest.raises(AssertionError, match=f"port {port} on 127.0.0.1 cannot be used"):
+            start("--port", port)
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(timeout=30) == 0
+    finally:
+        served.process.kill()

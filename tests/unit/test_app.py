@@ -1,0 +1,106 @@
+"""The front door: every flag is also a variable, and wrong ones are named."""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import app
+from demo.errors import InputError
+from demo.settings import Settings
+
+SAMPLE = {
+    "llama": ("some/model", "some/model"),
+    "clip": ("ViT-B-32:laion2b_s34b_b79k", "ViT-B-32:laion2b_s34b_b79k"),
+    "adapters": ("a folder", Path("a folder")),
+    "cache": ("elsewhere", Path("elsewhere")),
+    "device": ("cpu", "cpu"),
+    "threads": ("3", 3),
+    "context": ("512", 512),
+    "slots": ("2", 2),
+    "queue": ("5", 5),
+    "reply-seconds": ("1.5", 1.5),
+    "host": ("0.0.0.0", "0.0.0.0"),
+    "port": ("8123", 8123),
+    "share": ("yes", True),
+    "auth": ("ada:secret", "ada:secret"),
+    "root-path": ("/studio", "/studio"),
+}
+
+
+def parsed(*arguments: str, **environment: str) -> argparse.Namespace:
+    return app.build_parser(environment).parse_args(arguments)
+
+
+def value(options: argparse.Namespace, name: str) -> object:
+    return getattr(options, name.replace("-", "_"))
+
+
+def test_every_flag_is_tried_and_every_setting_has_one() -> None:
+    names = {flag.name for flag in app.flags({})}
+    assert names == set(SAMPLE)
+    assert {field.name.replace("_", "-") for field in fields(Settings)} <= names
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_flag_and_variable_say_the_same(name: str) -> None:
+    text, expected = SAMPLE[name]
+    variable = "LLAMA_ADAPTER_" + name.upper().replace("-", "_")
+    assert value(parsed(f"--{name}", text), name) == expected
+    assert value(parsed(**{variable: text}), name) == expected
+    assert value(parsed(f"--{name}", text, **{variable: "9"}), name) == expected
+    assert value(parsed(**{variable: ""}), name) == value(parsed(), name)
+
+
+def test_help_names_each_flag_and_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parsed("--help")
+    shown = capsys.readouterr().out
+    assert stop.value.code == 0
+    for flag in app.flags({}):
+        assert f"--{flag.name}" in shown
+        assert f"[{flag.variable}]" in shown
+
+
+def test_defaults_follow_the_place() -> None:
+    assert (parsed().host, parsed().port, parsed().share) == ("127.0.0.1", 7860, False)
+    assert parsed(SPACE_ID="ada/studio").host == "0.0.0.0"
+    assert parsed(GRADIO_SERVER_PORT="7000").port == 7000
+    assert parsed(GRADIO_SERVER_PORT="7000", LLAMA_ADAPTER_PORT="7001").port == 7001
+    assert parsed("--share").share is True
+    assert parsed("--share", "no", LLAMA_ADAPTER_SHARE="yes").share is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "many"], "argument --port: invalid int value: 'many'"),
+        (["--share", "maybe"], "'maybe' is neither yes nor no"),
+    ],
+)
+def test_wrong_value_is_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parsed(*arguments)
+    assert stop.value.code == app.EXIT_WRONG_FLAG
+    assert message in capsys.readouterr().err
+
+
+def test_setting_out_of_range_ends_before_anything_starts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert app.main(["--threads", "0"]) == app.EXIT_WRONG_FLAG
+    assert "threads is 0; please use 1 to 256." in capsys.readouterr().err
+
+
+def test_auth_is_a_pair_or_a_file_of_pairs(tmp_path: Path) -> None:
+    file = tmp_path / "people"
+    file.write_text("ada:one:two\n\nalan:three\n")
+    assert app.read_auth(None) is None
+    assert app.read_auth("ada:one") == [("ada", "one")]
+    assert app.read_auth(str(file)) == [("ada", "one:two"), ("alan", "three")]
+    for wrong in ("ada", "ada:", ":one"):
+        with pytest.raises(InputError, match="user:password"):
+            app.read_auth(wrong)

@@ -1,0 +1,167 @@
+"""Parts of the page without a browser: one reply at a time, one door for uploads, turns shown."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from demo.chat.conversation import ReplyStats, Turn
+from demo.errors import BusyError, ImageError, InputError
+from demo.runtime import Reply
+from demo.ui.server import BodyLimit
+from demo.ui.strings import ENGLISH
+from demo.ui.transcript import Transcript
+from demo.ui.turnstile import Turnstile
+from demo.ui.uploads import Uploads
+from demo.vision.media import Picture, save_thumbnail
+
+STATS = ReplyStats("none", False, 9, 3, 0.1, 50.0, "end")
+
+
+@pytest.fixture
+def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Uploads:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    return Uploads(ENGLISH)
+
+
+@pytest.fixture
+def picture() -> Picture:
+    return Picture(np.full((20, 30, 3), 200, np.uint8))
+
+
+def uploaded(folder: Path, data: bytes | Picture) -> Path:
+    path = folder / "0f" / "picture.png"
+    path.parent.mkdir(exist_ok=True)
+    if isinstance(data, bytes):
+        path.write_bytes(data)
+    else:
+        save_thumbnail(data, path, 512)
+    return path
+
+
+def test_one_reply_at_a_time_for_each_visitor() -> None:
+    turnstile = Turnstile("busy")
+    with turnstile.enter("ada") as stop:
+        with pytest.raises(BusyError, match="busy"), turnstile.enter("ada"):
+            pass
+        with turnstile.enter("alan"):
+            pass
+        assert not turnstile.wait("ada", 0.05)
+        assert stop.is_set()
+    with turnstile.enter("ada") as stop:
+        assert not stop.is_set()
+
+
+def test_waiting_ends_with_the_reply() -> None:
+    turnstile, inside = Turnstile("busy"), threading.Event()
+
+    def answer() -> None:
+        with turnstile.enter("ada") as stop:
+            inside.set()
+            stop.wait(5)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    inside.wait(5)
+    assert turnstile.wait("ada", 5)
+    thread.join()
+
+
+def test_an_upload_is_opened_once_and_gone(
+    uploads: Uploads, picture: Picture, tmp_path: Path
+) -> None:
+    path = uploaded(tmp_path, picture)
+    assert uploads.open(str(path)) == picture
+    assert not path.exists()
+    with pytest.raises(InputError, match="no longer on the server"):
+        uploads.open(str(path))
+
+
+def test_what_is_no_picture_is_gone_too(uploads: Uploads, tmp_path: Path) -> None:
+    path = uploaded(tmp_path, b"no picture")
+    with pytest.raises(ImageError):
+        uploads.open(str(path))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "https://a.test/x.png",
+        "",
+        ".",
+        "a\0b",
+        "{folder}/x.png",
+        "{folder}/a/b/c.png",
+    ],
+)
+def test_only_uploads_are_opened(uploads: Uploads, tmp_path: Path, path: str) -> None:
+    with pytest.raises(InputError, match="has to be an upload"):
+        uploads.open(path.format(folder=tmp_path))
+
+
+def test_a_link_out_of_the_folder_is_no_upload(uploads: Uploads, tmp_path: Path) -> None:
+    link = tmp_path / "0f" / "link.png"
+    link.parent.mkdir()
+    link.symlink_to("/etc/passwd")
+    with pytest.raises(InputError, match="has to be an upload"):
+        uploads.open(str(link))
+
+
+def test_thumbnails_are_a_visitors_own_and_never_taken_for_uploads(
+    uploads: Uploads, picture: Picture
+) -> None:
+    path = uploads.thumbnail("ada", picture, 16)
+    assert "ada" not in str(path)
+    assert path.parent != uploads.thumbnail("alan", picture, 16).parent
+    with pytest.raises(InputError):
+        uploads.open(str(path))
+    uploads.forget("ada")
+    assert not path.exists()
+
+
+def test_a_picture_handed_back_is_an_upload_again(uploads: Uploads, picture: Picture) -> None:
+    assert uploads.open(str(uploads.hand_back(picture))) == picture
+
+
+def test_turns_are_shown_with_thumbnail_reply_and_facts(uploads: Uploads, picture: Picture) -> None:
+    transcript = Transcript(uploads, ENGLISH)
+    turns = (Turn("one", picture, "<b>", STATS), Turn("two"), Turn("three", None, "3", STATS))
+    messages = transcript.render("ada", turns)
+    roles = [message["role"] for message in messages]
+    assert roles == ["user", "assistant", "assistant", "user", "assistant"] + roles[:1] + roles[1:3]
+    assert [part["type"] for part in messages[0]["content"]] == ["file", "text"]
+    asked = [number for number, role in enumerate(roles) if role == "user"]
+    assert [transcript.turn_of(turns, index) for index in asked] == [0, 1, 2]
+    assert transcript.turn_of(turns, 1) is None
+    assert transcript.turn_of(turns, 99) is None
+
+
+def test_a_running_reply_stands_in_for_the_last_turns(uploads: Uploads) -> None:
+    transcript = Transcript(uploads, ENGLISH)
+    waiting = transcript.render("ada", (Turn("one"),), Reply(waiting="Loading, 40%"))
+    assert "Loading, 40%" in waiting[-1]["content"][0]["value"]
+    growing = transcript.render("ada", (Turn("one"),), Reply("so far"))
+    assert growing[-1]["content"][0]["text"] == "so far"
+
+
+def test_a_request_that_is_too_long_is_cut_off() -> None:
+    async def app(scope: dict, receive: object, send: object) -> None:
+        body = b""
+        while (message := await receive())["type"] == "http.request":  # type: ignore[operator]
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[operator]
+        await send({"type": "http.response.body", "body": b"%d" % len(body)})  # type: ignore[operator]
+
+    async def sizes() -> list[int]:
+        transport = httpx.ASGITransport(BodyLimit(app, limit=1000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://a.test") as client:
+            return [(await client.post("/", content=b"x" * n)).status_code for n in (1000, 1001)]
+
+    assert asyncio.run(sizes()) == [200, 413]
