@@ -28,6 +28,7 @@ PREFIX = "LLAMA_ADAPTER_"
 EXIT_NOT_SERVED = 1
 EXIT_WRONG_FLAG = 2
 STOP_SECONDS = 1
+SWEEP_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def serve(
     from demo.runtime import Runtime
     from demo.ui.page import build_page
     from demo.ui.server import launch_options, queue_options
+    from demo.ui.uploads import sweep
 
     runtime = Runtime(settings)
     page = build_page(runtime)
@@ -167,7 +169,8 @@ def serve(
             print(f"Public for a week: {page.share_url}", flush=True)
         runtime.start()
         report(runtime, stop)
-        stop.wait()
+        while not stop.wait(SWEEP_SECONDS):
+            sweep(Path(os.environ["GRADIO_TEMP_DIR"]))
     finally:
         runtime.close()
         # Streams that are cut now are reported as errors, one traceback each.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -10,10 +11,12 @@ from demo.settings import Sampling
 from demo.ui import snippets
 from demo.ui.markup import LATEX
 from demo.ui.strings import Example, Strings
+from demo.ui.uploads import Uploads
 
 # Longer pastes would become a file that no one asked for; a message may hold 8,000 characters
 # and the conversation says so itself when there are more.
 PASTE_LIMIT = 1_000_000
+CARD = 160  # pixels of the picture on an example card
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,12 @@ class ChatView:
     examples: tuple[Example, ...]
 
 
-def build_view(runtime: Runtime, strings: Strings, samples: Path) -> ChatView:
+def build_view(runtime: Runtime, uploads: Uploads, strings: Strings, samples: Path) -> ChatView:
     """Lays the tab out inside the current `gr.Blocks`."""
     examples = usable_examples(strings, samples)
     with gr.Column(elem_id="chat"):
         panel = gr.HTML(visible=False, elem_id="failed")
-        chatbot = _chatbot(strings, examples, samples)
+        chatbot = _chatbot(strings, _cards(examples, uploads, samples))
         with gr.Column(elem_id="composer"):
             notice = _notice(strings)
             picture = _picture(strings)
@@ -81,11 +84,19 @@ def adapter_choices(cards: tuple[AdapterCard, ...], strings: Strings) -> list[tu
     return fixed + [(card.name, card.name) for card in cards]
 
 
-def _chatbot(strings: Strings, examples: tuple[Example, ...], samples: Path) -> gr.Chatbot:
+def _cards(examples: tuple[Example, ...], uploads: Uploads, samples: Path) -> list[dict[str, Any]]:
     cards = []
     for example in examples:
-        icon = str(samples / example.picture) if example.picture else {"mime_type": "text"}
+        icon = {"mime_type": "text"}
+        if example.picture:
+            # Inlined: a served file could be named as an upload, and uploads are deleted.
+            picture = uploads.sample(samples / example.picture)
+            icon = {"url": snippets.inlined(uploads.thumbnail("", picture, CARD))}
         cards.append({"text": example.text, "display_text": example.label, "icon": icon})
+    return cards
+
+
+def _chatbot(strings: Strings, cards: list[dict[str, Any]]) -> gr.Chatbot:
     return gr.Chatbot(
         elem_id="conversation",
         label=strings.chat_tab,

@@ -42,10 +42,10 @@ class StatusInfo(TypedDict):
     memory_mb: float
 
 
-def add_endpoints(runtime: Runtime, strings: Strings, places: int) -> None:
+def add_endpoints(runtime: Runtime, uploads: Uploads, strings: Strings, places: int) -> None:
     """Adds the endpoints to the current `gr.Blocks`; `places` replies may be under way."""
     gr.api(
-        chat_endpoint(runtime, strings),
+        chat_endpoint(runtime, uploads, strings),
         api_name="chat",
         concurrency_id="chat",
         concurrency_limit=places,
@@ -83,9 +83,10 @@ def add_endpoints(runtime: Runtime, strings: Strings, places: int) -> None:
     gr.api(status, api_name="status", concurrency_limit=None)
 
 
-def chat_endpoint(runtime: Runtime, strings: Strings) -> Callable[..., Iterator[str]]:
+def chat_endpoint(
+    runtime: Runtime, uploads: Uploads, strings: Strings
+) -> Callable[..., Iterator[str]]:
     """The function behind `/chat`."""
-    uploads = Uploads(strings)
 
     def opened(image: object) -> Picture | None:
         if image is None:

@@ -41,6 +41,7 @@ class ChatHandlers:
         runtime: Runtime,
         view: ChatView,
         session: gr.State,
+        uploads: Uploads,
         strings: Strings,
         samples: Path,
     ) -> None:
@@ -49,8 +50,8 @@ class ChatHandlers:
         self._session = session
         self._strings = strings
         self._samples = samples
-        self._uploads = Uploads(strings)
-        self._transcript = Transcript(self._uploads, strings)
+        self._uploads = uploads
+        self._transcript = Transcript(uploads, strings)
         self._turnstile = Turnstile(strings.being_answered)
 
     def send(

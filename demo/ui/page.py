@@ -28,18 +28,18 @@ def build_page(
     runtime: Runtime, strings: Strings = ENGLISH, samples: Path = ASSETS / "samples"
 ) -> gr.Blocks:
     """The whole page over `runtime`, which may still be loading; nothing is served yet."""
+    uploads = Uploads(strings)
     page = gr.Blocks(
         title=strings.title,
         analytics_enabled=False,
         fill_height=True,
         fill_width=True,
-        delete_cache=(3600, 86_400),
     )
     with page:
         pill = _header(runtime, strings)
         timer = gr.Timer(POLL_SECONDS)
         with gr.Tabs(elem_id="tabs"), gr.Tab(strings.chat_tab, elem_id="chat-tab"):
-            view = build_view(runtime, strings, samples)
+            view = build_view(runtime, uploads, strings, samples)
 
         # A function and not the bound method: gradio copies its configuration for every page it
         # sends, deeply, and through the method it would copy the runtime with the model.
@@ -47,12 +47,12 @@ def build_page(
             handlers.forget(visitor)
 
         session = gr.State(delete_callback=forget)  # None until the first message
-        handlers = ChatHandlers(runtime, view, session, strings, samples)
+        handlers = ChatHandlers(runtime, view, session, uploads, strings, samples)
         _connect_replies(session, view, handlers, runtime)
         _connect_actions(view, handlers)
-        _connect_camera(view, Uploads(strings))
+        _connect_camera(view, uploads)
         _connect_status(page, timer, pill, view, runtime, strings)
-        add_endpoints(runtime, strings, reply_places(runtime.settings))
+        add_endpoints(runtime, uploads, strings, reply_places(runtime.settings))
     return page
 
 

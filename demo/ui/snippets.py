@@ -105,11 +105,15 @@ def reply_footer(stats: ReplyStats, strings: Strings) -> str:
     return f'<div class="facts"><b>{escape(adapter)}</b>{spans}</div>'
 
 
+def inlined(thumbnail: Path) -> str:
+    """A WebP file as an address that holds it whole, so that no file has to be served."""
+    return "data:image/webp;base64," + base64.b64encode(thumbnail.read_bytes()).decode("ascii")
+
+
 def picture_chip(thumbnail: Path, strings: Strings) -> str:
-    """The picture that every reply sees. Inlined, so that it needs no file to be served."""
-    data = base64.b64encode(thumbnail.read_bytes()).decode("ascii")
+    """The picture that every reply sees."""
     return (
-        f'<div class="chip"><img alt="" src="data:image/webp;base64,{data}">'
+        f'<div class="chip"><img alt="" src="{inlined(thumbnail)}">'
         f"<span><b>{escape(strings.picture_in_use)}</b>"
         f"<small>{escape(strings.picture_in_use_more)}</small></span></div>"
     )

@@ -7,6 +7,7 @@ path of the server, no address, and none of the files that the page itself serve
 import hashlib
 import secrets
 import shutil
+import time
 from pathlib import Path
 
 from gradio.utils import get_upload_folder
@@ -16,13 +17,27 @@ from demo.ui.strings import Strings
 from demo.vision.media import Picture, open_picture, save_thumbnail
 
 
+THUMBNAILS = "thumbnails"
+UNUSED_SECONDS = 3600.0
+
+
+def sweep(folder: Path, seconds: float = UNUSED_SECONDS) -> None:
+    """Deletes uploads that nobody sent within `seconds`, and what broken uploads left behind."""
+    oldest = time.time() - seconds
+    for path in folder.rglob("*"):
+        if path.relative_to(folder).parts[0] == THUMBNAILS or not path.is_file():
+            continue
+        if path.stat().st_mtime < oldest:
+            path.unlink(missing_ok=True)
+
+
 class Uploads:
     """Opens what visitors upload and writes the thumbnails that they are shown instead."""
 
     def __init__(self, strings: Strings) -> None:
         self._strings = strings
         self._folder = Path(get_upload_folder()).resolve()
-        self._thumbnails = self._folder / "thumbnails"  # two levels deeper than any upload
+        self._thumbnails = self._folder / THUMBNAILS  # two levels deeper than any upload
 
     def open(self, path: str) -> Picture:
         """The picture of an upload; the upload itself, with its metadata, is gone afterwards.

@@ -1,6 +1,7 @@
 """Parts of the page without a browser: one reply at a time, one door for uploads, turns shown."""
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from demo.ui.server import BodyLimit
 from demo.ui.strings import ENGLISH
 from demo.ui.transcript import Transcript
 from demo.ui.turnstile import Turnstile
-from demo.ui.uploads import Uploads
+from demo.ui.uploads import Uploads, sweep
 from demo.vision.media import Picture, save_thumbnail
 
 STATS = ReplyStats("none", False, 9, 3, 0.1, 50.0, "end")
@@ -122,6 +123,17 @@ def test_thumbnails_are_a_visitors_own_and_never_taken_for_uploads(
         uploads.open(str(path))
     uploads.forget("ada")
     assert not path.exists()
+
+
+def test_the_sweep_takes_old_uploads_and_nothing_else(
+    uploads: Uploads, picture: Picture, tmp_path: Path
+) -> None:
+    old, thumbnail = uploaded(tmp_path, picture), uploads.thumbnail("ada", picture, 16)
+    for path in (old, thumbnail):
+        os.utime(path, (0, 0))
+    fresh = uploads.hand_back(picture)
+    sweep(tmp_path)
+    assert [path.exists() for path in (old, thumbnail, fresh)] == [False, True, True]
 
 
 def test_a_picture_handed_back_is_an_upload_again(uploads: Uploads, picture: Picture) -> None:
