@@ -20,6 +20,11 @@
     if (event.target.closest("#api")) document.querySelector("footer .show-api")?.click();
   });
 
+  // Escape stops the running reply.
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") document.querySelector("#box .stop-button")?.click();
+  });
+
   // Ready to type, where that does not open a keyboard over half of the screen.
   if (matchMedia("(pointer: fine)").matches) {
     const look = setInterval(() => {

@@ -74,6 +74,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "theme": build_theme(),
         "css_paths": [ASSETS / "studio.css"],
         "head": f"<script>{(ASSETS / 'studio.js').read_text(encoding='utf-8')}</script>",
+        "favicon_path": ASSETS / "favicon.png",
         "footer_links": ["api"],  # the header links to it, the footer itself is hidden
         "ssr_mode": False,
         "run_history": False,

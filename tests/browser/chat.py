@@ -9,7 +9,8 @@ from playwright.sync_api import Page, expect
 class Chat:
     """One visitor's page."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, url: str) -> None:
+        page.goto(url)
         self.page = page
         self.box = page.locator("#box textarea")
         self.send_button = page.get_by_role("button", name="Submit")
@@ -57,6 +58,13 @@ class Chat:
         """What the last line of facts says that the prompt had."""
         tokens = self.facts.last.locator("span", has_text="tokens").first.inner_text()
         return int(tokens.split(" ")[0])
+
+    def longest_reply(self, tokens: int) -> None:
+        """Sets it in the settings, which stay open."""
+        self.page.get_by_role("button", name="Settings").click()
+        field = self.page.get_by_label("number input for Longest reply")
+        field.fill(str(tokens))
+        field.press("Tab")
 
     def button(self, name: str) -> None:
         """Presses the last button of this name under a message."""

@@ -61,8 +61,7 @@ def visit(browser: Browser, server: Served) -> Iterator[Callable[..., Chat]]:
         page = context.new_page()
         page.set_default_timeout(20_000)
         watch(page)
-        page.goto(server.url)
-        return Chat(page)
+        return Chat(page, server.url)
 
     yield new
     for context in contexts:

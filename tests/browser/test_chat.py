@@ -46,6 +46,36 @@ def test_stop_stops(chat: Chat, server: Served) -> None:
     assert chat.replies.last.inner_text().strip() == kept
 
 
+def test_escape_stops_too(chat: Chat) -> None:
+    chat.ask(LONG)
+    chat.streaming()
+    chat.page.keyboard.press("Escape")
+    chat.answered(1)
+    expect(chat.facts).to_contain_text("stopped")
+
+
+def test_full_window_says_both_numbers_and_goes_on_without_the_oldest(chat: Chat) -> None:
+    chat.longest_reply(4)
+    for turn in range(2):
+        chat.ask("cat " * 1000)
+        if turn == 0:
+            chat.answered(1)
+    expect(chat.notice).to_contain_text("tokens and the model's window holds 2,048")
+    expect(chat.questions).to_have_count(2)
+    chat.page.get_by_role("button", name="Continue without the oldest turns").click()
+    chat.answered(2)
+    expect(chat.notice).to_be_hidden()
+    expect(chat.questions).to_have_count(2)
+
+
+def test_copied_text_is_what_was_typed(visit: Callable[..., Chat]) -> None:
+    chat = visit(permissions=["clipboard-read", "clipboard-write"])
+    chat.ask("Is <b> a tag?")
+    chat.answered(1)
+    chat.page.get_by_role("button", name="Copy message").first.click()
+    assert chat.page.evaluate("navigator.clipboard.readText()") == "Is <b> a tag?"
+
+
 def test_undo_edit_and_new_chat(chat: Chat) -> None:
     chat.ask("What is the capital of Spain?")
     chat.answered(1)
@@ -137,12 +167,13 @@ def test_formulas_code_and_dollars(chat: Chat) -> None:
 
 
 def test_system_prompt_and_longest_reply_are_used(chat: Chat) -> None:
-    chat.page.get_by_role("button", name="Settings").click()
-    chat.page.get_by_label("System prompt").fill("You are a pirate. Always say Arr.")
-    longest = chat.page.get_by_label("number input for Longest reply")
-    longest.fill("5")
-    longest.press("Tab")
     chat.ask("Hello, who are you?")
-    chat.answered(1)
+    without = chat.answered(1)
+    chat.page.get_by_role("button", name="New chat").click()
+    expect(chat.facts).to_have_count(0)
+    chat.longest_reply(5)
+    chat.page.get_by_label("System prompt").fill("You are a pirate. Always say Arr.")
+    chat.ask("Hello, who are you?")
+    assert chat.answered(1) != without
     expect(chat.facts).to_contain_text("+ 5 tokens")
     expect(chat.facts).to_contain_text("cut at the longest reply")
