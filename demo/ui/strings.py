@@ -34,7 +34,7 @@ class Strings:
         "Drop, paste or take a picture and ask about it, or start with one of these."
     )
     message_label: str = "Your message"
-    message_hint: str = "Ask something, or drop a picture"
+    message_hint: str = "Ask, or drop a picture"
     settings: str = "Settings"
     new_chat: str = "New chat"
     camera: str = "Camera"

@@ -77,7 +77,7 @@ def _controls() -> dict[str, str]:
         "input_border_color_focus": "*primary_500",
         "input_border_color_focus_dark": "*primary_400",
         "input_shadow_focus": "0 0 0 3px rgb(200 98 58 / 18%)",
-        "input_placeholder_color": "*neutral_500",
+        "input_placeholder_color": "#776a5f",
         "input_placeholder_color_dark": "#9b8c7d",
         "slider_color": "*primary_600",
         "slider_color_dark": "*primary_400",
