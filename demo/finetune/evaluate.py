@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from demo.adapter.adapter import Adapter
+from demo.finetune.below import Below
 from demo.finetune.examples import IGNORED, Batch, Example
 from demo.finetune.trainer import hidden_of
 from demo.llama.model import Llama
@@ -25,30 +26,14 @@ def exact(
     likeliest after those before it, so one pass over the expected text decides. Examples with the
     same text share what the layers below the adapter compute.
     """
-    texts: dict[tuple[int, ...], Tensor] = {}
+    below = Below(model, model.config.layers - adapter.spec.layers)
     for start in range(0, len(examples), batch):
         part = examples[start : start + batch]
         with torch.inference_mode():
-            yield from _exact(model, adapter, part, features, texts)
+            yield from _exact(model, adapter, Batch.of(part, features), below.of(part))
 
 
-def _exact(
-    model: Llama,
-    adapter: Adapter,
-    part: Sequence[Example],
-    features: Tensor | None,
-    texts: dict[tuple[int, ...], Tensor],
-) -> list[bool]:
-    batch = Batch.of(part, features)
-    first = model.config.layers - adapter.spec.layers
-    for example in part:
-        if example.ids not in texts:
-            ids = torch.tensor([example.ids])
-            texts[example.ids] = model.run(model.embed(ids), range(first))[0]
-    longest, width = batch.ids.shape[1], model.config.width
-    below = torch.zeros(len(part), longest, width)
-    for row, example in enumerate(part):
-        below[row, : len(example.ids)] = texts[example.ids]
+def _exact(model: Llama, adapter: Adapter, batch: Batch, below: Tensor) -> list[bool]:
     hidden = hidden_of(model, adapter, batch, below)  # (B, T, D)
     known = batch.labels != IGNORED
     right = torch.ones_like(known)

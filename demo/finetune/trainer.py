@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from demo.adapter.adapter import Adapter
+from demo.finetune.below import Below
 from demo.finetune.examples import IGNORED, Batch, Example
 from demo.llama.model import Llama
 
@@ -28,7 +29,7 @@ class TrainSettings:
     steps: int
     batch: int = 32
     rate: float = 5e-3
-    visual_rate: float = 1e-3
+    visual_rate: float = 5e-4
     weight_decay: float = 0.02
     warmup: int = 20
     clip: float = 1.0
@@ -71,10 +72,12 @@ def train(
     optimizer = make_optimizer(adapter, settings)
     random = torch.Generator().manual_seed(settings.seed)
     batches = draw(examples, settings, random)
+    below = Below(model, model.config.layers - adapter.spec.layers)
     for step in range(settings.steps):
         for group in optimizer.param_groups:
             group["lr"] = group["top"] * settings.scale(step)
-        loss = loss_of(model, adapter, Batch.of(next(batches), features))
+        part = next(batches)
+        loss = loss_of(model, adapter, Batch.of(part, features), below.of(part))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(adapter.parameters(), settings.clip)
@@ -92,23 +95,20 @@ def make_optimizer(adapter: Adapter, settings: TrainSettings) -> torch.optim.Ada
     )
 
 
-def loss_of(model: Llama, adapter: Adapter, batch: Batch) -> Tensor:
+def loss_of(model: Llama, adapter: Adapter, batch: Batch, below: Tensor) -> Tensor:
     """Mean cross-entropy of the marked tokens, in nats. Logits are made for those alone."""
-    hidden = hidden_of(model, adapter, batch)
+    hidden = hidden_of(model, adapter, batch, below)
     known = batch.labels != IGNORED
     return F.cross_entropy(model.logits(hidden[known]), batch.labels[known])
 
 
-def hidden_of(model: Llama, adapter: Adapter, batch: Batch, below: Tensor | None = None) -> Tensor:
+def hidden_of(model: Llama, adapter: Adapter, batch: Batch, below: Tensor) -> Tensor:
     """Final hidden states (B, T, D) of a batch with the adapter on.
 
     Args:
-        below: what the layers under the adapter give (B, T, D), when it is known already.
+        below: what enters the adapter's first layer, (B, T, D).
     """
     first = model.config.layers - adapter.spec.layers
-    if below is None:
-        with torch.no_grad():
-            below = model.run(model.embed(batch.ids), range(first))
     prefix = adapter.prefix(model, batch.features)
     x = model.run(below, range(first, model.config.layers), prefix=prefix)
     return model.finish(x)

@@ -19,10 +19,12 @@ import torch
 from torch import Tensor
 
 from demo.llama.config import LlamaConfig
+from demo.llama.dot import BLOCK, dot_1, dot_2, dot_4
 from demo.llama.model import KVCache, Llama, Prefix
 from demo.llama.threads import ThreadChoice
 
 _JIT = {"fastmath": True, "nogil": True, "cache": True}
+_EXACT = {"nogil": True, "cache": True}  # sums in the order they are written
 
 
 class Matrices(NamedTuple):
@@ -80,17 +82,35 @@ def _norm(x, weight, eps, out):  # (D,), (D,) -> out (D,)
         out[i] = x[i] * scale * weight[i]
 
 
-@nb.njit(**_JIT)
+@nb.njit(**_EXACT)
 def _rows(weight, scale, x, y, accumulate, first, last):  # (O, I), (O,), (B, I) -> y (B, O)
-    columns = weight.shape[1]
-    batch = x.shape[0]
+    batch, columns = x.shape
+    whole = columns - columns % BLOCK
     for row in range(first, last):
-        for b in range(batch):
-            total = np.float32(0)
-            for i in range(columns):
-                total += np.float32(weight[row, i]) * x[b, i]
-            total *= scale[row]
-            y[b, row] = y[b, row] + total if accumulate else total
+        b = 0
+        while b + 4 <= batch:
+            d0, d1, d2, d3 = dot_4(weight, row, x, b, whole)
+            _put(weight, scale, x, y, accumulate, row, b, whole, d0)
+            _put(weight, scale, x, y, accumulate, row, b + 1, whole, d1)
+            _put(weight, scale, x, y, accumulate, row, b + 2, whole, d2)
+            _put(weight, scale, x, y, accumulate, row, b + 3, whole, d3)
+            b += 4
+        while b + 2 <= batch:
+            d0, d1 = dot_2(weight, row, x, b, whole)
+            _put(weight, scale, x, y, accumulate, row, b, whole, d0)
+            _put(weight, scale, x, y, accumulate, row, b + 1, whole, d1)
+            b += 2
+        if b < batch:
+            (d0,) = dot_1(weight, row, x, b, whole)
+            _put(weight, scale, x, y, accumulate, row, b, whole, d0)
+
+
+@nb.njit(**_EXACT)
+def _put(weight, scale, x, y, accumulate, row, b, whole, total):
+    for i in range(whole, x.shape[1]):
+        total += np.float32(weight[row, i]) * x[b, i]
+    total *= scale[row]
+    y[b, row] = y[b, row] + total if accumulate else total
 
 
 @nb.njit(parallel=True, **_JIT)

@@ -25,7 +25,7 @@ from demo.finetune.trainer import TrainSettings, train
 from demo.llama.base import Base, open_base
 from demo.llama.model import Llama
 from demo.models import choose_device, load_llama, load_tower
-from demo.recipes.vqa import Question, conversations, pictures, questions, single
+from demo.recipes.vqa import Question, curriculum, pictures, questions, single
 from demo.settings import Settings
 from demo.vision.clip import Tower
 
@@ -38,8 +38,8 @@ DESCRIPTION = "Sees one coloured shape on a plain ground: which shape, which col
 class Recipe:
     """What was chosen for the shipped file."""
 
-    steps: int = 600
-    batch: int = 24
+    steps: int = 400
+    batch: int = 32
     layers: int = 16
     prompts: int = 10
     hidden: int = 256
@@ -58,8 +58,8 @@ def teach(recipe: Recipe, base: Base, model: Llama, tower: Tower, out: Path) -> 
     )
     adapter = Adapter(spec)
     adapter.visual.measure(features[:FIRST_HELD_OUT])
-    examples = conversations(base.tokenizer, learned, recipe.seed)
-    print(json.dumps({"parameters": spec.parameters, "conversations": len(examples)}), flush=True)
+    examples = curriculum(base.tokenizer, learned, recipe.seed)
+    print(json.dumps({"parameters": spec.parameters, "examples": len(examples)}), flush=True)
     settings = TrainSettings(recipe.steps, recipe.batch, seed=recipe.seed)
     start = time.monotonic()
     for step in train(model, adapter, examples, features, settings):

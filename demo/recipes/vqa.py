@@ -3,17 +3,18 @@
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from demo.finetune.examples import Example, Lesson, encode
 from demo.llama.tokenizer import Tokenizer
-from demo.recipes.scenes import Split, facts
+from demo.recipes.scenes import COLOURS, SHAPES, Split, facts
 from demo.vision.media import Picture, open_picture
 
-# What people ask of any picture. easy-VQA has no such question, so it is answered from what its
-# other questions give away about the picture.
-OPEN_QUESTIONS = (
+# easy-VQA has 107 wordings, all in one style. People have more: their questions are answered from
+# what easy-VQA's own rows give away about a picture. Wordings, and what the answer is.
+DESCRIBE = (
     "What is in this picture?",
+    "What is in the picture?",
     "What is this?",
     "What do you see?",
     "What can you see in the image?",
@@ -21,8 +22,51 @@ OPEN_QUESTIONS = (
     "Describe this image.",
     "What does the picture show?",
 )
+ASK_SHAPE = (
+    "What shape is this?",
+    "What shape is it?",
+    "Which shape is it?",
+    "Which shape do you see?",
+    "What shape is in the picture?",
+    "What is the shape called?",
+    "What is {colour} here?",
+    "What is the {colour} thing?",
+)
+ASK_COLOUR = (
+    "Which colour is it?",
+    "What colour is it?",
+    "What color is it?",
+    "What color is this?",
+    "What colour is this shape?",
+    "Which color do you see?",
+    "What is its colour?",
+    "What colour is the {shape}?",
+)
+IS_SHAPE = (
+    "Is it a {shape}?",
+    "Is this a {shape}?",
+    "Can you see a {shape}?",
+    "Do you see a {shape}?",
+    "Is there a {shape} in the picture?",
+    "Does the picture show a {shape}?",
+)
+IS_COLOUR = (
+    "Is it {colour}?",
+    "Is anything {colour}?",
+    "Is the shape {colour}?",
+    "Can you see something {colour}?",
+    "Is this {colour}?",
+    "Does the picture show a {colour} shape?",
+)
+IS_BOTH = (
+    "Is it a {colour} {shape}?",
+    "Is there a {colour} {shape}?",
+    "Is this a {colour} {shape}?",
+)
+WORDED = 4  # such questions a picture
 MOST_TURNS = 4
-OTHER_PICTURE = 0.25  # of conversations begin with turns about another picture
+SEVERAL_TURNS = 0.3  # of the rows are taught in conversations, the others alone
+OTHER_PICTURE = 0.4  # of conversations begin with a turn about another picture
 
 
 @dataclass(frozen=True)
@@ -59,46 +103,63 @@ def single(tokenizer: Tokenizer, rows: Sequence[Question]) -> list[Example]:
     return [encode(tokenizer, [Lesson(r.question, r.answer)], r.picture) for r in rows]
 
 
-def conversations(tokenizer: Tokenizer, rows: Sequence[Question], seed: int) -> list[Example]:
-    """Every row once, in conversations of one to four turns about one picture.
+def curriculum(tokenizer: Tokenizer, rows: Sequence[Question], seed: int) -> list[Example]:
+    """Every row once, and questions in people's words; alone, or in conversations of some turns.
 
-    Some begin with turns about another picture, which are not learned: after a new picture is sent,
-    a reply must follow the picture and not what was said before.
+    Some conversations begin with a turn about another picture, which is not learned: after a new
+    picture is sent, a reply must follow the picture and not what was said before.
     """
     chance = random.Random(seed)
     by_picture: dict[int, list[Lesson]] = defaultdict(list)
     for row in rows:
         by_picture[row.picture].append(Lesson(row.question, row.answer))
-    for picture, scene in descriptions(rows).items():
-        by_picture[picture] += [Lesson(q, scene) for q in chance.sample(OPEN_QUESTIONS, 2)]
+    for picture, (colour, shape) in scenes(rows).items():
+        by_picture[picture] += [worded(colour, shape, chance) for _ in range(WORDED)]
     everything = list(by_picture.items())
     examples = []
     for picture, lessons in everything:
         chance.shuffle(lessons)
         for part in _cut(lessons, chance):
             before: list[Lesson] = []
-            if chance.random() < OTHER_PICTURE and len(part) < MOST_TURNS:
-                _, others = chance.choice(everything)
-                before = [Lesson(o.question, o.reply, learn=False) for o in others[:1]]
+            if len(part) > 1 and chance.random() < OTHER_PICTURE:
+                other = chance.choice(chance.choice(everything)[1])
+                before = [replace(other, learn=False)]
             examples.append(encode(tokenizer, [*before, *part], picture))
     return examples
 
 
-def descriptions(rows: Sequence[Question]) -> dict[int, str]:
-    """ "a teal triangle" for every picture whose rows give away both shape and colour."""
+def scenes(rows: Sequence[Question]) -> dict[int, tuple[str, str]]:
+    """Colour and shape of every picture whose rows give away both."""
     known: dict[int, dict[str, str]] = defaultdict(dict)
     for row in rows:
         known[row.picture].update(facts(row.question, row.answer))
     return {
-        picture: f"a {scene['colour']} {scene['shape']}"
+        picture: (scene["colour"], scene["shape"])
         for picture, scene in known.items()
         if len(scene) == 2
     }
 
 
+def worded(colour: str, shape: str, chance: random.Random) -> Lesson:
+    """A question in people's words about a scene; yes and no are equally likely answers."""
+    kind = chance.choice((DESCRIBE, ASK_SHAPE, ASK_COLOUR, IS_SHAPE, IS_COLOUR, IS_BOTH))
+    asked = {"colour": colour, "shape": shape}
+    answer = {DESCRIBE: f"a {colour} {shape}", ASK_SHAPE: shape, ASK_COLOUR: colour}.get(
+        kind, "yes"
+    )
+    if answer == "yes" and chance.random() < 0.5:
+        answer = "no"
+        wrong = "shape" if kind is IS_SHAPE else "colour"
+        if kind is IS_BOTH:
+            wrong = chance.choice(("shape", "colour"))
+        names = SHAPES if wrong == "shape" else COLOURS
+        asked[wrong] = chance.choice([name for name in names if name != asked[wrong]])
+    return Lesson(chance.choice(kind).format(**asked), answer)
+
+
 def _cut(lessons: list[Lesson], chance: random.Random) -> Iterator[list[Lesson]]:
     start = 0
     while start < len(lessons):
-        count = chance.randint(1, MOST_TURNS)
+        count = chance.randint(2, MOST_TURNS) if chance.random() < SEVERAL_TURNS / 2 else 1
         yield lessons[start : start + count]
         start += count

@@ -15,6 +15,7 @@ from demo.adapter.library import Fit, Library
 from demo.adapter.passport import Passport, read_passport
 from demo.adapter.spec import AdapterSpec, VisualSpec
 from demo.errors import CheckpointError, InputError
+from demo.finetune.below import Below
 from demo.finetune.evaluate import exact
 from demo.finetune.examples import IGNORED, Batch, Example, Lesson, encode
 from demo.finetune.trainer import Step, TrainSettings, draw, loss_of, train
@@ -76,6 +77,21 @@ def lessons(base: Base) -> list[Example]:
     return [encode(base.tokenizer, [Lesson(*row)], i) for i, row in enumerate(rows)]
 
 
+def loss(model: Llama, adapter: Adapter, examples: list[Example], features) -> torch.Tensor:
+    below = Below(model, model.config.layers - adapter.spec.layers)
+    return loss_of(model, adapter, Batch.of(examples, features), below.of(examples))
+
+
+def test_texts_are_computed_once_and_the_oldest_dropped(base, model):
+    examples = lessons(base)
+    below = Below(model, 2, limit_bytes=2 * 22 * base.config.width * 4)
+    first = below.of(examples)
+    alone = Below(model, 2).of(examples[2:3])
+    assert torch.allclose(first[2, : alone.shape[1]], alone[0], atol=1e-5)
+    assert torch.equal(below.of(examples[3:]), first[3:, : len(examples[3].ids)])
+    assert len(below._kept) <= 2
+
+
 def test_a_new_adapter_is_the_base_bit_for_bit(model, adapter):
     ids = torch.arange(3, 20)[None]
     features = torch.randn(1, FEATURES)
@@ -112,18 +128,19 @@ def test_only_marked_replies_are_learned_up_to_their_end(base):
 def test_padding_does_not_reach_what_comes_before(base, model, adapter):
     open_gates(adapter)
     examples, features = lessons(base), torch.randn(4, FEATURES)
-    together = loss_of(model, adapter, Batch.of(examples, features))
+    together = loss(model, adapter, examples, features)
     counts = torch.tensor([sum(x != IGNORED for x in e.labels) for e in examples])
-    alone = torch.stack([loss_of(model, adapter, Batch.of([e], features)) for e in examples])
+    alone = torch.stack([loss(model, adapter, [e], features) for e in examples])
     assert torch.allclose(together, (alone * counts).sum() / counts.sum(), atol=1e-4)
 
 
 def test_the_first_loss_is_the_bases(base, model, adapter):
-    batch = Batch.of(lessons(base), torch.randn(4, FEATURES))
+    examples, features = lessons(base), torch.randn(4, FEATURES)
+    batch = Batch.of(examples, features)
     hidden = model.forward(batch.ids)
     known = batch.labels != IGNORED
     expected = torch.nn.functional.cross_entropy(model.logits(hidden[known]), batch.labels[known])
-    assert torch.equal(loss_of(model, adapter, batch), expected)
+    assert torch.equal(loss(model, adapter, examples, features), expected)
 
 
 def test_two_steps_move_the_prompts(base, model, adapter):
