@@ -63,6 +63,7 @@ def flags(environment: Mapping[str, str]) -> tuple[Flag, ...]:
         Flag("context", "TOKENS", "tokens that a conversation may hold", int, default.context),
         Flag("slots", "N", "replies that are written at once", int, default.slots),
         Flag("queue", "N", "replies that may wait", int, default.queue),
+        Flag("kv-mb", "MB", "memory for running and kept conversations", int, default.kv_mb),
         Flag("reply-seconds", "S", "time limit of a reply", float, default.reply_seconds),
         Flag("host", "ADDRESS", "address to serve on; 0.0.0.0 is every one", str, host),
         Flag("port", "PORT", "port to serve on", int, port),

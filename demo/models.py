@@ -12,6 +12,7 @@ import torch
 from demo.chat.scheduler import Scheduler
 from demo.errors import InputError
 from demo.llama.base import Base, open_base
+from demo.llama.config import LlamaConfig
 from demo.llama.decode import Decoder, SlotSizes
 from demo.llama.int8 import Int8Linear
 from demo.llama.model import Llama
@@ -19,6 +20,7 @@ from demo.llama.torch_decode import TorchDecoder
 from demo.settings import CHECKPOINTS, Settings
 from demo.vision.clip import Tower
 
+MOST_SLOTS = 64
 MAX_PROMPTS = 64  # prompts a layer that a slot of the kernel has room for
 
 
@@ -50,12 +52,30 @@ def load_language(settings: Settings, progress: Callable[[str, float | None], No
     base = open_base(settings.llama, settings.cache, progress)
     progress("Loading the model", None)
     model = load_llama(base, device, settings.context)
-    sizes = SlotSizes(settings.slots, settings.context, MAX_PROMPTS)
+    slots = kept_slots(base.config, settings)
+    sizes = SlotSizes(slots, settings.context, MAX_PROMPTS)
     if device.type == "cuda":
         decoder: Decoder | TorchDecoder = TorchDecoder(model, sizes)
     else:
         decoder = Decoder(model, sizes, settings.threads)
-    return Language(base, model, Scheduler(decoder, slots=settings.slots, queue=settings.queue))
+    scheduler = Scheduler(decoder, slots=slots, running=settings.slots, queue=settings.queue)
+    return Language(base, model, scheduler)
+
+
+def kept_slots(config: LlamaConfig, settings: Settings) -> int:
+    """How many KV caches of the whole window fit `kv_mb`.
+
+    Raises:
+        InputError: not one; the message says what one needs.
+    """
+    token = 2 * 4 * config.layers * config.kv_heads * config.head_dim  # bytes
+    needed = token * settings.context
+    if settings.kv_mb * 2**20 < needed:
+        raise InputError(
+            f"One conversation of {settings.context:,} tokens needs {needed / 2**20:,.0f} MB and "
+            f"--kv-mb allows {settings.kv_mb:,}. Raise it, or choose a smaller --context."
+        )
+    return min(settings.kv_mb * 2**20 // needed, MOST_SLOTS)
 
 
 def load_llama(

@@ -137,6 +137,8 @@ class Replies:
             Request(
                 ids,
                 lambda: self._prefix(language, plan),
+                plan.key,
+                conversation.key,
                 sampling,
                 tokenizer.stop_ids,
                 limit,

@@ -37,6 +37,7 @@ class Settings:
     context: int = 2048  # tokens a conversation may hold
     slots: int = 8  # replies that are written at once
     queue: int = 16  # replies that may wait
+    kv_mb: int = 1024  # megabytes for the KV caches of running and kept conversations
     reply_seconds: float = 120.0  # wall-clock deadline of one reply
 
     def __post_init__(self) -> None:
@@ -44,6 +45,7 @@ class Settings:
         _check("threads", self.threads, "1 to 256", 1 <= self.threads <= 256)
         _check("context", self.context, "64 to 131072", 64 <= self.context <= 131_072)
         _check("slots", self.slots, "1 to 64", 1 <= self.slots <= 64)
+        _check("kv_mb", self.kv_mb, "16 to 1000000", 16 <= self.kv_mb <= 1_000_000)
         _check("queue", self.queue, "1 to 1024", 1 <= self.queue <= 1024)
         _check("reply_seconds", self.reply_seconds, "above 0", self.reply_seconds > 0)
 

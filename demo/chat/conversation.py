@@ -3,6 +3,7 @@
 What a browser sends back as history is never read: this object is the only record.
 """
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,6 +65,7 @@ class Conversation:
     """
 
     def __init__(self, system: str = "") -> None:
+        self.key = secrets.token_hex(8)  # names it to the scheduler, and to nobody else
         self._lock = threading.RLock()
         self._answering = False
         self._abandoned = False

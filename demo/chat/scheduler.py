@@ -8,26 +8,30 @@ ids out: text, adapters and pages are somebody else's.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 
 from demo.chat.sampling import choose
+from demo.chat.slots import Slot, Slots
 from demo.errors import BusyError, DemoError
 from demo.llama.model import Prefix
 from demo.settings import Sampling
 
 log = logging.getLogger(__name__)
+SLICE = 256  # tokens of a prompt computed at a time: others stream on in between
 Stopped = Literal["end", "length", "cancelled", "deadline"]
 
 
 class Decodes(Protocol):
     """What the scheduler needs of `Decoder` and `TorchDecoder`."""
 
-    def prefill(self, slot: int, ids: Sequence[int], prefix: Prefix | None) -> np.ndarray:
-        """A prompt into a slot → logits (V,)."""
+    def prefill(
+        self, slot: int, ids: Sequence[int], prefix: Prefix | None, *, start: int = 0
+    ) -> np.ndarray:
+        """Tokens of a prompt into a slot, after its first `start` → logits (V,)."""
 
     def step(self, token: np.ndarray, slot: np.ndarray, position: np.ndarray) -> np.ndarray:
         """One token for each of B slots → logits (B, V)."""
@@ -39,6 +43,8 @@ class Request:
 
     ids: Sequence[int]
     prefix: Callable[[], Prefix | None]  # run by the model's thread when the request is admitted
+    prefix_key: Hashable  # equal for equal prefixes
+    owner: Hashable  # the conversation: its KV cache is continued when it is still there
     sampling: Sampling
     stop: frozenset[int]
     limit: int  # tokens of the reply at most
@@ -101,13 +107,18 @@ class Stream:
 
 
 class _Running:
-    """A sequence in a slot. `position` tokens of it are in the cache; `token` comes next."""
+    """A sequence in a slot: `slot.ids` are in the cache, `token` comes next."""
 
-    def __init__(self, stream: Stream, slot: int) -> None:
+    def __init__(self, stream: Stream, slot: Slot) -> None:
         self.stream, self.slot = stream, slot
+        self.prefix: Prefix | None = None
         self.random = np.random.default_rng(stream.request.sampling.seed)
-        self.position = len(stream.request.ids)
         self.token = -1
+
+    def slice(self) -> Sequence[int]:
+        """The next tokens of the prompt to compute; empty once all are."""
+        done = len(self.slot.ids)
+        return self.stream.request.ids[done : done + SLICE]
 
     def take(self, logits: np.ndarray) -> bool:
         """Chooses the next token; False when the reply has ended with it."""
@@ -125,12 +136,17 @@ class _Running:
 
 
 class Scheduler:
-    """Runs requests on `slots` sequences at once; up to `queue` more wait their turn."""
+    """Runs requests on up to `running` sequences at once; up to `queue` more wait their turn.
 
-    def __init__(self, decoder: Decodes, *, slots: int, queue: int) -> None:
-        self._decoder, self._queue = decoder, queue
-        self._free = list(range(slots))
+    Args:
+        slots: KV caches; those not running keep conversations until they go on.
+    """
+
+    def __init__(self, decoder: Decodes, *, slots: int, running: int, queue: int) -> None:
+        self._decoder, self._limit, self._queue = decoder, min(running, slots), queue
+        self._slots = Slots(slots)
         self._waiting: list[Stream] = []
+        self._prefilling: list[_Running] = []
         self._running: list[_Running] = []
         self._change = threading.Condition()
         self._closed = False
@@ -145,10 +161,11 @@ class Scheduler:
         """
         stream = Stream(request)
         with self._change:
-            # Those for whom a slot is free are as good as running.
-            if len(self._waiting) >= self._queue + len(self._free):
+            # Those who can begin at once are as good as running.
+            waiting = len(self._waiting) - (self._limit - self._busy())
+            if waiting >= self._queue:
                 raise BusyError(
-                    f"The model is busy and {len(self._waiting)} replies wait already. "
+                    f"The model is busy and {waiting} replies wait already. "
                     "Please try again in a minute."
                 )
             self._waiting.append(stream)
@@ -163,7 +180,7 @@ class Scheduler:
     def active(self) -> int:
         """Replies that are running or waiting."""
         with self._change:
-            return len(self._running) + len(self._waiting)
+            return self._busy() + len(self._waiting)
 
     def close(self) -> None:
         """Ends all replies and the thread."""
@@ -172,22 +189,27 @@ class Scheduler:
             self._change.notify_all()
         self._thread.join(timeout=10)
 
+    def _busy(self) -> int:
+        return len(self._prefilling) + len(self._running)
+
     def _loop(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._closed or self._waiting or self._running)
+                self._change.wait_for(lambda: self._closed or self._waiting or self._busy())
                 if self._closed:
                     break
             self._sweep()
             self._admit()
+            if self._prefilling:
+                self._prefill()
             if self._running:
                 self._step()
-        for stream in [*self._waiting, *(running.stream for running in self._running)]:
+        for stream in [*self._waiting, *(r.stream for r in self._prefilling + self._running)]:
             stream.end("cancelled")
 
     def _sweep(self) -> None:
         """Drops what was cancelled or is overdue, running and waiting alike."""
-        for running in list(self._running):
+        for running in self._prefilling + self._running:
             reason = running.stream.overdue()
             if reason:
                 running.stream.end(reason)
@@ -200,30 +222,44 @@ class Scheduler:
                     stream.end(reason)
 
     def _admit(self) -> None:
-        """Takes one waiting request into a free slot: others stream on between two prefills."""
         with self._change:
-            if not (self._waiting and self._free):
-                return
-            running = _Running(self._waiting.pop(0), self._free.pop())
-            self._running.append(running)
-        request = running.stream.request
+            while self._waiting and self._busy() < self._limit:
+                stream = self._waiting.pop(0)
+                request = stream.request
+                slot = self._slots.take(request.ids, request.prefix_key, request.owner)
+                self._prefilling.append(_Running(stream, slot))
+
+    def _prefill(self) -> None:
+        """One slice of the prompt that has least left, so that short ones pass long ones by."""
+        running = min(self._prefilling, key=lambda r: len(r.stream.request.ids) - len(r.slot.ids))
+        request, slot = running.stream.request, running.slot
         try:
-            logits = self._decoder.prefill(running.slot, request.ids, request.prefix())
-            if not running.take(logits):
-                self._release(running)
+            running.prefix = running.prefix or request.prefix()
+            part, start = running.slice(), len(slot.ids)
+            logits = self._decoder.prefill(slot.index, part, running.prefix, start=start)
         except Exception as error:  # one bad request must not end the others' replies
             self._fail([running], error)
+            return
+        slot.ids.extend(part)
+        if running.slice():
+            return
+        if running.take(logits):
+            with self._change:
+                self._prefilling.remove(running)
+                self._running.append(running)
+        else:
+            self._release(running)
 
     def _step(self) -> None:
         batch = list(self._running)
-        columns = zip(*((r.token, r.slot, r.position) for r in batch), strict=True)
+        columns = zip(*((r.token, r.slot.index, len(r.slot.ids)) for r in batch), strict=True)
         try:
             logits = self._decoder.step(*(np.array(c, np.int64) for c in columns))
         except Exception as error:
             self._fail(batch, error)
             return
         for running, row in zip(batch, logits, strict=True):
-            running.position += 1
+            running.slot.ids.append(running.token)
             if not running.take(row):
                 self._release(running)
 
@@ -232,9 +268,11 @@ class Scheduler:
             log.exception("the model failed on %d replies", len(batch))
         for running in batch:
             running.stream.end(None, error)
-            self._release(running)
+            self._release(running, keep=False)
 
-    def _release(self, running: _Running) -> None:
+    def _release(self, running: _Running, *, keep: bool = True) -> None:
         with self._change:
-            self._running.remove(running)
-            self._free.append(running.slot)
+            home = self._running if running in self._running else self._prefilling
+            home.remove(running)
+            give = self._slots.give_back if keep else self._slots.discard
+            give(running.slot)

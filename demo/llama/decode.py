@@ -249,11 +249,17 @@ class Decoder:
         )
         self._scratch: dict[int, tuple[Scratch, np.ndarray]] = {}
 
-    def prefill(self, slot: int, ids: Sequence[int], prefix: Prefix | None) -> np.ndarray:
-        """Fills an empty slot with a prompt → logits (V,) fp32 for the token after it."""
+    def prefill(
+        self, slot: int, ids: Sequence[int], prefix: Prefix | None, *, start: int = 0
+    ) -> np.ndarray:
+        """Writes tokens after the first `start` of a slot → logits (V,) fp32 for what follows.
+
+        The first `start` tokens must have been computed with the same prefix.
+        """
         self._set_prefix(slot, prefix)
         s = self._slots
-        cache = KVCache(torch.from_numpy(s.key[slot]), torch.from_numpy(s.value[slot]))
+        keys, values = torch.from_numpy(s.key[slot]), torch.from_numpy(s.value[slot])
+        cache = KVCache(keys, values, start)
         torch.set_num_threads(self.threads.current)
         with torch.inference_mode():
             hidden = self.model.forward(torch.tensor([ids]), prefix=prefix, cache=cache)

@@ -17,13 +17,15 @@ class TorchDecoder:
         self._caches: dict[int, KVCache] = {}
         self._prefixes: dict[int, Prefix | None] = {}
 
-    def prefill(self, slot: int, ids: Sequence[int], prefix: Prefix | None) -> np.ndarray:
-        """Fills an empty slot with a prompt → logits (V,) fp32 for the token after it."""
+    def prefill(
+        self, slot: int, ids: Sequence[int], prefix: Prefix | None, *, start: int = 0
+    ) -> np.ndarray:
+        """Writes tokens after the first `start` of a slot → logits (V,) fp32 for what follows."""
         if slot not in self._caches:
             config, positions = self.model.config, self.sizes.positions
             self._caches[slot] = KVCache.empty(config, positions, self.model.device)
         self._prefixes[slot] = prefix
-        return self._run(slot, list(ids), 0)
+        return self._run(slot, list(ids), start)
 
     def step(self, token: np.ndarray, slot: np.ndarray, position: np.ndarray) -> np.ndarray:
         """One token a sequence: three of (B,) int64 → logits (B, V) fp32."""

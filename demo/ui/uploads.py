@@ -16,7 +16,6 @@ from demo.errors import InputError
 from demo.ui.strings import Strings
 from demo.vision.media import Picture, open_picture, save_thumbnail
 
-
 THUMBNAILS = "thumbnails"
 UNUSED_SECONDS = 3600.0
 

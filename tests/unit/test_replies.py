@@ -48,7 +48,7 @@ def base(tiny_llama_folder, no_progress, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def language(base: Base) -> Iterator[Language]:
     model = Llama(base.config, base.weights, Int8Linear(torch.float32), 128)
-    scheduler = Scheduler(Decoder(model, SlotSizes(2, 128, 8), 1), slots=2, queue=4)
+    scheduler = Scheduler(Decoder(model, SlotSizes(2, 128, 8), 1), slots=2, running=2, queue=4)
     yield Language(base, model, scheduler)
     scheduler.close()
 

@@ -20,10 +20,14 @@ class Counting:
     def __init__(self) -> None:
         self.pace = threading.Semaphore(0)
         self.batches: list[int] = []
+        self.prefills: list[tuple[int, int, int]] = []  # slot, start, tokens
 
-    def prefill(self, slot: int, ids: Sequence[int], prefix: object) -> np.ndarray:
+    def prefill(
+        self, slot: int, ids: Sequence[int], prefix: object, *, start: int = 0
+    ) -> np.ndarray:
         if ids[0] == 13:
             raise ValueError("a fault")
+        self.prefills.append((slot, start, len(ids)))
         return self._after(ids[-1])
 
     def step(self, token: np.ndarray, slot: np.ndarray, position: np.ndarray) -> np.ndarray:
@@ -43,15 +47,19 @@ def decoder() -> Counting:
 
 @pytest.fixture
 def scheduler(decoder: Counting) -> Iterator[Scheduler]:
-    made = Scheduler(decoder, slots=2, queue=2)
+    made = Scheduler(decoder, slots=3, running=2, queue=2)
     yield made
     for _ in range(1000):
         decoder.pace.release()
     made.close()
 
 
-def request(first: int, limit: int = 5, seconds: float = 60) -> Request:
-    return Request([first], lambda: None, Sampling(), frozenset({STOP}), limit, seconds)
+def request(
+    *ids: int, limit: int = 5, seconds: float = 60, owner: object = None, prefix: object = None
+) -> Request:
+    stop = frozenset({STOP})
+    owner = owner or object()
+    return Request(ids, lambda: None, prefix, owner, Sampling(), stop, limit, seconds)
 
 
 def settle(condition: Callable[[], object], decoder: Counting | None = None) -> None:
@@ -132,9 +140,61 @@ def test_a_fault_ends_its_own_reply_only(scheduler, decoder):
 
 
 def test_closing_ends_all(decoder):
-    scheduler = Scheduler(decoder, slots=1, queue=2)
+    scheduler = Scheduler(decoder, slots=1, running=1, queue=2)
     streams = [scheduler.submit(request(first, limit=90)) for first in (100, 200)]
     settle(lambda: streams[0].ids)
     threading.Timer(0.05, decoder.pace.release).start()
     scheduler.close()
     assert [stream.stopped for stream in streams] == ["cancelled", "cancelled"]
+
+
+def test_the_next_turn_computes_only_what_is_new(scheduler, decoder):
+    finish(scheduler.submit(request(10, 20, 30, owner="anna")), decoder)
+    finish(scheduler.submit(request(500, owner="bert")), decoder)
+    # The last token of a reply was never fed back, so it is new as well.
+    again = request(10, 20, 30, 31, 32, 33, 34, 35, 40, 50, owner="anna")
+    assert finish(scheduler.submit(again), decoder) == [51, 52, 53, 54, 55]
+    (first, *_), (other, *_), (slot, start, count) = decoder.prefills
+    assert (slot, start, count) == (first, 7, 3) and other != first
+
+
+@pytest.mark.parametrize(
+    ("ids", "prefix", "start"),
+    [
+        ((10, 20, 99), None, 2),  # an edit: the longest common beginning
+        ((10, 20, 30), None, 2),  # a retry: one token is always computed
+        ((10, 20, 30, 31, 60), "another adapter", 0),
+        ((7, 8), None, 0),
+    ],
+)
+def test_a_changed_beginning_or_prefix_is_noticed(scheduler, decoder, ids, prefix, start):
+    finish(scheduler.submit(request(10, 20, 30, owner="anna")), decoder)
+    finish(scheduler.submit(request(*ids, owner="anna", prefix=prefix)), decoder)
+    assert decoder.prefills[-1][1:] == (start, len(ids) - start)
+
+
+def test_the_least_recently_used_conversation_gives_way(scheduler, decoder):
+    for first, owner in ((10, "anna"), (100, "bert"), (200, "cleo"), (300, "dora")):
+        finish(scheduler.submit(request(first, first, owner=owner)), decoder)
+    finish(scheduler.submit(request(100, 100, 101, 7, owner="bert")), decoder)
+    assert decoder.prefills[-1][1] == 3
+    finish(scheduler.submit(request(10, 10, 11, 7, owner="anna")), decoder)
+    assert decoder.prefills[-1][1] == 0
+
+
+def test_long_prompts_are_computed_in_slices_between_steps(scheduler, decoder):
+    short = scheduler.submit(request(100, limit=400))
+    settle(lambda: short.ids, decoder)
+    known = len(short.ids)
+    long = scheduler.submit(request(*range(600)))
+    settle(lambda: long.ids, decoder)
+    assert [row[1:] for row in decoder.prefills[1:]] == [(0, 256), (256, 256), (512, 88)]
+    assert len(short.ids) >= known + 2
+
+
+def test_a_fault_leaves_no_half_written_cache(scheduler, decoder):
+    finish(scheduler.submit(request(10, 20, owner="anna")), decoder)
+    bad = scheduler.submit(request(13, 20, owner="anna"))
+    settle(lambda: bad.done, decoder)
+    finish(scheduler.submit(request(10, 20, 21, owner="anna")), decoder)
+    assert decoder.prefills[-1][1] == 0
