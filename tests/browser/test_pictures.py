@@ -1,0 +1,107 @@
+"""Pictures in the chat: every way in, what is seen, and what stays."""
+
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.browser.chat import Chat
+from tests.browser.conftest import SAMPLES
+
+SHAPE = "What shape is in the image?"
+COLOR = "What color is the shape?"
+
+
+def test_pasted_picture_is_seen_and_stays(chat: Chat) -> None:
+    chat.paste(SAMPLES / "red-circle.png")
+    chat.ask(COLOR)
+    assert chat.answered(1).lower().startswith("red")
+    expect(chat.facts).to_contain_text("picture used")
+    expect(chat.pictures).to_have_count(1)
+    expect(chat.chip).to_contain_text("Picture in use")
+    chat.ask(SHAPE)  # the picture is still in use
+    assert chat.answered(2).lower().startswith("circle")
+    expect(chat.pictures).to_have_count(1)
+
+
+def test_a_new_picture_takes_over_without_a_reset(chat: Chat) -> None:
+    chat.attach(SAMPLES / "red-circle.png")
+    chat.ask(SHAPE)
+    assert chat.answered(1).lower().startswith("circle")
+    chat.drop(SAMPLES / "teal-triangle.png")
+    chat.ask(SHAPE)
+    assert chat.answered(2).lower().startswith("triangle")
+    expect(chat.pictures).to_have_count(2)
+    expect(chat.questions).to_have_count(2)
+
+
+def test_a_removed_picture_is_no_longer_seen(chat: Chat) -> None:
+    chat.attach(SAMPLES / "red-circle.png")
+    chat.ask(SHAPE)
+    chat.answered(1)
+    chat.page.get_by_role("button", name="Remove", exact=True).click()
+    expect(chat.chip).to_be_hidden()
+    expect(chat.pictures).to_have_count(1)
+    chat.ask("What is the capital of France?")
+    chat.answered(2)
+    expect(chat.facts.last).to_contain_text("no picture")
+
+
+def test_undo_gives_the_picture_back(chat: Chat) -> None:
+    chat.attach(SAMPLES / "red-circle.png")
+    chat.ask(SHAPE)
+    chat.answered(1)
+    chat.button("Undo")
+    expect(chat.box).to_have_value(SHAPE)
+    expect(chat.page.locator("#box .thumbnail-item img")).to_be_visible()
+    expect(chat.chip).to_be_hidden()
+    chat.box.press("Enter")
+    assert chat.answered(1).lower().startswith("circle")
+
+
+def test_editing_keeps_the_picture_of_the_turn(chat: Chat) -> None:
+    chat.attach(SAMPLES / "red-circle.png")
+    chat.ask(SHAPE)
+    chat.answered(1)
+    chat.button("Edit")
+    chat.page.locator("#conversation textarea").fill(COLOR)
+    chat.button("Submit")
+    expect(chat.questions).to_have_text(COLOR)
+    expect(chat.replies.last).to_contain_text("red")
+    chat.answered(1)
+    expect(chat.pictures).to_have_count(1)
+
+
+def test_what_is_no_picture_is_refused_and_the_words_stay(chat: Chat, tmp_path: Path) -> None:
+    fake = tmp_path / '"><img src=x onerror=alert(1)>.png'.replace("/", "")
+    fake.write_bytes(b"not a picture at all")
+    chat.page.locator("#box input[type=file]").set_input_files(fake)
+    expect(chat.page.locator("#box .thumbnail-item")).to_be_visible()
+    chat.ask(SHAPE)
+    expect(chat.notice).to_contain_text("not a picture")
+    expect(chat.box).to_have_value(SHAPE)
+    expect(chat.questions).to_have_count(0)
+
+
+def test_an_adapter_that_cannot_see_says_so(chat: Chat) -> None:
+    chat.page.get_by_label("Adapter").click()
+    chat.page.get_by_role("option", name="none").click()
+    expect(chat.page.locator("#adapter-note")).to_contain_text("cannot see pictures")
+    chat.attach(SAMPLES / "red-circle.png")
+    chat.ask(SHAPE)
+    expect(chat.notice).to_contain_text("cannot see pictures")
+    expect(chat.questions).to_have_count(1)
+    chat.page.get_by_label("Adapter").click()
+    chat.page.get_by_role("option", name="auto").click()
+    chat.button("Retry")
+    assert chat.answered(1).lower().startswith("circle")
+
+
+def test_every_example_card_is_answered(chat: Chat) -> None:
+    cards = chat.page.locator("#conversation .example")
+    expect(cards).to_have_count(9)
+    for number in range(9):
+        cards.nth(number).click()
+        assert chat.answered(1)
+        expect(chat.facts).to_contain_text("picture used" if number < 6 else "no picture")
+        chat.page.get_by_role("button", name="New chat").click()
+        expect(chat.questions).to_have_count(0)
