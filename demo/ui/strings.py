@@ -53,7 +53,7 @@ class Strings:
     adapter_auto_more: str = "Picture adapter while a picture is in use, else the plain base."
     adapter_none: str = "none"
     adapter_none_more: str = "The plain base, which cannot see pictures."
-    adapter_facts: str = "{description} {parameters} parameters, {modalities}."
+    adapter_facts: str = "{description} {parameters} parameters, for {modalities}."
     modality_text: str = "text"
     modality_image: str = "text and pictures"
 

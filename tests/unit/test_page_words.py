@@ -67,6 +67,6 @@ def test_footer_says_who_answered_and_how_fast() -> None:
 def test_adapter_sentence_describes_each_choice() -> None:
     card = AdapterCard("pirate", "Talks like a sailor.", ("text",), 172_800, "SmolLM2")
     said = snippets.adapter_sentence("pirate", (card,), ENGLISH)
-    assert said == "Talks like a sailor. 172,800 parameters, text."
+    assert said == "Talks like a sailor. 172,800 parameters, for text."
     assert snippets.adapter_sentence("gone", (card,), ENGLISH) == ""
     assert "plain base" in snippets.adapter_sentence("none", (card,), ENGLISH)
