@@ -5,12 +5,13 @@ The docstrings are the API page and the tool descriptions, so they are written f
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import TypedDict
 
 import gradio as gr
 
 from demo.errors import DemoError, InputError
-from demo.runtime import Runtime
+from demo.runtime import Reply, Runtime
 from demo.settings import Sampling
 from demo.ui.markup import printable
 from demo.ui.strings import Strings
@@ -88,14 +89,6 @@ def chat_endpoint(
 ) -> Callable[..., Iterator[str]]:
     """The function behind `/chat`."""
 
-    def opened(image: object) -> Picture | None:
-        if image is None:
-            return None
-        path = image.get("path") if isinstance(image, dict) else None
-        if not isinstance(path, str):
-            raise InputError(strings.not_an_upload)
-        return uploads.open(path)
-
     def chat(
         message: str,
         image: gr.FileData | None = None,
@@ -122,25 +115,46 @@ def chat_endpoint(
         Returns:
             The reply, growing; the last item is the whole of it.
         """
-        try:
+
+        def begin() -> Iterator[Reply]:
             sampling = Sampling(temperature, top_p, max_new_tokens=max_new_tokens, seed=seed)
-            for name, value in (("message", message), ("adapter", adapter), ("system", system)):
-                if not isinstance(value, str):
-                    raise InputError(strings.not_a_text.format(name=name))
-            replies = runtime.answer(
-                printable(message),
-                opened(image),
-                adapter=adapter,
-                system=printable(system),
+            return runtime.answer(
+                printable(_text("message", message, strings)),
+                _opened(image, uploads, strings),
+                adapter=_text("adapter", adapter, strings),
+                system=printable(_text("system", system, strings)),
                 sampling=sampling,
             )
-            for reply in replies:
-                yield printable(reply.text)
-        except DemoError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-        except Exception:
-            logger.exception("an endpoint failed")
-            raise gr.Error(strings.unexpected, print_exception=False) from None
+
+        yield from _told(begin, strings)
 
     chat.__annotations__["return"] = str  # the API page names the type of one item
     return chat
+
+
+def _told(begin: Callable[[], Iterator[Reply]], strings: Strings) -> Iterator[str]:
+    """The texts of the replies, and of what goes wrong, as a program may see them."""
+    try:
+        with closing(begin()) as replies:
+            for reply in replies:
+                yield printable(reply.text)
+    except DemoError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+    except Exception:
+        logger.exception("an endpoint failed")
+        raise gr.Error(strings.unexpected, print_exception=False) from None
+
+
+def _text(name: str, value: object, strings: Strings) -> str:
+    if not isinstance(value, str):
+        raise InputError(strings.not_a_text.format(name=name))
+    return value
+
+
+def _opened(image: object, uploads: Uploads, strings: Strings) -> Picture | None:
+    if image is None:
+        return None
+    path = image.get("path") if isinstance(image, dict) else None
+    if not isinstance(path, str):
+        raise InputError(strings.not_an_upload)
+    return uploads.open(path)
