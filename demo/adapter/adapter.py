@@ -45,4 +45,5 @@ class Adapter(nn.Module):
             for i in range(self.spec.layers)
         ]
         keys, values = zip(*pairs, strict=True)
-        return Prefix(torch.stack(keys), torch.stack(values), strength * torch.tanh(self.gate))
+        gate = strength * torch.tanh(self.gate)
+        return Prefix(torch.stack(keys).float(), torch.stack(values).float(), gate)

@@ -5,7 +5,8 @@ import importlib
 import sys
 
 BENCHMARKS = {
-    "decode": "tokens a second of one sequence, beside its peers with --peers",
+    "decode": "tokens a second of 1, 4 and 8 sequences, beside peers with --peers",
+    "prefill": "tokens a second of a prompt, beside peers with --peers",
     "startup": "seconds to the page and to the first token, and memory",
     "shapes": "exact answers of the adapter `shapes` on easy-VQA's test questions",
 }

@@ -1,42 +1,47 @@
-"""Tokens a second of one sequence, beside llama.cpp and transformers with bitsandbytes."""
+"""Tokens a second while decoding, beside llama.cpp, transformers and PEFT with --peers."""
 
 import argparse
 
 from demo.bench.report import Bar, Report, Row
-from demo.bench.worker import Contestant
+from demo.bench.worker import compare
 
-NAMES = {
-    "ours": "ours, adapter active in all layers",
+OURS = "ours, an adapter active in all layers"
+PEERS = {
     "llama.cpp": "llama.cpp Q8_0",
     "bitsandbytes": "transformers + bitsandbytes 8-bit",
+    "peft": "PEFT AdaptionPrompt + bitsandbytes 8-bit",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `python -m demo.bench decode`."""
     parser.add_argument("--peers", action="store_true", help="compare; needs tests/peers.txt")
-    parser.add_argument("--tokens", type=int, default=128, help="tokens a run")
+    parser.add_argument("--tokens", type=int, default=128, help="tokens a run and sequence")
     parser.add_argument("--runs", type=int, default=5, help="runs of each, in turn")
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Runs the contestants in turn, so that a change of the machine meets all of them."""
-    names = list(NAMES) if args.peers else ["ours"]
-    contestants = [
-        Contestant(name, ["demo.bench.contestants", name, str(args.tokens)]) for name in names
-    ]
-    speeds: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(args.runs):
-        for contestant in contestants:
-            speeds[contestant.name].append(contestant.run()["tokens_per_s"])
-    for contestant in contestants:
-        contestant.close()
-    rows = [Row(NAMES[name], "tok/s", tuple(runs)) for name, runs in speeds.items()]
-    bars = []
-    if args.peers:
-        mine = rows[0].median
-        bars = [
-            Bar("ours / llama.cpp Q8_0", mine / rows[1].median, least=1.1),
-            Bar("ours / transformers + bitsandbytes", mine / rows[2].median, least=8),
+    """One sequence beside all peers, then four and eight beside llama.cpp's batch."""
+    rows, bars = [], []
+    peers = list(PEERS) if args.peers else []
+    single = compare(["ours", *peers], "decode", args.tokens, 1, args.runs)
+    for name, speeds in single.items():
+        rows.append(Row(PEERS.get(name, OURS), "tok/s", speeds))
+    mine = rows[0].median
+    for (name, label), least in zip(PEERS.items(), (1.2, 8, 15), strict=True):
+        if name in single:
+            place = list(single).index(name)
+            bars.append(Bar(f"ours / {label}", mine / rows[place].median, least=least))
+    for batch in (4, 8):
+        several = compare(["ours", *peers[:1]], "decode", args.tokens, batch, args.runs)
+        table = [
+            Row(f"{PEERS.get(name, OURS)}, {batch} sequences", "tok/s", speeds, "in total")
+            for name, speeds in several.items()
         ]
+        if batch == 4:
+            bars.append(Bar("4 sequences / 1 sequence", table[0].median / mine, least=2.0))
+            if peers:
+                ratio = table[0].median / table[1].median
+                bars.append(Bar("4 sequences, ours / llama.cpp", ratio, least=1.25))
+        rows += table
     return Report("decode", rows, bars)

@@ -42,6 +42,21 @@ class Contestant:
         raise SystemExit(f"{self.name} ended early; install tests/peers.txt to compare with it.")
 
 
+def compare(
+    names: Sequence[str], task: str, size: int, batch: int, runs: int
+) -> dict[str, tuple[float, ...]]:
+    """Tokens a second of each contestant, in turn, so that a change of the machine meets all."""
+    arguments = [task, str(size), str(batch)]
+    contestants = [Contestant(n, ["demo.bench.contestant", n, *arguments]) for n in names]
+    speeds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(runs):
+        for contestant in contestants:
+            speeds[contestant.name].append(contestant.run()["tokens_per_s"])
+    for contestant in contestants:
+        contestant.close()
+    return {name: tuple(values) for name, values in speeds.items()}
+
+
 def serve(facts: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> None:
     """The contestant's side: says it is ready, then measures once for each line it reads."""
     print(json.dumps({"ready": True, **facts}), flush=True)

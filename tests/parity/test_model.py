@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from demo.adapter.adapter import Adapter
+from demo.adapter.spec import AdapterSpec
 from demo.bench import hf_model
 from demo.llama.base import open_base
 from demo.llama.cache import Base
@@ -144,3 +146,19 @@ def test_bitsandbytes_reads_the_same_rows():
     x = torch.randn(9, 64, generator=random)
     ours, theirs = EXACT(x, weight), bitsandbytes_linear(x, weight)
     assert (ours - theirs).abs().max() <= 0.02 * ours.abs().max()
+
+
+def test_an_adapters_prefix_runs_in_the_kernel_and_in_bf16(tiny):
+    """As the program runs it: torch in bf16, the kernel in fp32, one prefix for both."""
+    base, _ = tiny
+    model = Llama(base.config, base.weights, Int8Linear(torch.bfloat16), POSITIONS)
+    adapter = Adapter(AdapterSpec.for_base(base.config, layers=2, prompts=3))
+    torch.nn.init.constant_(adapter.gate, 0.5)
+    ids = list(range(3, 20))
+    with torch.inference_mode():
+        prefix = adapter.prefix(model)
+    decoder = Decoder(model, SlotSizes(slots=1, positions=POSITIONS, prompts=8), threads=2)
+    decoder.prefill(0, ids, prefix)
+    stepped = decoder.step(np.array([7]), np.array([0]), np.array([len(ids)]))[0]
+    whole = logits(model, torch.tensor([[*ids, 7]]), prefix=prefix)[0, -1]
+    assert np.abs(stepped - whole.numpy()).max() <= 0.05 * whole.abs().max()

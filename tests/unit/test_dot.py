@@ -4,7 +4,7 @@ import numba as nb
 import numpy as np
 import pytest
 
-from demo.llama.decode import _linear
+from demo.llama.kernel import linear as product
 
 RANDOM = np.random.default_rng(0)
 
@@ -12,7 +12,7 @@ RANDOM = np.random.default_rng(0)
 def linear(weight: np.ndarray, scale: np.ndarray, x: np.ndarray, threads: int) -> np.ndarray:
     nb.set_num_threads(min(threads, nb.config.NUMBA_NUM_THREADS))
     y = np.empty((len(x), len(weight)), np.float32)
-    _linear(weight, scale, x, y, False, threads)
+    product(weight, scale, x, y, False, threads)
     return y
 
 
@@ -43,5 +43,5 @@ def test_a_sequence_sums_the_same_in_any_company_and_on_any_threads(columns):
 def test_it_adds_to_what_is_there_when_asked():
     weight, scale, x = made(5, 70, 3)
     y = np.ones((3, 5), np.float32)
-    _linear(weight, scale, x, y, True, 1)
+    product(weight, scale, x, y, True, 1)
     assert np.allclose(y, 1 + linear(weight, scale, x, 1), atol=1e-3)
