@@ -64,6 +64,7 @@ IS_BOTH = (
     "Is this a {colour} {shape}?",
 )
 WORDED = 4  # such questions a picture
+IN_PEOPLES_WORDS = 0.25  # of balanced questions
 MOST_TURNS = 4
 SEVERAL_TURNS = 0.3  # of the rows are taught in conversations, the others alone
 OTHER_PICTURE = 0.4  # of conversations begin with a turn about another picture
@@ -103,18 +104,62 @@ def single(tokenizer: Tokenizer, rows: Sequence[Question]) -> list[Example]:
     return [encode(tokenizer, [Lesson(r.question, r.answer)], r.picture) for r in rows]
 
 
-def curriculum(tokenizer: Tokenizer, rows: Sequence[Question], seed: int) -> list[Example]:
-    """Every row once, and questions in people's words; alone, or in conversations of some turns.
-
-    Some conversations begin with a turn about another picture, which is not learned: after a new
-    picture is sent, a reply must follow the picture and not what was said before.
-    """
+def as_they_come(tokenizer: Tokenizer, rows: Sequence[Question], seed: int) -> list[Example]:
+    """Every row once, and questions in people's words; alone, or in conversations of some turns."""
     chance = random.Random(seed)
     by_picture: dict[int, list[Lesson]] = defaultdict(list)
     for row in rows:
         by_picture[row.picture].append(Lesson(row.question, row.answer))
     for picture, (colour, shape) in scenes(rows).items():
         by_picture[picture] += [worded(colour, shape, chance) for _ in range(WORDED)]
+    return _conversations(tokenizer, by_picture, chance)
+
+
+def balanced(
+    tokenizer: Tokenizer, rows: Sequence[Question], seed: int, *, count: int, negated: bool
+) -> list[Example]:
+    """`count` questions in which yes and no are equally likely whatever is asked.
+
+    In easy-VQA "is there a blue shape?" is answered no six times in seven, and a model that has
+    learned as much from the words gains nothing more by looking until it looks well. Where both
+    answers are as likely, every look pays.
+
+    Args:
+        negated: with questions such as "is there not a blue shape?", which turn the answer round.
+    """
+    chance = random.Random(seed)
+    groups: dict[tuple[bool, bool, str], list[Question]] = defaultdict(list)
+    for row in rows:
+        groups[_group(row)].append(row)
+    asked = [group for group in sorted(groups) if negated or not group[0]]
+    known = list(scenes(rows).items())
+    by_picture: dict[int, list[Lesson]] = defaultdict(list)
+    for _ in range(count):
+        if chance.random() < IN_PEOPLES_WORDS:
+            picture, scene = chance.choice(known)
+            by_picture[picture].append(worded(*scene, chance))
+        else:
+            row = chance.choice(groups[chance.choice(asked)])
+            by_picture[row.picture].append(Lesson(row.question, row.answer))
+    return _conversations(tokenizer, by_picture, chance)
+
+
+def _group(row: Question) -> tuple[bool, bool, str]:
+    """Whether a question is negated, whether it names a shape, and its answer if yes or no."""
+    words = row.question.rstrip("?").split()
+    negated = "not" in words or "no" in words
+    answer = row.answer if row.answer in ("yes", "no") else ""
+    return negated, bool(set(words) & set(SHAPES)), answer
+
+
+def _conversations(
+    tokenizer: Tokenizer, by_picture: dict[int, list[Lesson]], chance: random.Random
+) -> list[Example]:
+    """Lessons about each picture, alone or some together.
+
+    Some conversations begin with a turn about another picture, which is not learned: after a new
+    picture is sent, a reply must follow the picture and not what was said before.
+    """
     everything = list(by_picture.items())
     examples = []
     for picture, lessons in everything:
