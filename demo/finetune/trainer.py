@@ -22,13 +22,14 @@ from demo.llama.model import Llama
 class TrainSettings:
     """The recipe. Defaults learn easy-VQA on the embedded base.
 
-    `rate` is for prompts and gates, `visual_rate` for the projection; both warm up over `warmup`
-    steps and fall along a half cosine.
+    The rates of prompts, gates and projection warm up over `warmup` steps and fall along a half
+    cosine.
     """
 
     steps: int
     batch: int = 32
     rate: float = 5e-3
+    gate_rate: float = 5e-3
     visual_rate: float = 5e-4
     weight_decay: float = 0.02
     warmup: int = 20
@@ -86,8 +87,11 @@ def train(
 
 
 def make_optimizer(adapter: Adapter, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW with a group of its own for the projection."""
-    groups = [{"params": [adapter.prompts, adapter.gate], "top": settings.rate}]
+    """AdamW with a group each for prompts, gates and projection."""
+    groups = [
+        {"params": [adapter.prompts], "top": settings.rate},
+        {"params": [adapter.gate], "top": settings.gate_rate},
+    ]
     if adapter.visual:
         groups.append({"params": list(adapter.visual.parameters()), "top": settings.visual_rate})
     return torch.optim.AdamW(

@@ -67,13 +67,26 @@ class Stage:
     batch: int
     examples: Callable[[Tokenizer, list[Question], int], list[Example]]
     rate: float = 5e-3
+    gate_rate: float = 5e-3
     visual_rate: float = 5e-4
 
 
 STAGES = {
     "first": Stage(400, 32, as_they_come),
-    "match": Stage(500, 16, partial(balanced, count=10_000, negated=False), visual_rate=1e-3),
-    "all": Stage(900, 16, partial(balanced, count=20_000, negated=True), visual_rate=1e-3),
+    "match": Stage(
+        steps=300,
+        batch=16,
+        examples=partial(balanced, count=6_000, negated=False, words=0.0),
+        gate_rate=1e-2,
+        visual_rate=1e-3,
+    ),
+    "all": Stage(
+        steps=500,
+        batch=16,
+        examples=partial(balanced, count=12_000, negated=True, words=0.25),
+        gate_rate=1e-2,
+        visual_rate=1e-3,
+    ),
 }
 
 
@@ -91,7 +104,12 @@ def teach(
     examples = stage.examples(base.tokenizer, learned, recipe.seed)
     sample = single(base.tokenizer, random.Random(0).sample(held_out, 200))
     settings = TrainSettings(
-        stage.steps, stage.batch, stage.rate, stage.visual_rate, seed=recipe.seed
+        stage.steps,
+        stage.batch,
+        stage.rate,
+        stage.gate_rate,
+        stage.visual_rate,
+        seed=recipe.seed,
     )
     start = time.monotonic()
     for step in train(model, adapter, examples, features, settings):

@@ -64,7 +64,7 @@ IS_BOTH = (
     "Is this a {colour} {shape}?",
 )
 WORDED = 4  # such questions a picture
-IN_PEOPLES_WORDS = 0.25  # of balanced questions
+NAMING = 0.1  # of balanced questions ask for a name, so that it is not forgotten
 MOST_TURNS = 4
 SEVERAL_TURNS = 0.3  # of the rows are taught in conversations, the others alone
 OTHER_PICTURE = 0.4  # of conversations begin with a turn about another picture
@@ -116,7 +116,13 @@ def as_they_come(tokenizer: Tokenizer, rows: Sequence[Question], seed: int) -> l
 
 
 def balanced(
-    tokenizer: Tokenizer, rows: Sequence[Question], seed: int, *, count: int, negated: bool
+    tokenizer: Tokenizer,
+    rows: Sequence[Question],
+    seed: int,
+    *,
+    count: int,
+    negated: bool,
+    words: float,
 ) -> list[Example]:
     """`count` questions in which yes and no are equally likely whatever is asked.
 
@@ -126,20 +132,23 @@ def balanced(
 
     Args:
         negated: with questions such as "is there not a blue shape?", which turn the answer round.
+        words: the share of questions in people's words.
     """
     chance = random.Random(seed)
     groups: dict[tuple[bool, bool, str], list[Question]] = defaultdict(list)
     for row in rows:
         groups[_group(row)].append(row)
-    asked = [group for group in sorted(groups) if negated or not group[0]]
+    asked = [group for group in sorted(groups) if group[2] and (negated or not group[0])]
+    named = [row for row in rows if not _group(row)[2]]
     known = list(scenes(rows).items())
     by_picture: dict[int, list[Lesson]] = defaultdict(list)
     for _ in range(count):
-        if chance.random() < IN_PEOPLES_WORDS:
+        if chance.random() < words:
             picture, scene = chance.choice(known)
             by_picture[picture].append(worded(*scene, chance))
         else:
-            row = chance.choice(groups[chance.choice(asked)])
+            naming = chance.random() < NAMING
+            row = chance.choice(named if naming else groups[chance.choice(asked)])
             by_picture[row.picture].append(Lesson(row.question, row.answer))
     return _conversations(tokenizer, by_picture, chance)
 

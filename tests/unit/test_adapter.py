@@ -160,7 +160,7 @@ def test_a_small_set_is_learned_by_heart(base, model):
     examples, features = lessons(base), 3 * torch.eye(4, FEATURES)
     spec = AdapterSpec.for_base(base.config, layers=3, prompts=8, visual=VisualSpec(FEATURES, 16))
     adapter = Adapter(spec)
-    settings = TrainSettings(steps=200, batch=4, rate=1e-1, visual_rate=5e-2, weight_decay=0)
+    settings = TrainSettings(200, 4, rate=1e-1, gate_rate=1e-1, visual_rate=5e-2, weight_decay=0)
     steps: list[Step] = list(train(model, adapter, examples, features, settings))
     assert steps[-1].loss < 0.15 * steps[0].loss
     assert steps[-1].gate > 0.05
