@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="what the stage before has written")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, help="other than the stage's own")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, questions and order")
     args = parser.parse_args()
     stage = STAGES[args.stage]
     if args.steps:
@@ -182,7 +183,9 @@ def main() -> None:
     torch.set_num_threads(settings.threads)
     base = open_base(None, settings.cache, lambda message, share: None)
     model = load_llama(base, choose_device(settings.device), positions=1024)
-    adapter, passed = teach(stage, Recipe(), base, model, load_tower(settings), args.init)
+    adapter, passed = teach(
+        stage, Recipe(seed=args.seed), base, model, load_tower(settings), args.init
+    )
     save_adapter(adapter, passed, args.out)
 
 
