@@ -102,7 +102,7 @@ class Strings:
         Example("Which colour is it?", "What color is the shape?", "red-circle.png"),
         Example("Is it a triangle?", "Is there a triangle?", "blue-rectangle.png"),
         Example("Can you see a circle?", "Does the image contain a circle?", "yellow-circle.png"),
-        Example("Is anything green?", "Is there a green shape?", "green-triangle.png"),
+        Example("Is anything green?", "Is anything green?", "green-triangle.png"),
         Example("What is brown here?", "What is the brown shape?", "brown-rectangle.png"),
         Example("Explain the rainbow", "Explain in two sentences why a rainbow has colors."),
         Example("Find a capital", "What is the capital of France?"),

