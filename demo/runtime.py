@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 State = Literal["loading", "ready", "failed"]
 KEPT_CONVERSATIONS = 1000
+GRACE_SECONDS = 0.5  # in which a message that waited for the model begins to be answered
+PATIENCE_SECONDS = 20.0  # that the vision tower lets such replies go first
 
 
 @dataclass(frozen=True)
@@ -165,11 +168,22 @@ class Runtime:
             self._progress = ("ready", "Ready", None)
         except Exception as error:
             self._failed(error, self._language)
+        self._let_first_words_pass()
         try:
             self._tower.set_result(load_tower(self.settings))
         except Exception as error:
             log.exception("the vision tower could not be loaded")
             self._tower.set_exception(error)
+
+    def _let_first_words_pass(self) -> None:
+        """Waits for replies that began while the model was loading.
+
+        Importing open_clip holds the interpreter for seconds, and a reply would stand still.
+        """
+        end = time.monotonic() + PATIENCE_SECONDS
+        time.sleep(GRACE_SECONDS)
+        while self.active() and time.monotonic() < end:
+            time.sleep(0.1)
 
     def _failed(self, error: Exception, part: Future) -> None:
         log.exception("the model could not be loaded")
