@@ -15,7 +15,7 @@ from demo.finetune.evaluate import exact
 from demo.finetune.examples import Example
 from demo.llama.base import open_base
 from demo.models import choose_device, load_llama, load_tower
-from demo.recipes.vqa import Question, pictures, questions, single
+from demo.recipes.vqa import Question, pictures, question_group, questions, single
 from demo.settings import Settings
 
 
@@ -36,12 +36,12 @@ def run(args: argparse.Namespace) -> Report:
     asked = random.Random(0).sample(rows, args.limit) if args.limit else rows
     examples = single(base.tokenizer, asked)
 
-    def share(examples: Sequence[Example]) -> float:
-        right = list(exact(model, adapter, examples, features))
-        return 100 * sum(right) / len(right)
+    def judged(examples: Sequence[Example]) -> list[bool]:
+        return list(exact(model, adapter, examples, features))
 
     start = time.monotonic()
-    own, other = share(examples), share(swapped(examples, len(features)))
+    right = judged(examples)
+    own, other = percent(right), percent(judged(swapped(examples, len(features))))
     minutes = (time.monotonic() - start) / 60
     blind = 100 * best_blind(questions("train"), asked)
     note = f"{len(asked):,} test questions, {minutes:.1f} min"
@@ -49,12 +49,28 @@ def run(args: argparse.Namespace) -> Report:
         Row("shapes, exact answers", "%", (own,), note),
         Row("the same, every picture swapped", "%", (other,)),
         Row("best possible without a picture", "%", (blind,), "the commonest answer to a question"),
+        *by_kind(asked, right),
     ]
     bars = [
         Bar("exact answers, %", own, least=97),
         Bar("exact answers with swapped pictures, %", other, most=62),
     ]
     return Report("shapes", table, bars)
+
+
+def percent(right: Sequence[bool]) -> float:
+    """The share that is true, 0 to 100."""
+    return 100 * sum(right) / len(right)
+
+
+def by_kind(asked: Sequence[Question], right: Sequence[bool]) -> list[Row]:
+    """A row for every kind of question: what it names, whether negated, and its true answer."""
+    kinds: dict[str, list[bool]] = defaultdict(list)
+    for row, good in zip(asked, right, strict=True):
+        negated, shape, answer = question_group(row)
+        named = f"{'no ' if negated else ''}{'shape' if shape else 'colour'}?"
+        kinds[f"  {named} {answer}" if answer else "  names"].append(good)
+    return [Row(k, "%", (percent(v),), f"{len(v)} questions") for k, v in sorted(kinds.items())]
 
 
 def swapped(examples: Sequence[Example], count: int) -> list[Example]:

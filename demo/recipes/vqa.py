@@ -137,9 +137,9 @@ def balanced(
     chance = random.Random(seed)
     groups: dict[tuple[bool, bool, str], list[Question]] = defaultdict(list)
     for row in rows:
-        groups[_group(row)].append(row)
+        groups[question_group(row)].append(row)
     asked = [group for group in sorted(groups) if group[2] and (negated or not group[0])]
-    named = [row for row in rows if not _group(row)[2]]
+    named = [row for row in rows if not question_group(row)[2]]
     known = list(scenes(rows).items())
     by_picture: dict[int, list[Lesson]] = defaultdict(list)
     for _ in range(count):
@@ -153,7 +153,7 @@ def balanced(
     return _conversations(tokenizer, by_picture, chance)
 
 
-def _group(row: Question) -> tuple[bool, bool, str]:
+def question_group(row: Question) -> tuple[bool, bool, str]:
     """Whether a question is negated, whether it names a shape, and its answer if yes or no."""
     words = row.question.rstrip("?").split()
     negated = "not" in words or "no" in words
