@@ -32,9 +32,6 @@ class Slots:
     def __init__(self, count: int) -> None:
         self._free = [Slot(index) for index in range(count)]
 
-    def __len__(self) -> int:
-        return len(self._free)
-
     def take(self, ids: Sequence[int], prefix: Hashable, owner: Hashable) -> Slot:
         """The owner's slot, else the oldest, cut to the tokens that the prompt begins with."""
         slot = next((slot for slot in self._free if slot.owner == owner), self._free[0])
