@@ -1,11 +1,14 @@
 """What the layers under an adapter make of a text: it never changes, so it is computed once.
 
 Those layers see neither the adapter nor a picture. Many examples share their text (a question asked
-of a hundred pictures), so texts are kept, not examples, and the oldest are dropped when a bound on
-bytes is reached.
+of a hundred pictures), so texts are kept, not examples.
+
+A product of matrices rounds differently in other company: padded to another length, the same text
+differs in its last bits. A run that is resumed meets its texts in another order than one that was
+never stopped, and must end in the same bytes. So which texts are computed together, and which are
+kept at all, follows from the data set alone.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -14,31 +17,54 @@ from torch import Tensor
 from demo.finetune.examples import Example
 from demo.llama.model import Llama
 
+Text = tuple[int, ...]
+TOGETHER = 16  # texts, of similar length
+
 
 class Below:
-    """Hidden states that enter layer `first`, by token ids."""
+    """Hidden states that enter layer `first`, by token ids.
 
-    def __init__(self, model: Llama, first: int, limit_bytes: int = 512 * 2**20) -> None:
-        self._model, self._first, self._limit = model, first, limit_bytes
-        self._kept: OrderedDict[tuple[int, ...], Tensor] = OrderedDict()
-        self._bytes = 0
+    Args:
+        examples: all that will be asked for; what is kept is planned from them.
+        limit_bytes: of what is kept. Texts beyond it are computed each time they are asked for.
+    """
+
+    def __init__(
+        self,
+        model: Llama,
+        first: int,
+        examples: Sequence[Example],
+        limit_bytes: int = 512 * 2**20,
+    ) -> None:
+        self._model, self._first = model, first
+        self._kept: dict[Text, Tensor] = {}
+        self._group: dict[Text, list[Text]] = {}
+        texts = sorted({example.ids for example in examples}, key=lambda ids: (len(ids), ids))
+        room = limit_bytes if first else 0  # an embedding is looked up as fast as what is kept
+        for start in range(0, len(texts), TOGETHER):
+            group = texts[start : start + TOGETHER]
+            room -= sum(map(len, group)) * model.config.width * 4
+            if room < 0:
+                break
+            self._group.update(dict.fromkeys(group, group))
 
     def of(self, examples: Sequence[Example]) -> Tensor:
         """(B, T, D) fp32 of a batch, zero where an example is shorter than the longest."""
-        missing = list(dict.fromkeys(e.ids for e in examples if e.ids not in self._kept))
-        fresh = self._compute(missing) if missing else {}
-        longest = max(len(example.ids) for example in examples)
+        asked = dict.fromkeys(example.ids for example in examples)
+        for ids in asked:
+            if ids in self._group and ids not in self._kept:
+                self._kept.update(self._compute(self._group[ids]))
+        others = [ids for ids in asked if ids not in self._group]
+        states = {**self._kept, **self._compute(others)} if others else self._kept
+        longest = max(map(len, asked))
         out = torch.zeros(
             len(examples), longest, self._model.config.width, device=self._model.device
         )
         for row, example in enumerate(examples):
-            states = fresh.get(example.ids)
-            out[row, : len(example.ids)] = self._kept[example.ids] if states is None else states
-        for ids, states in fresh.items():
-            self._keep(ids, states)
+            out[row, : len(example.ids)] = states[example.ids]
         return out
 
-    def _compute(self, texts: list[tuple[int, ...]]) -> dict[tuple[int, ...], Tensor]:
+    def _compute(self, texts: list[Text]) -> dict[Text, Tensor]:
         longest = max(map(len, texts))
         ids = torch.zeros(len(texts), longest, dtype=torch.long)
         for row, text in enumerate(texts):
@@ -47,9 +73,3 @@ class Below:
             model = self._model
             states = model.run(model.embed(ids.to(model.device)), range(self._first))
         return {text: states[row, : len(text)].clone() for row, text in enumerate(texts)}
-
-    def _keep(self, ids: tuple[int, ...], states: Tensor) -> None:
-        self._kept[ids] = states
-        self._bytes += states.nbytes
-        while self._bytes > self._limit:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes

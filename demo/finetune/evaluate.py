@@ -1,15 +1,25 @@
-"""How often an adapter's greedy reply is exactly the expected one."""
+"""How well an adapter does: loss, exact replies, and what it costs on ordinary text."""
 
+import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from demo.adapter.adapter import Adapter
 from demo.finetune.below import Below
 from demo.finetune.examples import IGNORED, Batch, Example
-from demo.finetune.trainer import hidden_of
+from demo.finetune.loss import hidden_of
 from demo.llama.model import Llama
+
+
+class Measured(NamedTuple):
+    """Mean loss in nats a marked token, and the share of exact replies, 0 to 1."""
+
+    loss: float
+    exact: float
 
 
 def exact(
@@ -26,16 +36,53 @@ def exact(
     likeliest after those before it, so one pass over the expected text decides. Examples with the
     same text share what the layers below the adapter compute.
     """
-    below = Below(model, model.config.layers - adapter.spec.layers)
+    below = Below(model, model.config.layers - adapter.spec.layers, examples)
     for start in range(0, len(examples), batch):
         part = examples[start : start + batch]
-        with torch.inference_mode():
-            yield from _exact(model, adapter, Batch.of(part, features), below.of(part))
+        yield from _judge(model, adapter, Batch.of(part, features), below.of(part), 1.0)[1]
 
 
-def _exact(model: Llama, adapter: Adapter, batch: Batch, below: Tensor) -> list[bool]:
-    hidden = hidden_of(model, adapter, batch, below)  # (B, T, D)
-    known = batch.labels != IGNORED
-    right = torch.ones_like(known)
-    right[known] = model.logits(hidden[known]).argmax(-1) == batch.labels[known]
-    return right.all(1).tolist()
+def measure(
+    model: Llama,
+    adapter: Adapter,
+    examples: Sequence[Example],
+    features: Tensor | None,
+    below: Below,
+    *,
+    strength: float = 1.0,
+    batch: int = 32,
+) -> Measured:
+    """Loss and exactness of examples in one pass; `strength` 0 measures the base."""
+    total, tokens, right = 0.0, 0, 0
+    for start in range(0, len(examples), batch):
+        part = examples[start : start + batch]
+        losses, hits = _judge(model, adapter, Batch.of(part, features), below.of(part), strength)
+        total += losses.double().sum().item()
+        tokens += len(losses)
+        right += sum(hits)
+    return Measured(total / tokens, right / len(examples))
+
+
+def perplexity(model: Llama, adapter: Adapter, ids: Sequence[int], *, strength: float) -> float:
+    """Of a plain text, its first token given; `strength` 0 measures the base."""
+    with torch.no_grad():
+        prefix = adapter.prefix(model, strength=strength)
+        tokens = torch.tensor([ids], device=model.device)
+        logits = model.logits(model.forward(tokens, prefix=prefix)[0, :-1])
+        # A diverged adapter may pass what fits a double.
+        return math.exp(min(F.cross_entropy(logits, tokens[0, 1:]).item(), 700.0))
+
+
+def _judge(
+    model: Llama, adapter: Adapter, batch: Batch, below: Tensor, strength: float
+) -> tuple[Tensor, list[bool]]:
+    """The loss of each marked token, and for each example whether all of its are the likeliest."""
+    # Not inference mode: what `below` keeps is used in training too.
+    with torch.no_grad():
+        hidden = hidden_of(model, adapter, batch, below, strength=strength)  # (B, T, D)
+        labels = batch.labels.to(hidden.device)
+        known = labels != IGNORED
+        logits = model.logits(hidden[known])
+        right = torch.ones_like(known)
+        right[known] = logits.argmax(-1) == labels[known]
+        return F.cross_entropy(logits, labels[known], reduction="none"), right.all(1).tolist()

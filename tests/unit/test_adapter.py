@@ -18,7 +18,9 @@ from demo.errors import CheckpointError, InputError
 from demo.finetune.below import Below
 from demo.finetune.evaluate import exact
 from demo.finetune.examples import IGNORED, Batch, Example, Lesson, encode
-from demo.finetune.trainer import Step, TrainSettings, draw, loss_of, train
+from demo.finetune.loss import loss_of
+from demo.finetune.order import Order
+from demo.finetune.trainer import Step, TrainSettings, train
 from demo.llama.base import open_base
 from demo.llama.cache import Base
 from demo.llama.int8 import Int8Linear
@@ -78,18 +80,23 @@ def lessons(base: Base) -> list[Example]:
 
 
 def loss(model: Llama, adapter: Adapter, examples: list[Example], features) -> torch.Tensor:
-    below = Below(model, model.config.layers - adapter.spec.layers)
+    below = Below(model, model.config.layers - adapter.spec.layers, examples)
     return loss_of(model, adapter, Batch.of(examples, features), below.of(examples))
 
 
-def test_texts_are_computed_once_and_the_oldest_dropped(base, model):
+def test_a_text_reads_the_same_in_any_company_and_at_any_time(base, model):
     examples = lessons(base)
-    below = Below(model, 2, limit_bytes=2 * 22 * base.config.width * 4)
-    first = below.of(examples)
-    alone = Below(model, 2).of(examples[2:3])
-    assert torch.allclose(first[2, : alone.shape[1]], alone[0], atol=1e-5)
-    assert torch.equal(below.of(examples[3:]), first[3:, : len(examples[3].ids)])
-    assert len(below._kept) <= 2
+    batches = [examples, examples[2:], examples[1:2], [examples[0], examples[3]]]
+    for limit in (2**20, 0, 2 * 22 * base.config.width * 4):
+        one, two = (Below(model, 2, examples, limit_bytes=limit) for _ in range(2))
+        there = [one.of(batch) for batch in batches]
+        back = [two.of(batch) for batch in reversed(batches)]
+        assert all(torch.equal(a, b) for a, b in zip(there, reversed(back), strict=True))
+        assert torch.allclose(there[0][2:, : there[1].shape[1]], there[1], atol=1e-5)
+    kept = Below(model, 2, examples)
+    first = kept.of(examples[2:])
+    kept._compute = None  # nothing is computed twice
+    assert torch.equal(kept.of(examples[2:]), first)
 
 
 def test_a_new_adapter_is_the_base_bit_for_bit(model, adapter):
@@ -169,12 +176,15 @@ def test_a_small_set_is_learned_by_heart(base, model):
     assert not all(exact(model, open_gates(Adapter(adapter.spec)), swapped, None))
 
 
-def test_an_epoch_shows_every_example_once(base):
-    examples = [Example((1,) * n, (1,) * n) for n in range(1, 72)]
-    settings = TrainSettings(steps=1, batch=4)
-    batches = draw(examples, settings, torch.Generator().manual_seed(0))
-    seen = [len(e.ids) for _ in range(18) for e in next(batches)]
-    assert sorted(seen) == list(range(1, 72))
+def test_an_epoch_shows_every_example_once_and_can_be_taken_up():
+    order = Order(range(1, 72), batch=4, seed=0)
+    seen = [place for _ in range(18) for place in order.next()]
+    assert sorted(seen) == list(range(71))
+    later = Order(range(1, 72), batch=4, seed=1)
+    later.load(*order.state())
+    assert [order.next() for _ in range(40)] == [later.next() for _ in range(40)]
+    with pytest.raises(ValueError, match="batch 19 of an epoch of 18"):
+        later.load(order.state()[0], 19)
 
 
 def test_a_file_keeps_every_bit_and_no_weight_of_the_base(adapter, passport, tmp_path):
