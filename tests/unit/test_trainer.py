@@ -1,0 +1,239 @@
+"""A whole run on a tiny base: what it learns, when it ends, what it keeps, and taking it up."""
+
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from demo.adapter.adapter import Adapter
+from demo.adapter.spec import AdapterSpec, VisualSpec
+from demo.errors import CheckpointError
+from demo.finetune import trainer
+from demo.finetune.below import Below
+from demo.finetune.checkpoint import load_checkpoint, save_checkpoint
+from demo.finetune.evaluate import Measured, measure, perplexity
+from demo.finetune.events import Evaluated, Finished, Probed, Started, Step, from_json, to_json
+from demo.finetune.examples import Lesson, encode
+from demo.finetune.state import Course, State
+from demo.finetune.train_settings import TrainSettings
+from demo.finetune.trainer import teach, train
+from demo.llama.base import open_base
+from demo.llama.cache import Base
+from demo.llama.int8 import Int8Linear
+from demo.llama.model import Llama
+
+WORDS = ("hello", "the dog", "over", "brown", "animals", "lazy fox", "12", "says the fox", "quick")
+SETTINGS = TrainSettings(12, 2, rate=3e-2, gate_rate=3e-2, evaluate_every=4, probe_every=6)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Work this small is done before a second thread has woken."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def base(
+    tiny_llama_folder: Callable[..., Path], no_progress, tmp_path_factory: pytest.TempPathFactory
+) -> Base:
+    return open_base(str(tiny_llama_folder()), tmp_path_factory.mktemp("cache"), no_progress)
+
+
+@pytest.fixture(scope="module")
+def model(base: Base) -> Llama:
+    return Llama(base.config, base.weights, Int8Linear(torch.float32), 128)
+
+
+@pytest.fixture(scope="module")
+def course(base: Base) -> Course:
+    examples = [
+        encode(base.tokenizer, [Lesson(word, word[::-1])], i) for i, word in enumerate(WORDS)
+    ]
+    features = torch.randn(9, 7, generator=torch.Generator().manual_seed(0))
+    return Course(examples[:7], examples[7:], features)
+
+
+def fresh(base: Base, course: Course, settings: TrainSettings = SETTINGS, **shape: int) -> State:
+    torch.manual_seed(0)
+    visual = VisualSpec(7, 5) if course.features is not None else None
+    spec = AdapterSpec.for_base(base.config, **{"layers": 2, "prompts": 3, **shape}, visual=visual)
+    return State(Adapter(spec), settings, course)
+
+
+def probe(adapter: Adapter) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return ("?",), (f"{adapter.gate.sum().item():.3f}",)
+
+
+def bytes_of(state: State) -> bytes:
+    tensors = sorted(state.tensors().items())
+    return b"".join(name.encode() + x.contiguous().numpy().tobytes() for name, x in tensors)
+
+
+def plain(event: object) -> object:
+    """An event without what the clock says."""
+    return replace(event, seconds=0) if isinstance(event, Step) else event
+
+
+def test_a_run_tells_its_story(base, model, course):
+    events = list(teach(model, fresh(base, course), course, probe))
+    assert events[0] == Started(fresh(base, course).adapter.spec.parameters, 12, 7, 2, 0)
+    assert [e.step for e in events if isinstance(e, Step)] == list(range(1, 13))
+    assert [e.step for e in events if isinstance(e, Evaluated)] == [0, 4, 8, 12]
+    assert [e.step for e in events if isinstance(e, Probed)] == [0, 6, 12]
+    step = next(e for e in events if isinstance(e, Step))
+    assert len(step.gates) == 2 and step.rate == pytest.approx(3e-2 / 20) and step.seconds > 0
+    assert isinstance(events[-1], Finished) and events[-1].why == "done"
+    assert [from_json(to_json(event)) for event in events] == events
+
+
+def test_kept_between_any_two_events_a_run_ends_in_the_same_bytes(base, model, course, tmp_path):
+    """Across epochs (of four batches), looks and probes, through the file."""
+    whole = fresh(base, course)
+    told = list(teach(model, whole, course, probe))
+    for stop in (1, 2, 3, 5, 8, 13, len(told) - 1):
+        broken = fresh(base, course)
+        before = list(itertools.islice(teach(model, broken, course, probe), stop))
+        save_checkpoint(broken, tmp_path / "kept")
+        resumed = fresh(base, course)
+        torch.nn.init.zeros_(resumed.adapter.prompts)
+        load_checkpoint(resumed, tmp_path / "kept")
+        steps_done = resumed.step
+        after = list(teach(model, resumed, course, probe))
+        assert bytes_of(resumed) == bytes_of(whole)
+        assert after[0] == replace(told[0], step=steps_done)
+        assert list(map(plain, before + after[1:])) == list(map(plain, told))
+
+
+def test_other_settings_or_data_are_refused(base, course, tmp_path):
+    save_checkpoint(fresh(base, course), tmp_path / "kept")
+    for other, settings in (
+        (course, replace(SETTINGS, seed=1)),
+        (replace(course, examples=course.examples[:6]), SETTINGS),
+        (replace(course, features=course.features + 1), SETTINGS),
+    ):
+        with pytest.raises(CheckpointError, match="other settings or other data"):
+            load_checkpoint(fresh(base, other, settings), tmp_path / "kept")
+
+
+def test_a_damaged_file_is_refused_in_our_words(base, course, tmp_path):
+    path = tmp_path / "kept"
+    for data in (b"", b"junk" * 100):
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match="damaged"):
+            load_checkpoint(fresh(base, course), path)
+
+
+def test_a_full_disk_leaves_the_last_file(base, model, course, tmp_path, monkeypatch):
+    state = fresh(base, course)
+    run = teach(model, state, course)
+    list(itertools.islice(run, 4))
+    save_checkpoint(state, tmp_path / "kept")
+    before, whole = state.step, (tmp_path / "kept").read_bytes()
+    next(run)
+
+    def full(path: Path, data: bytes) -> int:
+        with open(path, "wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(state, tmp_path / "kept")
+    assert (tmp_path / "kept").read_bytes() == whole and len(list(tmp_path.iterdir())) == 1
+    again = fresh(base, course)
+    load_checkpoint(again, tmp_path / "kept")
+    assert again.step == before
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_what_is_not_finite_ends_the_run_before_the_weights(
+    base, model, course, where, monkeypatch
+):
+    state = fresh(base, course)
+    real = trainer.loss_of
+
+    def spoiled(*arguments: object) -> torch.Tensor:
+        loss = real(*arguments)
+        if state.step < 5:
+            return loss
+        return loss * math.nan if where == "loss" else loss + (0 * state.adapter.gate.sum()).sqrt()
+
+    monkeypatch.setattr(trainer, "loss_of", spoiled)
+    events = list(teach(model, state, course))
+    end = events[-1]
+    assert (end.why, end.step, state.step) == ("diverged", 5, 5) and end.kept in (0, 4)
+    assert all(torch.isfinite(x).all() for x in state.adapter.state_dict().values())
+    with pytest.raises(ArithmeticError, match="after step"):
+        monkeypatch.setattr(trainer, "loss_of", lambda *a: real(*a) * math.inf)
+        list(train(model, state.adapter, course.examples, course.features, SETTINGS))
+
+
+def test_it_stops_when_the_held_out_part_gets_worse_and_keeps_the_best(
+    base, model, course, monkeypatch
+):
+    losses = iter([5.0, 3.0, 3.5, 2.0, 2.5, 2.1, 9.0, 1.0])
+    settings = replace(SETTINGS, steps=40, evaluate_every=2, patience=3)
+    state, weights = fresh(base, course, settings), {}
+    monkeypatch.setattr(trainer, "measure", lambda *a: Measured(next(losses), 0.5))
+    for event in teach(model, state, course):
+        if isinstance(event, Step):
+            weights[event.step] = state.adapter.prompts.detach().clone()
+    assert event == Finished("early stop", 12, 6)
+    assert [e.best for e in state.history] == [True, True, False, True, False, False, False]
+    assert torch.equal(state.adapter.prompts, weights[12])
+    state.settle()
+    assert torch.equal(state.adapter.prompts, weights[6])
+
+
+def test_nothing_held_out_keeps_the_last(base, model, course):
+    alone = replace(course, held_out=())
+    state = fresh(base, alone)
+    assert list(teach(model, state, alone))[-1] == Finished("done", 12, 12)
+    last = state.adapter.prompts.detach().clone()
+    state.settle()
+    assert torch.equal(state.adapter.prompts, last)
+
+
+def test_the_first_look_is_the_bases_and_a_tiny_set_is_learned(base, model, course):
+    text = Course([replace(e, picture=None) for e in course.examples[:3]])
+    text = replace(text, held_out=text.examples)
+    settings = TrainSettings(
+        250, 3, rate=1e-1, gate_rate=1e-1, weight_decay=0, evaluate_every=30, patience=99
+    )
+    shape = {"layers": 3, "prompts": 8}
+    state = fresh(base, text, settings, **shape)
+    untaught = next(e for e in teach(model, state, text) if isinstance(e, Evaluated))
+    below = Below(model, 0, text.held_out)
+    off = measure(model, state.adapter, text.held_out, None, below, strength=0.0)
+    assert untaught.loss == off.loss
+    events = list(teach(model, fresh(base, text, settings, **shape), text))
+    looks = [e for e in events if isinstance(e, Evaluated)]
+    assert looks[-1].loss < 0.1 * looks[0].loss and looks[-1].exact == 1.0
+
+
+def test_the_base_stays_as_it_is(base, model, course):
+    def digest() -> str:
+        found = hashlib.sha256()
+        for weight in (model.weights.embedding, model.weights.output, model.weights.stacked_qkv):
+            for tensor in weight:
+                found.update(tensor.numpy().tobytes())
+        return found.hexdigest()
+
+    before, ids = digest(), torch.arange(3, 20)[None]
+    said = model.forward(ids)
+    state = fresh(base, course)
+    list(teach(model, state, course))
+    with torch.no_grad():
+        assert digest() == before and torch.equal(model.forward(ids), said)
+        numbers = ids[0].tolist()
+        off = perplexity(model, state.adapter, numbers, strength=0.0)
+        assert off == perplexity(model, fresh(base, course).adapter, numbers, strength=1.0)
+        assert perplexity(model, state.adapter, numbers, strength=1.0) != off
