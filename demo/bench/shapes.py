@@ -11,11 +11,12 @@ import torch
 
 from demo.adapter.file import load_adapter
 from demo.bench.report import Bar, Report, Row
+from demo.finetune.easy_vqa import Question, pictures, questions
 from demo.finetune.evaluate import exact
 from demo.finetune.examples import Example
 from demo.llama.base import open_base
 from demo.models import choose_device, load_llama, load_tower
-from demo.recipes.vqa import Question, pictures, question_group, questions, single
+from demo.recipes.vqa import question_group, single
 from demo.settings import Settings
 
 

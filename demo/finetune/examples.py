@@ -7,19 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from demo.finetune.lessons import Lesson
 from demo.llama.chat_template import Message
 from demo.llama.tokenizer import Tokenizer
 
 IGNORED = -100  # a position whose next token is not learned
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """One question and its reply; `learn` is False where the reply is only context."""
-
-    question: str
-    reply: str
-    learn: bool = True
 
 
 @dataclass(frozen=True)
@@ -40,9 +32,20 @@ class Example:
             raise ValueError("an example without anything to learn would make the loss undefined")
 
 
-def encode(tokenizer: Tokenizer, lessons: Sequence[Lesson], picture: int | None = None) -> Example:
-    """A conversation of several turns → one example. The token that ends a reply is learned too."""
-    messages: list[Message] = []
+def encode(
+    tokenizer: Tokenizer,
+    lessons: Sequence[Lesson],
+    picture: int | None = None,
+    *,
+    system: str | None = None,
+) -> Example:
+    """A conversation of several turns → one example. The token that ends a reply is learned too.
+
+    Args:
+        picture: the row of the picture's features, if the lessons are about one.
+        system: what stands before the first turn; without it, what the template puts there.
+    """
+    messages = [] if system is None else [Message("system", system)]
     ids: list[int] = []
     marks: list[tuple[int, int]] = []
     for lesson in lessons:

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
+from demo.finetune.easy_vqa import picture_paths, questions
+from demo.finetune.lessons import Part
+
 SHAPES = ("circle", "rectangle", "triangle")
 COLOURS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
-
-Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,19 @@ class Scene:
             raise ValueError("a scene needs at least one caption")
 
 
-Source = Callable[[Split], Iterator[Scene]]
+Source = Callable[[Part], Iterator[Scene]]
 
 
-def easy_vqa_scenes(split: Split) -> Iterator[Scene]:
+def easy_vqa_scenes(split: Part) -> Iterator[Scene]:
     """The scenes of easy-VQA (https://github.com/vzhou842/easy-VQA), 64 x 64, one shape each.
 
     The data set has questions and no captions; what its questions and answers give away about a
     picture becomes the captions. A few scenes give away only the shape or only the colour.
     """
-    import easy_vqa
-
-    training = split == "train"
-    rows = easy_vqa.get_train_questions() if training else easy_vqa.get_test_questions()
-    paths = easy_vqa.get_train_image_paths() if training else easy_vqa.get_test_image_paths()
+    paths = picture_paths(split)
     known: dict[int, dict[str, str]] = {}
-    for question, answer, image in zip(*rows, strict=True):
-        known.setdefault(image, {}).update(facts(question, answer))
+    for row in questions(split):
+        known.setdefault(row.picture, {}).update(facts(row.question, row.answer))
     for image in sorted(known):
         captions = shape_captions(known[image].get("colour"), known[image].get("shape"))
         if captions:

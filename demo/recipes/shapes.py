@@ -26,6 +26,7 @@ from demo.adapter.adapter import Adapter
 from demo.adapter.file import load_adapter, save_adapter
 from demo.adapter.passport import Passport
 from demo.adapter.spec import AdapterSpec, VisualSpec
+from demo.finetune.easy_vqa import Question, pictures, questions
 from demo.finetune.evaluate import exact
 from demo.finetune.examples import Example, template_fingerprint
 from demo.finetune.trainer import TrainSettings, train
@@ -33,14 +34,7 @@ from demo.llama.base import Base, open_base
 from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
 from demo.models import choose_device, load_llama, load_tower
-from demo.recipes.vqa import (
-    Question,
-    as_they_come,
-    balanced,
-    pictures,
-    questions,
-    single,
-)
+from demo.recipes.vqa import as_they_come, balanced, single
 from demo.settings import Settings
 from demo.vision.clip import Tower
 

@@ -19,9 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from demo.files import replace_file
+from demo.finetune.lessons import Part
 from demo.recipes.augment import content_boxes, random_views
 from demo.recipes.contrast import multi_positive_loss
-from demo.recipes.scenes import SOURCES, Source, Split
+from demo.recipes.scenes import SOURCES, Source
 from demo.recipes.zero_shot import LABELS, accuracy, embed_images, embed_texts
 from demo.vision.clip import Tower
 from demo.vision.media import Picture
@@ -64,7 +65,7 @@ class Pictures:
     captions: tuple[tuple[str, ...], ...]
 
 
-def collect(sources: list[Source], split: Split, preprocessing: Preprocessing) -> Pictures:
+def collect(sources: list[Source], split: Part, preprocessing: Preprocessing) -> Pictures:
     """All scenes of all sources at the tower's size."""
     pixels, captions = [], []
     for source in sources:

@@ -3,12 +3,13 @@
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from demo.finetune.examples import Example, Lesson, encode
+from demo.finetune.easy_vqa import Question
+from demo.finetune.examples import Example, encode
+from demo.finetune.lessons import Lesson
 from demo.llama.tokenizer import Tokenizer
-from demo.recipes.scenes import COLOURS, SHAPES, Split, facts
-from demo.vision.media import Picture, open_picture
+from demo.recipes.scenes import COLOURS, SHAPES, facts
 
 # easy-VQA has 107 wordings, all in one style. People have more: their questions are answered from
 # what easy-VQA's own rows give away about a picture. Wordings, and what the answer is.
@@ -68,35 +69,6 @@ NAMING = 0.1  # of balanced questions ask for a name, so that it is not forgotte
 MOST_TURNS = 4
 SEVERAL_TURNS = 0.3  # of the rows are taught in conversations, the others alone
 OTHER_PICTURE = 0.4  # of conversations begin with a turn about another picture
-
-
-@dataclass(frozen=True)
-class Question:
-    """One row of easy-VQA; `picture` is a row of its pictures."""
-
-    question: str
-    answer: str
-    picture: int
-
-
-def questions(split: Split) -> list[Question]:
-    """All rows of a part, in order."""
-    import easy_vqa
-
-    rows = easy_vqa.get_train_questions() if split == "train" else easy_vqa.get_test_questions()
-    return [Question(*row) for row in zip(*rows, strict=True)]
-
-
-def pictures(split: Split) -> list[Picture]:
-    """All pictures of a part; a question's `picture` is the place in this list."""
-    from pathlib import Path
-
-    import easy_vqa
-
-    paths = (
-        easy_vqa.get_train_image_paths() if split == "train" else easy_vqa.get_test_image_paths()
-    )
-    return [open_picture(Path(paths[i])) for i in range(len(paths))]
 
 
 def single(tokenizer: Tokenizer, rows: Sequence[Question]) -> list[Example]:

@@ -5,9 +5,10 @@ from collections import Counter
 
 import pytest
 
+from demo.finetune.easy_vqa import Question
 from demo.finetune.examples import IGNORED, Example
 from demo.llama.cache import Base
-from demo.recipes.vqa import Question, as_they_come, balanced, scenes, worded
+from demo.recipes.vqa import as_they_come, balanced, scenes, worded
 
 ROWS = [
     Question(question, answer, picture)
