@@ -58,6 +58,8 @@ def load_language(settings: Settings, progress: Callable[[str, float | None], No
         decoder: Decoder | TorchDecoder = TorchDecoder(model, sizes)
     else:
         decoder = Decoder(model, sizes, settings.threads)
+        progress("Preparing the kernel (it is compiled once, on the first start)", None)
+        decoder.warm()
     scheduler = Scheduler(decoder, slots=slots, running=settings.slots, queue=settings.queue)
     return Language(base, model, scheduler)
 

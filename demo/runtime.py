@@ -165,15 +165,18 @@ class Runtime:
 
         try:
             self._language.set_result(load_language(self.settings, self._report))
-            self._progress = ("ready", "Ready", None)
         except Exception as error:
             self._failed(error, self._language)
+            return
+        # Messages are answered from here on; "ready" is when nothing holds them up any more.
+        self._report("Loading the vision tower", None)
         self._let_first_words_pass()
         try:
             self._tower.set_result(load_tower(self.settings))
         except Exception as error:
             log.exception("the vision tower could not be loaded")
             self._tower.set_exception(error)
+        self._progress = ("ready", "Ready", None)
 
     def _let_first_words_pass(self) -> None:
         """Waits for replies that began while the model was loading.

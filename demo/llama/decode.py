@@ -47,6 +47,15 @@ class Decoder:
         )
         self._scratch: dict[int, tuple[Scratch, np.ndarray]] = {}
 
+    def warm(self) -> None:
+        """Compiles what numba compiles, on the first start ever; later it is read from a cache.
+
+        Else the first reply would stand still for as long as that takes. Nothing may be kept in
+        slot 0.
+        """
+        self.prefill(0, [0], None)
+        self.step(np.zeros(1, np.int64), np.zeros(1, np.int64), np.ones(1, np.int64))
+
     def prefill(
         self, slot: int, ids: Sequence[int], prefix: Prefix | None, *, start: int = 0
     ) -> np.ndarray:

@@ -74,8 +74,8 @@ def add_endpoints(runtime: Runtime, uploads: Uploads, strings: Strings, places: 
         """Says whether the model answers yet, and what it is.
 
         Returns:
-            state ("waiting", "fetching", "converting", "loading", "ready" or "failed"), base,
-            vision tower, device, bits a weight, threads, and memory in MB.
+            state ("loading", "ready" or "failed"), base, vision tower, device, bits a weight,
+            threads, and memory in MB. Questions are taken in every state but "failed".
         """
         now = runtime.status()
         return StatusInfo(**{key: getattr(now, key) for key in StatusInfo.__annotations__})

@@ -11,7 +11,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from tests.serving import ROOT, Served, shared, start
+from tests.serving import READY_SECONDS, ROOT, Served, shared, start, until
 
 SAMPLES = ROOT / "assets" / "samples"
 CAPITAL = "What is the capital of France?"
@@ -58,6 +58,7 @@ def test_adapters_and_status_are_typed(client: Client) -> None:
     names = ["state", "base", "clip", "device", "bits", "threads", "memory_mb"]
     assert list(status) == names
     assert (status["state"], status["bits"]) == ("ready", 8)
+    assert status["clip"] == "scenes-resnet10t"  # nothing is left to load once it says ready
     adapters = client.predict(api_name="/adapters")
     fields = {"name", "description", "modalities", "parameters", "base"}
     assert all(set(adapter) == fields for adapter in adapters)
@@ -157,3 +158,12 @@ def test_password_port_and_stop(server: Served, tmp_path: Path) -> None:
         assert served.process.wait(timeout=30) == 0
     finally:
         served.process.kill()
+
+
+def test_the_kernel_is_compiled_before_it_says_ready(tmp_path: Path) -> None:
+    served = start(environment={"NUMBA_CACHE_DIR": str(tmp_path)})
+    try:
+        until(lambda: served.status()["state"] == "ready", READY_SECONDS, served)
+        assert list(tmp_path.rglob("kernel.step-*.nbc"))
+    finally:
+        served.stop()
