@@ -1,6 +1,5 @@
 """llama.cpp as a contestant, through llama-cpp-python, on a Q8_0 file of the same weights."""
 
-import ctypes
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,17 +36,18 @@ class LlamaCpp:
     """Its batch interface: all sequences advance in one call."""
 
     def __init__(self, settings: Settings) -> None:
-        self._model = llama_cpp.Llama(
-            str(q8_0(settings.cache)),
-            n_ctx=settings.context,
-            n_batch=512,
-            n_threads=settings.threads,
-            n_threads_batch=settings.threads,
-            n_seq_max=MOST,
-            kv_unified=True,
-            verbose=False,
+        llama_cpp.llama_log_set(_quiet, None)
+        self._model = llama_cpp.llama_model_load_from_file(
+            str(q8_0(settings.cache)).encode(), llama_cpp.llama_model_default_params()
         )
-        self._context = self._model._ctx.ctx
+        options = llama_cpp.llama_context_default_params()
+        options.n_ctx, options.n_batch = settings.context, 512
+        options.n_threads = options.n_threads_batch = settings.threads
+        options.n_seq_max, options.kv_unified = MOST, True
+        self._context = llama_cpp.llama_init_from_model(self._model, options)
+        if not self._context:
+            raise SystemExit("llama.cpp could not load its Q8_0 file.")
+        self._vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
         self._batch = llama_cpp.llama_batch_init(512, 0, MOST)
 
     def decode(self, ids: list[int], count: int, batch: int) -> float:
@@ -94,9 +94,9 @@ class LlamaCpp:
 
     def _best(self, row: int) -> int:
         logits = llama_cpp.llama_get_logits_ith(self._context, row)
-        size = self._model.n_vocab()
-        return int(
-            np.ctypeslib.as_array(
-                (ctypes.c_float * size).from_address(ctypes.addressof(logits.contents))
-            ).argmax()
-        )
+        return int(np.ctypeslib.as_array(logits, (self._vocab,)).argmax())
+
+
+@llama_cpp.llama_log_callback
+def _quiet(level: int, text: bytes, user: object) -> None:
+    """Its log is no part of a benchmark."""
