@@ -1,0 +1,56 @@
+"""The end of a run: what was gained on held-out rows, and what it costs on ordinary text."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from demo.adapter.adapter import Adapter
+from demo.finetune.below import Below
+from demo.finetune.evaluate import measure, perplexity
+from demo.finetune.events import Compared, Judged
+from demo.finetune.probe import Decoding, Question, answers
+from demo.finetune.state import Course
+from demo.llama.model import Llama
+from demo.llama.tokenizer import Tokenizer
+
+ORDINARY = Path(__file__).parents[2] / "assets" / "ordinary.txt"
+ORDINARY_TOKENS = 400
+BESIDE = 6  # held-out rows shown side by side
+
+
+def judge(
+    model: Llama,
+    tokenizer: Tokenizer,
+    decoder: Decoding,
+    adapter: Adapter,
+    course: Course,
+    asked: Sequence[Question],
+    *,
+    room: int,
+) -> Judged:
+    """Measures with the adapter and without, by the same passes over the same rows.
+
+    Args:
+        asked: held-out rows to be shown side by side; the first `BESIDE` are.
+        room: slots of the decoder.
+    """
+    metrics: dict[str, float] = {}
+    below = Below(model, model.config.layers - adapter.spec.layers, course.held_out)
+    tokens = tokenizer.encode_text(ORDINARY.read_text("utf-8"))[:ORDINARY_TOKENS]
+    for end, strength in (("_base", 0.0), ("", 1.0)):
+        if course.held_out:
+            features = course.features
+            found = measure(model, adapter, course.held_out, features, below, strength=strength)
+            metrics["held_out_loss" + end] = round(found.loss, 4)
+            metrics["held_out_exact" + end] = round(found.exact, 4)
+        ordinary = perplexity(model, adapter, tokens, strength=strength)
+        metrics["perplexity" + end] = round(ordinary, 3)
+    rows: list[Compared] = []
+    for start in range(0, min(len(asked), BESIDE), room):
+        part = asked[start : min(start + room, BESIDE)]
+        off, on = (
+            answers(decoder, model, tokenizer, adapter, part, course.features, strength=strength)
+            for strength in (0.0, 1.0)
+        )
+        shown = zip(part, off, on, strict=True)
+        rows += [Compared(q.text, q.expected, base, taught) for q, base, taught in shown]
+    return Judged(metrics, tuple(rows))
