@@ -18,6 +18,10 @@ class ImageError(InputError):
     """Bytes that are not a picture we open."""
 
 
+class DataError(InputError):
+    """A data set, or a row of one, that cannot be read or has nothing to teach."""
+
+
 class CheckpointError(DemoError):
     """Weights or an adapter that do not fit, are cut off, or are of another kind."""
 
