@@ -1,13 +1,12 @@
 """Which column means what: recognised by name, or mapped by hand; and a row read accordingly."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from demo.errors import DataError
 from demo.finetune.chats import read_chat
 from demo.finetune.cleaning import Cleaner
-from demo.finetune.lessons import Conversation, Lesson, Part
+from demo.finetune.lessons import PART_NAMES, Conversation, Lesson, Part, plain
 from demo.finetune.rows import MAX_CELL, Row, shown
 
 # Names in the order in which they are preferred. Compared without case, spaces, "_" and "-".
@@ -18,12 +17,6 @@ REPLY = ("output", "answer", "response", "reply", "completion", "assistant", "ta
 PICTURE = ("image", "picture", "photo", "img", "imagepath", "filename", "imagefile", "images")
 SYSTEM = ("system", "systemprompt")
 SPLIT = ("split", "subset", "part")
-
-PARTS: dict[str, Part] = {
-    **dict.fromkeys(("train", "training", "learn"), "train"),
-    **dict.fromkeys(("test", "testing", "validation", "valid", "val", "dev", "eval"), "test"),
-    **dict.fromkeys(("heldout", "holdout"), "test"),
-}
 
 
 @dataclass(frozen=True)
@@ -100,7 +93,7 @@ def recognise(columns: Sequence[str]) -> Layout | None:
         if picture:
             name = "image question"
         else:
-            name = "Alpaca" if _plain(question) == "instruction" else "question and reply"
+            name = "Alpaca" if plain(question) == "instruction" else "question and reply"
         return Layout(name, question, reply, given, picture=picture, **extra)
     if chat:
         return Layout("chat", chat=chat, picture=picture, **extra)
@@ -160,7 +153,7 @@ def _part(row: Row, layout: Layout) -> Part | None:
     said = row.cells.get(layout.split, "").strip() if layout.split else ""
     if not said:
         return None
-    part = PARTS.get(_plain(said))
+    part = PART_NAMES.get(plain(said))
     if part is None:
         raise DataError(
             f"The column “{shown(layout.split or '')}” says “{shown(said)}”. It may say train or "
@@ -175,9 +168,5 @@ def _find(columns: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def _all(columns: Sequence[str], names: Sequence[str]) -> list[str]:
-    known = {_plain(column): column for column in columns}
+    known = {plain(column): column for column in columns}
     return [known[name] for name in names if name in known]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold()

@@ -1,9 +1,20 @@
 """What is taught, as text: no torch, no tokens, so a page can show it."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 Part = Literal["train", "test"]
+PART_NAMES: dict[str, Part] = {
+    **dict.fromkeys(("train", "training", "learn"), "train"),
+    **dict.fromkeys(("test", "testing", "validation", "valid", "val", "dev", "eval"), "test"),
+    **dict.fromkeys(("heldout", "holdout"), "test"),
+}
+
+
+def plain(name: str) -> str:
+    """A name in a form to compare: without case, spaces, "_" and "-"."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
 
 
 @dataclass(frozen=True)
