@@ -20,6 +20,7 @@ from demo.finetune.rows import (
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 LOOKED_AT = 50  # records, to find the separator
+MAX_LINES = 1_000_000  # empty ones too
 LONGEST_NAME = 60  # characters; what is longer is no column's name
 
 
@@ -122,6 +123,11 @@ def _lines(text: str) -> Iterator[str]:
             raise DataError(
                 f"Line {number} has more than {MAX_ROW:,} characters, the most we take. "
                 "Please shorten its texts."
+            )
+        if number > MAX_LINES:
+            raise DataError(
+                f"The file has more than {MAX_LINES:,} lines, most of them empty. Please remove "
+                "the empty ones."
             )
         yield line
 

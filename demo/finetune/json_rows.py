@@ -12,6 +12,7 @@ from itertools import zip_longest
 from typing import Any
 
 from demo.errors import DataError
+from demo.finetune.lessons import PART_NAMES, plain
 from demo.finetune.rows import (
     MAX_DEPTH,
     MAX_ROW,
@@ -24,9 +25,11 @@ from demo.finetune.rows import (
     shown,
 )
 
-# A whole string, a quote that opens none, or what structure is made of.
-TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{},]', re.DOTALL)
-PARTS = {"train", "training", "test", "validation", "valid", "val", "dev", "eval", "held_out"}
+# A whole string, a quote that opens none, or what structure is made of. Possessive, because a
+# string of many escapes would otherwise cost a hundred times its size in ways to turn back.
+STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+TOKEN = re.compile(STRING + r'|["\[\]{},]', re.DOTALL)
+KEY = re.compile(f"({STRING})" + r"\s*+:\s*+", re.DOTALL)
 TURN = ({"role", "content"}, {"from", "value"})
 MOST_KEYS = 1_000
 
@@ -81,7 +84,7 @@ def _object(text: str, start: int, name: str) -> Table:
     members = dict(_keys(text, start))
     lists = {key: at for key, (at, _) in members.items() if text.startswith("[", at)}
     rows = {key: at for key, at in lists.items() if _holds_rows(text, at)}
-    if rows and {key.lower() for key in rows} <= PARTS:
+    if rows and {plain(key) for key in rows} <= PART_NAMES.keys():
         return make_table(name, _joined(text, rows), counted="item")
     if len(rows) == 1:
         return make_table(name, _items(text, *rows.values()), counted="item")
@@ -186,7 +189,7 @@ def _is_turn(value: Any) -> bool:
 def _keys(text: str, start: int) -> Iterator[tuple[str, tuple[int, int]]]:
     """The names of an object, and where each value stands."""
     for count, (begin, end) in enumerate(_members(text, start, True)):
-        name = re.compile(r'("(?:[^"\\]|\\.)*")\s*:\s*').match(text, begin, end)
+        name = KEY.match(text, begin, end)
         if name is None or count == MOST_KEYS:
             raise DataError(
                 "This file begins like a JSON object and goes on like none. Expected is a list "

@@ -202,6 +202,7 @@ def test_one_conversation_is_one_row():
         (b'[{"a": "' + b"x" * (MAX_CELL + 1) + b'"}]', "8,193 characters, and a cell may have"),
         (b"a,b\n" + b"x" * 200_000 + b",y\n", "a cell may have at most|much too long"),
         (b"a,b\n" + b"," * 300_000, "Line 2 has more than 262,144 characters"),
+        (b"a,b\n" + b"\n" * 1_000_001, "more than 1,000,000 lines, most of them empty"),
         (b"[" + b"[]," * 60_000 + b"[]]", "more than 50,000 rows"),
         (b"[[" + b"[]," * 200_000 + b"[]]]", "more than 262,144 characters"),
     ],
