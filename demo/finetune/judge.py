@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from demo.adapter.adapter import Adapter
 from demo.finetune.below import Below
 from demo.finetune.evaluate import measure, perplexity
 from demo.finetune.events import Compared, Judged
+from demo.finetune.examples import Example
 from demo.finetune.probe import Decoding, Question, answers
-from demo.finetune.state import Course
 from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
 
@@ -22,7 +24,8 @@ def judge(
     tokenizer: Tokenizer,
     decoder: Decoding,
     adapter: Adapter,
-    course: Course,
+    held_out: Sequence[Example],
+    features: Tensor | None,
     asked: Sequence[Question],
     *,
     room: int,
@@ -34,12 +37,11 @@ def judge(
         room: slots of the decoder.
     """
     metrics: dict[str, float] = {}
-    below = Below(model, model.config.layers - adapter.spec.layers, course.held_out)
+    below = Below(model, model.config.layers - adapter.spec.layers, held_out)
     tokens = tokenizer.encode_text(ORDINARY.read_text("utf-8"))[:ORDINARY_TOKENS]
     for end, strength in (("_base", 0.0), ("", 1.0)):
-        if course.held_out:
-            features = course.features
-            found = measure(model, adapter, course.held_out, features, below, strength=strength)
+        if held_out:
+            found = measure(model, adapter, held_out, features, below, strength=strength)
             metrics["held_out_loss" + end] = round(found.loss, 4)
             metrics["held_out_exact" + end] = round(found.exact, 4)
         ordinary = perplexity(model, adapter, tokens, strength=strength)
@@ -48,7 +50,7 @@ def judge(
     for start in range(0, min(len(asked), BESIDE), room):
         part = asked[start : min(start + room, BESIDE)]
         off, on = (
-            answers(decoder, model, tokenizer, adapter, part, course.features, strength=strength)
+            answers(decoder, model, tokenizer, adapter, part, features, strength=strength)
             for strength in (0.0, 1.0)
         )
         shown = zip(part, off, on, strict=True)

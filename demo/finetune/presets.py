@@ -76,6 +76,19 @@ class Choices:
         layers = self.layers or config.layers
         return AdapterSpec.for_base(config, layers=layers, prompts=self.prompts, visual=visual)
 
+    @property
+    def looked(self) -> int:
+        """Held-out rows of one look: all looks together cost about a tenth of the steps.
+
+        A step costs three times a look's pass over as many rows.
+        """
+        return min(64, max(16, 3 * self.steps * self.batch // (10 * LOOKS)))
+
+    @property
+    def judged(self) -> int:
+        """Held-out rows at the end, which are passed over twice."""
+        return min(256, max(32, self.steps * self.batch // 5))
+
     def settings(self) -> TrainSettings:
         """The recipe."""
         return TrainSettings(
