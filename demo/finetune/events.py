@@ -16,6 +16,7 @@ State = Literal[
     "interrupted",  # by a crash, by a restart, or from outside; it can be resumed
 ]
 OVER = frozenset(("done", "stopped", "failed", "interrupted"))
+Verdict = Literal["fits", "tight", "does not fit"]
 Why = Literal["done", "early stop", "diverged", "stopped"]
 
 
@@ -25,6 +26,17 @@ class Stage:
 
     state: State
     message: str = ""
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """What a run will need: trained numbers, size of the file, memory of the process, time."""
+
+    parameters: int
+    file_bytes: int
+    memory_bytes: int
+    seconds: float
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -106,7 +118,7 @@ class Judged:
     rows: tuple[Compared, ...]
 
 
-Event = Stage | Started | Step | Evaluated | Probed | Finished | Judged
+Event = Stage | Estimated | Started | Step | Evaluated | Probed | Finished | Judged
 _KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Event)}
 
 

@@ -32,5 +32,6 @@ def hidden_of(
 
 
 def gates_of(adapter: Adapter) -> tuple[float, ...]:
-    """Mean |tanh(gate)| of each layer."""
-    return tuple(torch.tanh(adapter.gate.detach()).abs().mean(1).tolist())
+    """Mean |tanh(gate)| of each layer, rounded for a log."""
+    means = torch.tanh(adapter.gate.detach()).abs().mean(1)
+    return tuple(round(mean, 6) for mean in means.tolist())
