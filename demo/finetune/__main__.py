@@ -39,6 +39,7 @@ SLOTS = 3  # questions answered at once
 def build(settings: Settings, prompts: int) -> "Tools":
     """Opens the base as the program has it, with the same number of threads in every start."""
     import torch
+    from accelerate import Accelerator
 
     from demo.finetune.job import Tools
     from demo.llama.base import open_base
@@ -46,10 +47,11 @@ def build(settings: Settings, prompts: int) -> "Tools":
     from demo.llama.torch_decode import TorchDecoder
     from demo.models import choose_device, load_llama, load_tower
 
+    # Under `accelerate launch` each process gets a device of its own.
+    device = Accelerator(cpu=choose_device(settings.device).type == "cpu").device
     # Sums of matrices depend on it, and a resumed run must end in the same bytes.
     torch.set_num_threads(settings.threads)
     base = open_base(settings.llama, settings.cache, lambda message, share: None)
-    device = choose_device(settings.device)
     model = load_llama(base, device, POSITIONS)
     sizes = SlotSizes(SLOTS, POSITIONS, prompts)
     on_cpu = device.type == "cpu"
@@ -114,7 +116,7 @@ def teach(arguments: list[str]) -> int:
             request = Request("", args.out, choices, settings, args.description, sample=sample)
             data = None if sample else Path(args.data)
             folder.create(request, data, held_out=args.held_out_data)
-        code = run(folder, show=True)
+        code = 0 if folder.read().state == "done" else run(folder, show=True)
         if folder.adapter.exists():
             print(publish(folder.adapter, args.adapters, args.out), file=sys.stderr)
         return code or int(folder.read().state not in ("done", "stopped"))

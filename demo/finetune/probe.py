@@ -68,7 +68,8 @@ def answers(
         ids: list[list[int]] = []
         for slot, question in enumerate(questions):
             with torch.no_grad():
-                seen = None if question.picture is None else features[[question.picture]]
+                picture = question.picture
+                seen = None if picture is None else features[[picture]].to(model.device)
                 prefix = adapter.prefix(model, seen, strength=strength)
             logits = decoder.prefill(slot, list(question.ids), prefix)
             ids.append([int(np.argmax(logits))])

@@ -4,9 +4,8 @@ Only prompts, gates and the visual projection learn; the 8-bit base stays as it 
 or disk here: whoever iterates decides what an event is worth, keeps the state between two of them,
 and stops by not asking for the next.
 
-The device is the model's, and nothing is moved but batches. `accelerate.Accelerator` would do the
-same for one process at a second of import, so it is not here: several processes are one `prepare`
-of adapter and optimizer in `demo/finetune/__main__.py` away, where `accelerate launch` begins.
+The device is the model's, chosen by accelerate in `demo/finetune/__main__.py`; only batches are
+moved here. Several processes would need no more than the gradients' mean before the clipping.
 """
 
 import math
