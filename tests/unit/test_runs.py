@@ -26,7 +26,7 @@ from demo.settings import Settings
 
 WORDS = ("hello", "the dog", "over", "brown", "animals", "lazy fox", "12", "quick")
 SHORT = Choices(prompts=3, layers=2, rate=3e-2, steps=30, batch=2, held_out=0.25)
-MIDDLE = Choices(prompts=3, layers=2, rate=2e-3, steps=400, batch=4, held_out=0.25)
+MIDDLE = Choices(prompts=3, layers=2, rate=2e-3, steps=200, batch=4, held_out=0.25)
 LONG = Choices(prompts=3, layers=2, rate=3e-2, steps=20_000, batch=2, held_out=0)
 PATIENCE = 90.0  # seconds; a child needs some four to import what it needs, on a busy machine more
 
@@ -244,7 +244,7 @@ def test_killed_again_and_again_it_ends_in_the_same_file(real, settings, rows):
     whole = real.submit(asked(choices=MIDDLE, settings=settings), rows)
     assert over(real, whole).state == "done", real.get("me", whole)
     broken = real.submit(asked(choices=MIDDLE, settings=settings), rows)
-    for count in (1, 60, 101):
+    for count in (1, 45, 85):
         eventually(lambda count=count: steps(real, broken) >= count)
         os.kill(real._child.pid, signal.SIGKILL)
         run = over(real, broken)

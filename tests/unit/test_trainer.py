@@ -94,8 +94,10 @@ def test_a_run_tells_its_story(base, model, course):
     assert [from_json(to_json(event)) for event in events] == events
 
 
-def test_kept_between_any_two_events_a_run_ends_in_the_same_bytes(base, model, course, tmp_path):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kept_between_any_two_events_a_run_ends_in_the_same_bytes(base, course, tmp_path, dtype):
     """Across epochs (of four batches), looks and probes, through the file."""
+    model = Llama(base.config, base.weights, Int8Linear(dtype), 128)
     whole = fresh(base, course)
     told = list(teach(model, whole, course, probe))
     for stop in (1, 2, 3, 5, 8, 13, len(told) - 1):
