@@ -114,7 +114,7 @@ def teach(
     start = time.monotonic()
     for step in train(model, adapter, examples, features, settings):
         if step.step % 20 == 0:
-            line = {"seconds": round(time.monotonic() - start), **vars(step)}
+            line = {**vars(step), "seconds": round(time.monotonic() - start)}
             if step.step % 100 == 0:
                 line["held_out"] = share(model, adapter, sample, features)
             print(json.dumps(line), flush=True)
