@@ -78,6 +78,8 @@ def run(folder: RunFolder, *, show: bool) -> int:
 def run_child(path: Path) -> int:
     """What the program starts: at low priority, and never longer than the program lives."""
     guard(sys.stdin.fileno())
+    print("guarded", flush=True)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on
     os.nice(NICENESS)
     logging.basicConfig()
     return run(RunFolder(path), show=False)

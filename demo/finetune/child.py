@@ -66,9 +66,13 @@ class Child:
                 _command("run", folder),
                 cwd=ROOT,
                 stdin=subprocess.PIPE,  # held open: its end tells the guardian that we are gone
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=errors,
             )
+        # Its first line says that the guardian stands. Stopped before, it would not wake again if
+        # this program died.
+        self._process.stdout.readline()
+        self._process.stdout.close()
 
     @property
     def pid(self) -> int:

@@ -212,9 +212,10 @@ class Runs:
                     self._current = self._child = None
 
     def _carry_out(self, folder: RunFolder) -> None:
+        child = Child(folder)
         with self._changed:
-            child = self._child = Child(folder)
-            if self._held:
+            self._child = child
+            if self._held and not self._stopping():
                 child.pause()
             closing = self._closing
         if closing:
