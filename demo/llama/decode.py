@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from demo.llama.config import LlamaConfig
-from demo.llama.kernel import Matrices, Scratch, Slots, linear, step
+from demo.llama.kernel import Matrices, Scratch, Slots, fix, linear, step
 from demo.llama.model import KVCache, Llama, Prefix
 from demo.llama.threads import ThreadChoice
+
+LINE = 64  # bytes of a cache line
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,11 @@ class Decoder:
         """One row: converting the largest matrix for it would take longer than the kernel."""
         w, threads = self._matrices, self.threads.current
         out = np.empty((1, self.config.vocab), np.float32)
+        scratch, _ = self._room(1)
+        fixed = scratch.high, scratch.low, scratch.unit
         nb.set_num_threads(threads)
-        linear(w.output, w.output_scale, hidden, out, False, threads)
+        fix(hidden, *fixed)
+        linear(w.output, w.output_scale, fixed, out, False, threads)
         return out[0]
 
     def _room(self, batch: int) -> tuple[Scratch, np.ndarray]:
@@ -122,16 +127,29 @@ def _scratch(c: LlamaConfig, sizes: SlotSizes, batch: int) -> tuple[Scratch, np.
     def room(*shape: int) -> np.ndarray:
         return np.empty(shape, np.float32)
 
+    def planes() -> np.ndarray:
+        # A vector that lies across two cache lines is read in two halves.
+        widest = _up(max(c.width, c.heads * c.head_dim, c.ffn), LINE // 2)
+        memory = np.empty(batch * widest * 2 + LINE, np.uint8)
+        start = -memory.ctypes.data % LINE
+        return memory[start:][: batch * widest * 2].view(np.int16).reshape(batch, widest)
+
     scratch = Scratch(
         x=room(batch, c.width),
         normed=room(batch, c.width),
         qkv=room(batch, (c.heads + 2 * c.kv_heads) * c.head_dim),
         mixed=room(batch, c.heads * c.head_dim),
-        gate_up=room(batch, 2 * c.ffn),
         inner=room(batch, c.ffn),
         scores=room(batch * c.heads, max(sizes.positions, sizes.prompts)),
+        high=planes(),
+        low=planes(),
+        unit=room(batch),
     )
     return scratch, room(batch, c.vocab)
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def _matrices(model: Llama) -> Matrices:

@@ -1,8 +1,13 @@
-"""The innermost loop: one row of 8-bit weights times the activations of one, two or four sequences.
+"""The innermost loop: some rows of 8-bit weights times the activations of up to four sequences.
 
-Written in LLVM's own vectors instead of left to the compiler, for two reasons. A weight is
-converted once for all sequences, so company is cheaper than its own step. And the order of a
-sequence's sum is the same however many others are beside it, so its text does not depend on them.
+Activations are fixed-point numbers of 30 bits, held as two planes of 16 (`kernel.fix`), so that all
+products are of small integers: the processor multiplies 32 pairs and adds neighbours in one
+instruction (`vpdpwssd` on x86 with VNNI, `vpmaddwd` and an addition before that). That is twice as
+many as in fp32, and a weight is converted once for four sequences.
+
+Written in LLVM's own vectors instead of left to the compiler, which does not find that pattern.
+Integers add up to the same number in any order, and the last additions, in fp32, are in the same
+order for any number of rows and sequences: a sequence's text does not depend on who is beside it.
 """
 
 from collections.abc import Callable
@@ -12,100 +17,124 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-LANES = 16  # fp32 numbers of one AVX-512 register; LLVM splits it where registers are smaller
-UNROLL = 4  # sums beside each other, as many as the latency of one addition takes steps
-BLOCK = LANES * UNROLL  # columns a turn; what is left over is the caller's
+BLOCK = 32  # columns an instruction; what is left over is the caller's
+LANES = BLOCK // 2  # sums, each of every other pair of neighbours
+MOST_COLUMNS = 16_384  # a lane's sum stays under 2^31: 127 * 2^14 * 16,384 / 16
+SHIFT = 15  # bits of the lower plane
 
-_FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
-_VECTOR, _BYTES = ir.VectorType(_FLOAT, LANES), ir.VectorType(ir.IntType(8), LANES)
+_INDEX = ir.IntType(64)
+_INT, _FLOAT = ir.VectorType(ir.IntType(32), LANES), ir.VectorType(ir.FloatType(), LANES)
+_WIDE = ir.VectorType(ir.IntType(32), BLOCK)
+_BYTES, _PLANE = ir.VectorType(ir.IntType(8), BLOCK), ir.VectorType(ir.IntType(16), BLOCK)
 
 
-def make_dot(sequences: int) -> Callable[..., tuple[float, ...]]:
-    """`dot(weight (O, I) int8, row, x (B, I) fp32, first, columns)` → one sum a sequence.
+def make_dot(rows: int, sequences: int) -> Callable[..., tuple[float, ...]]:
+    """`dot(weight (O, I) int8, row, high, low (B, W) int16, first, start, stop)` → all sums.
 
-    Sums over the first `columns` columns, a multiple of BLOCK, of `weight[row]` times
-    `x[first]`, `x[first + 1]`, … Both arrays are C-contiguous; nothing is checked.
+    Sums over the columns `start` to `stop`, both multiples of BLOCK and at most MOST_COLUMNS apart,
+    of `weight[row]`, `weight[row + 1]`, … times the fixed-point numbers of the sequences `first`,
+    `first + 1`, … in their own unit; first all sums of the first row. All arrays are C-contiguous;
+    nothing is checked.
     """
 
     @intrinsic
-    def dot(typing: Any, weight: Any, row: Any, x: Any, first: Any, columns: Any) -> Any:
-        result = types.UniTuple(types.float32, sequences)
+    def dot(
+        typing: Any, weight: Any, row: Any, high: Any, low: Any, first: Any, start: Any, stop: Any
+    ) -> Any:
+        result = types.UniTuple(types.float32, rows * sequences)
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-            arrays = [
-                context.make_array(signature.args[place])(context, builder, args[place])
-                for place in (0, 2)
-            ]
-            rows = [context.cast(builder, args[p], signature.args[p], types.int64) for p in (1, 3)]
-            count = context.cast(builder, args[4], signature.args[4], types.int64)
-            starts = [
-                builder.gep(array.data, [builder.mul(line, _width(builder, array))])
-                for array, line in zip(arrays, rows, strict=True)
-            ]
-            step = _width(builder, arrays[1])
-            sums = _loop(builder, starts[0], starts[1], step, count, sequences)
-            return context.make_tuple(builder, result, [_total(builder, s) for s in sums])
+            def number(place: int) -> ir.Value:
+                return context.cast(builder, args[place], signature.args[place], types.int64)
 
-        return result(weight, row, x, first, columns), generate
+            def lines(place: int, first: ir.Value, count: int) -> list[ir.Value]:
+                array = context.make_array(signature.args[place])(context, builder, args[place])
+                width = builder.extract_value(array.shape, 1)
+                indices = [builder.add(first, ir.Constant(_INDEX, i)) for i in range(count)]
+                return [builder.gep(array.data, [builder.mul(width, i)]) for i in indices]
+
+            weights = lines(0, number(1), rows)
+            planes = [*lines(2, number(4), sequences), *lines(3, number(4), sequences)]
+            sums = [s for w in weights for s in _loop(builder, w, planes, number(5), number(6))]
+            return context.make_tuple(builder, result, _totals(builder, sums))
+
+        return result(weight, row, high, low, first, start, stop), generate
 
     return dot
-
-
-def _width(builder: ir.IRBuilder, array: Any) -> ir.Value:
-    return builder.extract_value(array.shape, 1)
 
 
 def _loop(
     builder: ir.IRBuilder,
     weight: ir.Value,
-    x: ir.Value,
-    width: ir.Value,
-    count: ir.Value,
-    sequences: int,
-) -> list[list[ir.Value]]:
-    """The vector sums: UNROLL of them for every sequence."""
-    zero = ir.Constant(_VECTOR, [0.0] * LANES)
-    slots = [
-        [cgutils.alloca_once_value(builder, zero) for _ in range(UNROLL)] for _ in range(sequences)
+    planes: list[ir.Value],
+    start: ir.Value,
+    stop: ir.Value,
+) -> list[ir.Value]:
+    """One row: a vector of fp32 sums for each sequence. Planes: all the high ones, then the low.
+
+    Rows follow one another although they could share what they read of the planes: memory is read
+    fastest from one end to the other, and the processor begins a row before the last has ended.
+    """
+    sums = [cgutils.alloca_once(builder, _INT) for _ in planes]
+    for place in sums:
+        builder.store(ir.Constant(_INT, [0] * LANES), place)
+    step = ir.Constant(_INDEX, BLOCK)
+    with cgutils.for_range_slice(builder, start, stop, step, _INDEX) as (column, _):
+        wide = builder.sext(_load(builder, weight, column, _BYTES), _WIDE)
+        for plane, place in zip(planes, sums, strict=True):
+            numbers = builder.sext(_load(builder, plane, column, _PLANE), _WIDE)
+            added = builder.add(builder.load(place), _neighbours(builder, wide, numbers))
+            builder.store(added, place)
+    values = [builder.sitofp(builder.load(place), _FLOAT) for place in sums]
+    unit, half = ir.Constant(_FLOAT, [float(1 << SHIFT)] * LANES), len(values) // 2
+    return [
+        builder.fadd(builder.fmul(upper, unit), lower)
+        for upper, lower in zip(values[:half], values[half:], strict=True)
     ]
-    fma_type = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-    fma = cgutils.get_or_insert_function(builder.module, fma_type, f"llvm.fma.v{LANES}f32")
-    with cgutils.for_range_slice(
-        builder, ir.Constant(_INDEX, 0), count, ir.Constant(_INDEX, BLOCK), _INDEX
-    ) as (column, _):
-        for u in range(UNROLL):
-            place = builder.add(column, ir.Constant(_INDEX, u * LANES))
-            eight = _load(builder, weight, place, _BYTES, align=1)
-            wide = builder.sitofp(eight, _VECTOR)
-            for b in range(sequences):
-                there = builder.add(place, builder.mul(width, ir.Constant(_INDEX, b)))
-                values = _load(builder, x, there, _VECTOR, align=4)
-                added = builder.call(fma, [wide, values, builder.load(slots[b][u])])
-                builder.store(added, slots[b][u])
-    return [[builder.load(slot) for slot in row] for row in slots]
 
 
-def _load(
-    builder: ir.IRBuilder, start: ir.Value, place: ir.Value, kind: ir.Type, align: int
-) -> ir.Value:
-    pointer = builder.bitcast(builder.gep(start, [place]), kind.as_pointer())
-    return builder.load(pointer, align=align)
+def _load(builder: ir.IRBuilder, line: ir.Value, column: ir.Value, kind: ir.Type) -> ir.Value:
+    pointer = builder.bitcast(builder.gep(line, [column]), kind.as_pointer())
+    return builder.load(pointer, align=1)
 
 
-def _total(builder: ir.IRBuilder, sums: list[ir.Value]) -> ir.Value:
-    """Halves added until one number is left: always in the same order."""
-    while len(sums) > 1:
-        sums = [builder.fadd(a, b) for a, b in zip(sums[::2], sums[1::2], strict=True)]
-    vector, size = sums[0], LANES
-    undefined = ir.Constant(_VECTOR, ir.Undefined)
-    index = ir.IntType(32)
+def _neighbours(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    """a * b with neighbours added, (BLOCK,) → (LANES,): what LLVM knows as one instruction."""
+    product = builder.mul(a, b, flags=["nsw"])
+    halves = [_pick(builder, product, product, range(odd, BLOCK, 2)) for odd in (0, 1)]
+    return builder.add(*halves)
+
+
+def _totals(builder: ir.IRBuilder, sums: list[ir.Value]) -> list[ir.Value]:
+    """Each vector's sum of all lanes: halves added until one number is left.
+
+    Several vectors share the later additions, which changes nothing in the order of any.
+    """
+    vectors, size = list(sums), LANES
     while size > 1:
         size //= 2
-        # The upper half moves down; what lies above is no longer looked at.
-        order = [size + i if i < size else i for i in range(LANES)]
-        mask = ir.Constant(ir.VectorType(index, LANES), order)
-        vector = builder.fadd(vector, builder.shuffle_vector(vector, undefined, mask))
-    return builder.extract_element(vector, ir.Constant(index, 0))
+        pairs = [vectors[i : i + 2] for i in range(0, len(vectors), 2)]  # or one, with itself
+        vectors = [_fold(builder, pair[0], pair[-1], size) for pair in pairs]
+    return [
+        builder.extract_element(vectors[0], ir.Constant(ir.IntType(32), lane))
+        for lane in range(len(sums))
+    ]
 
 
-dot_1, dot_2, dot_4 = make_dot(1), make_dot(2), make_dot(4)
+def _fold(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, size: int) -> ir.Value:
+    """Adds the halves of every run of `2 * size` lanes in `a`, then in `b`, side by side."""
+    runs = [start + i for start in range(0, 2 * LANES, 2 * size) for i in range(size)]
+    lower = _pick(builder, a, b, runs)
+    upper = _pick(builder, a, b, [place + size for place in runs])
+    return builder.fadd(lower, upper)
+
+
+def _pick(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, places: Any) -> ir.Value:
+    places = list(places)
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places)
+    return builder.shuffle_vector(a, b, mask)
+
+
+ROWS = 4  # at once: they share the last additions of their sums
+dot_4_4, dot_4_2, dot_4_1 = make_dot(ROWS, 4), make_dot(ROWS, 2), make_dot(ROWS, 1)
+dot_1_1 = make_dot(1, 1)

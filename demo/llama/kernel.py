@@ -1,9 +1,9 @@
 """One token for each of B sequences through all layers on the CPU, in one compiled call.
 
 Reading the 8-bit weights is what a decoded token costs, so a matrix row is read once for all
-sequences, and Python is left only once a step. Arithmetic is fp32 on int8 rows: activations are not
-rounded. Attention over the text and over an adapter's gated prompts happens inside
-(LLaMA-Adapter, arXiv 2303.16199, section 3.2).
+sequences, and Python is left only once a step. Activations keep as much as fp32 holds of a row
+(`fix`): 8 bits are for weights alone. Attention over the text and over an adapter's gated prompts
+happens inside (LLaMA-Adapter, arXiv 2303.16199, section 3.2).
 
 Sizes as in `model.py`; M slots of a pool of KV caches, P the prompts a slot has room for.
 """
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
-from demo.llama.dot import BLOCK, dot_1, dot_2, dot_4
+from demo.llama.dot import BLOCK, MOST_COLUMNS, ROWS, SHIFT, dot_1_1, dot_4_1, dot_4_2, dot_4_4
 
 _JIT = {"fastmath": True, "nogil": True, "cache": True}
 _EXACT = {"nogil": True, "cache": True}  # sums in the order they are written
@@ -53,15 +53,17 @@ class Slots(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Activations of one step, made once."""
+    """Activations of one step, made once. W is the largest of D, H d and F."""
 
     x: np.ndarray  # (B, D)
     normed: np.ndarray  # (B, D)
     qkv: np.ndarray  # (B, (H + 2 KV) d)
     mixed: np.ndarray  # (B, H d)
-    gate_up: np.ndarray  # (B, 2 F)
     inner: np.ndarray  # (B, F)
     scores: np.ndarray  # (B H, max(S, P))
+    high: np.ndarray  # (B, W) int16, the planes of what is multiplied next
+    low: np.ndarray  # (B, W) int16
+    unit: np.ndarray  # (B,) fp32
 
 
 @nb.njit(**_JIT)
@@ -74,43 +76,123 @@ def _norm(x, weight, eps, out):  # (D,), (D,) -> out (D,)
         out[i] = x[i] * scale * weight[i]
 
 
+@nb.njit(**_JIT)
+def fix(x, high, low, unit):  # (B, I) -> planes (B, >= I), unit (B,): x = (high 2^SHIFT + low) unit
+    # 30 bits a number, as long as the largest of its row: more than fp32 keeps of a sum.
+    for b in range(x.shape[0]):
+        top = np.float32(1e-30)
+        for i in range(x.shape[1]):
+            top = max(top, abs(x[b, i]))
+        unit[b] = top / np.float32(1 << 29)
+        inverse = np.float32(1 << 29) / top
+        for i in range(x.shape[1]):
+            number = np.int32(x[b, i] * inverse)
+            upper = (number + np.int32(1 << (SHIFT - 1))) >> np.int32(SHIFT)
+            high[b, i] = np.int16(upper)
+            low[b, i] = np.int16(number - (upper << np.int32(SHIFT)))
+
+
 @nb.njit(**_EXACT)
-def _rows(weight, scale, x, y, accumulate, first, last):  # (O, I), (O,), (B, I) -> y (B, O)
-    batch, columns = x.shape
+def _tile(weight, row, rows, fixed, out):  # (O, I), rows at `row` -> out (ROWS, B), in fp32
+    high, low, unit = fixed
+    batch, columns = unit.shape[0], weight.shape[1]
     whole = columns - columns % BLOCK
-    for row in range(first, last):
+    for r in range(rows):
+        for b in range(batch):
+            out[r, b] = 0
+            for i in range(whole, columns):
+                number = (np.int32(high[b, i]) << np.int32(SHIFT)) + np.int32(low[b, i])
+                out[r, b] += np.float32(weight[row + r, i]) * np.float32(number)
+    for start in range(0, whole, MOST_COLUMNS):
+        stop = min(whole, start + MOST_COLUMNS)
+        if rows < ROWS:
+            for r in range(rows):
+                for b in range(batch):
+                    out[r, b] += dot_1_1(weight, row + r, high, low, b, start, stop)[0]
+            continue
         b = 0
         while b + 4 <= batch:
-            d0, d1, d2, d3 = dot_4(weight, row, x, b, whole)
-            _put(weight, scale, x, y, accumulate, row, b, whole, d0)
-            _put(weight, scale, x, y, accumulate, row, b + 1, whole, d1)
-            _put(weight, scale, x, y, accumulate, row, b + 2, whole, d2)
-            _put(weight, scale, x, y, accumulate, row, b + 3, whole, d3)
+            _add(dot_4_4(weight, row, high, low, b, start, stop), 4, b, out)
             b += 4
-        while b + 2 <= batch:
-            d0, d1 = dot_2(weight, row, x, b, whole)
-            _put(weight, scale, x, y, accumulate, row, b, whole, d0)
-            _put(weight, scale, x, y, accumulate, row, b + 1, whole, d1)
+        if b + 2 <= batch:
+            _add(dot_4_2(weight, row, high, low, b, start, stop), 2, b, out)
             b += 2
         if b < batch:
-            (d0,) = dot_1(weight, row, x, b, whole)
-            _put(weight, scale, x, y, accumulate, row, b, whole, d0)
+            _add(dot_4_1(weight, row, high, low, b, start, stop), 1, b, out)
 
 
 @nb.njit(**_EXACT)
-def _put(weight, scale, x, y, accumulate, row, b, whole, total):
-    for i in range(whole, x.shape[1]):
-        total += np.float32(weight[row, i]) * x[b, i]
-    total *= scale[row]
-    y[b, row] = y[b, row] + total if accumulate else total
+def _add(sums, count, first, out):  # (ROWS * count,) -> += out (ROWS, first to first + count)
+    for r in range(ROWS):
+        for b in range(count):
+            out[r, first + b] += sums[r * count + b]
+
+
+@nb.njit(**_EXACT)
+def _rows(weight, scale, fixed, y, accumulate, first, last):  # (O, I), (O,) -> y (B, O)
+    unit = fixed[2]
+    sums = np.empty((ROWS, y.shape[0]), np.float32)
+    for start in range(first, last, ROWS):
+        rows = min(ROWS, last - start)
+        _tile(weight, start, rows, fixed, sums)
+        for b in range(y.shape[0]):
+            for r in range(rows):
+                row = start + r
+                total = sums[r, b] * scale[row] * unit[b]
+                y[b, row] = y[b, row] + total if accumulate else total
+
+
+@nb.njit(**_JIT)
+def _share(size, threads):  # rows a thread takes, whole tiles
+    return (size + threads * ROWS - 1) // (threads * ROWS) * ROWS
 
 
 @nb.njit(parallel=True, **_JIT)
-def linear(weight, scale, x, y, accumulate, threads):  # y (B, O) = or += x (B, I) W^T
+def linear(weight, scale, fixed, y, accumulate, threads):  # y (B, O) = or += x (B, I) W^T
     # One chunk a thread, not one row: the scheduler would cost more than the row.
-    step = (weight.shape[0] + threads - 1) // threads
+    step = _share(weight.shape[0], threads)
     for t in nb.prange(threads):
-        _rows(weight, scale, x, y, accumulate, t * step, min(weight.shape[0], (t + 1) * step))
+        last = min(weight.shape[0], (t + 1) * step)
+        _rows(weight, scale, fixed, y, accumulate, t * step, last)
+
+
+@nb.njit(**_EXACT)
+def _gated_rows(weight, scale, fixed, y, first, last):  # (2 F, I), (2 F,) -> y (B, F)
+    unit, size = fixed[2], y.shape[1]
+    gates, ups = np.empty((2, ROWS, y.shape[0]), np.float32)
+    for start in range(first, last, ROWS):
+        rows = min(ROWS, last - start)
+        _tile(weight, start, rows, fixed, gates)
+        _tile(weight, size + start, rows, fixed, ups)
+        for b in range(y.shape[0]):
+            for r in range(rows):
+                row = start + r
+                gate = gates[r, b] * scale[row] * unit[b]
+                up = ups[r, b] * scale[size + row] * unit[b]
+                y[b, row] = gate / (np.float32(1) + exp(-gate)) * up
+
+
+@nb.njit(parallel=True, **_JIT)
+def _swiglu(weight, scale, fixed, y, threads):  # y (B, F) = silu(gate) up
+    step = _share(y.shape[1], threads)
+    for t in nb.prange(threads):
+        _gated_rows(weight, scale, fixed, y, t * step, min(y.shape[1], (t + 1) * step))
+
+
+@nb.njit(**_JIT)
+def exp(x):  # fp32, within 4e-7 of it; the compiler makes a vector of it, which it cannot of libm's
+    # e^x = 2^n e^r, r at most ln 2 / 2 (Cephes' expf).
+    x = min(max(x, np.float32(-87)), np.float32(88))
+    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
+    r = x - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23))
+    return (p * r * r + r + np.float32(1)) * power.view(np.float32)
 
 
 @nb.njit(**_JIT)
@@ -126,7 +208,7 @@ def _attend(q, key, value, count, gain, scores, out):  # (d,), (S, d), (S, d) ->
         top = max(top, scores[s])
     mass = np.float32(0)
     for s in range(count):
-        scores[s] = np.exp(scores[s] - top)
+        scores[s] = exp(scores[s] - top)
         mass += scores[s]
     for s in range(count):
         share = gain * scores[s] / mass
@@ -177,33 +259,29 @@ def _rotate_and_store(layer, slot, position, w, slots, s, heads):
 
 
 @nb.njit(**_JIT)
-def _swiglu(gate_up, out):  # (B, 2 F) -> (B, F)
-    size = out.shape[1]
-    for b in range(out.shape[0]):
-        for i in range(size):
-            gate = gate_up[b, i]
-            out[b, i] = gate / (np.float32(1) + np.exp(-gate)) * gate_up[b, size + i]
+def _norm_and_fix(s, weight, eps):
+    for b in range(s.x.shape[0]):
+        _norm(s.x[b], weight, eps, s.normed[b])
+    fix(s.normed, s.high, s.low, s.unit)
 
 
 @nb.njit(**_JIT)
 def step(token, slot, position, w, slots, s, heads, eps, threads, logits):
-    batch = token.shape[0]
-    for b in range(batch):
+    fixed = (s.high, s.low, s.unit)
+    for b in range(token.shape[0]):
         for i in range(s.x.shape[1]):
             s.x[b, i] = np.float32(w.embedding[token[b], i]) * w.embedding_scale[token[b]]
     for layer in range(w.qkv.shape[0]):
-        for b in range(batch):
-            _norm(s.x[b], w.attention_norm[layer], eps, s.normed[b])
-        linear(w.qkv[layer], w.qkv_scale[layer], s.normed, s.qkv, False, threads)
+        _norm_and_fix(s, w.attention_norm[layer], eps)
+        linear(w.qkv[layer], w.qkv_scale[layer], fixed, s.qkv, False, threads)
         _rotate_and_store(layer, slot, position, w, slots, s, heads)
         _attention(layer, slot, position, slots, s, heads, threads)
+        fix(s.mixed, s.high, s.low, s.unit)
         matrix, scale = w.attention_output[layer], w.attention_output_scale[layer]
-        linear(matrix, scale, s.mixed, s.x, True, threads)
-        for b in range(batch):
-            _norm(s.x[b], w.ffn_norm[layer], eps, s.normed[b])
-        linear(w.gate_up[layer], w.gate_up_scale[layer], s.normed, s.gate_up, False, threads)
-        _swiglu(s.gate_up, s.inner)
-        linear(w.down[layer], w.down_scale[layer], s.inner, s.x, True, threads)
-    for b in range(batch):
-        _norm(s.x[b], w.output_norm, eps, s.normed[b])
-    linear(w.output, w.output_scale, s.normed, logits, False, threads)
+        linear(matrix, scale, fixed, s.x, True, threads)
+        _norm_and_fix(s, w.ffn_norm[layer], eps)
+        _swiglu(w.gate_up[layer], w.gate_up_scale[layer], fixed, s.inner, threads)
+        fix(s.inner, s.high, s.low, s.unit)
+        linear(w.down[layer], w.down_scale[layer], fixed, s.x, True, threads)
+    _norm_and_fix(s, w.output_norm, eps)
+    linear(w.output, w.output_scale, fixed, logits, False, threads)

@@ -4,15 +4,24 @@ import numba as nb
 import numpy as np
 import pytest
 
+from demo.llama.kernel import exp, fix
 from demo.llama.kernel import linear as product
 
 RANDOM = np.random.default_rng(0)
 
 
+def fixed(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    # Wider than the numbers, as in use: what lies beyond must not count.
+    planes = [np.full((len(x), x.shape[1] + 40), 99, np.int16) for _ in range(2)]
+    unit = np.empty(len(x), np.float32)
+    fix(x, *planes, unit)
+    return *planes, unit
+
+
 def linear(weight: np.ndarray, scale: np.ndarray, x: np.ndarray, threads: int) -> np.ndarray:
     nb.set_num_threads(min(threads, nb.config.NUMBA_NUM_THREADS))
     y = np.empty((len(x), len(weight)), np.float32)
-    product(weight, scale, x, y, False, threads)
+    product(weight, scale, fixed(x), y, False, threads)
     return y
 
 
@@ -22,12 +31,12 @@ def made(rows: int, columns: int, batch: int) -> tuple[np.ndarray, np.ndarray, n
     return weight, scale, RANDOM.standard_normal((batch, columns)).astype(np.float32)
 
 
-@pytest.mark.parametrize("columns", [1, 15, 63, 64, 65, 576, 700])
+@pytest.mark.parametrize("columns", [1, 31, 32, 33, 64, 576, 700, 16_384, 20_000])
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 7, 8])
 def test_it_is_the_product(columns, batch):
     weight, scale, x = made(11, columns, batch)
     expected = x.astype(np.float64) @ (weight * scale[:, None].astype(np.float64)).T
-    assert np.abs(linear(weight, scale, x, 2) - expected).max() <= 2e-6 * 127 * columns
+    assert np.abs(linear(weight, scale, x, 2) - expected).max() <= 3e-7 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("columns", [576, 1536, 100])
@@ -40,8 +49,42 @@ def test_a_sequence_sums_the_same_in_any_company_and_on_any_threads(columns):
             assert all(np.array_equal(together[b], alone[b]) for b in range(batch))
 
 
+def test_the_largest_sums_there_can_be_do_not_overflow():
+    weight = np.full((4, 16_384), -127, np.int8)
+    x = np.full((2, 16_384), 3.0, np.float32)
+    x[1] *= -1
+    result = linear(weight, np.ones(4, np.float32), x, 1)
+    assert np.allclose(np.abs(result), 127 * 3.0 * 16_384, rtol=1e-6)
+
+
 def test_it_adds_to_what_is_there_when_asked():
     weight, scale, x = made(5, 70, 3)
     y = np.ones((3, 5), np.float32)
-    product(weight, scale, x, y, True, 1)
+    product(weight, scale, fixed(x), y, True, 1)
     assert np.allclose(y, 1 + linear(weight, scale, x, 1), atol=1e-3)
+
+
+def test_fixed_point_keeps_what_fp32_keeps_of_a_row():
+    x = RANDOM.standard_normal((3, 100)).astype(np.float32)
+    x[0, 5] = 1e4  # an outlier, as activations have them
+    x[2] = 0
+    high, low, unit = fixed(x)
+    back = (high * 2.0**15 + low)[:, :100] * unit[:, None]
+    rounded = np.abs(x) * 2.0**-23 + np.abs(x).max(1, keepdims=True) * 2.0**-28
+    assert (np.abs(back - x) <= rounded).all()
+
+
+@nb.njit(fastmath=True)
+def exp_of(x, out):
+    for i in range(x.shape[0]):
+        out[i] = exp(x[i])
+
+
+def test_exp_is_within_its_bound_and_never_infinite():
+    x = np.linspace(-86, 86, 100_001, dtype=np.float32)
+    out = np.empty_like(x)
+    exp_of(x, out)
+    assert (np.abs(out / np.exp(x.astype(np.float64)) - 1) <= 4e-7).all()
+    extremes, out = np.array([-1e30, 1e30, -np.inf, np.inf], np.float32), np.empty(4, np.float32)
+    exp_of(extremes, out)
+    assert (out[::2] < 1e-37).all() and np.isfinite(out).all()
