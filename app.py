@@ -65,6 +65,9 @@ def flags(environment: Mapping[str, str]) -> tuple[Flag, ...]:
         Flag("queue", "N", "replies that may wait", int, default.queue),
         Flag("kv-mb", "MB", "memory for running and kept conversations", int, default.kv_mb),
         Flag("reply-seconds", "S", "time limit of a reply", float, default.reply_seconds),
+        Flag("training", "ON|OFF", "whether visitors may teach adapters", _switch, True),
+        Flag("runs", "FOLDER", "folder of what visitors teach", Path, default.runs),
+        Flag("waiting-runs", "N", "trainings that may wait", int, default.waiting_runs),
         Flag("host", "ADDRESS", "address to serve on; 0.0.0.0 is every one", str, host),
         Flag("port", "PORT", "port to serve on", int, port),
         Flag("share", "YES|NO", "also serve on a public gradio.live address", _switch, False),
@@ -195,7 +198,10 @@ def report(runtime: "Runtime", stop: threading.Event) -> None:
 
 
 def _switch(value: str) -> bool:
-    answers = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    answers = {
+        **dict.fromkeys(("1", "true", "yes", "on"), True),
+        **dict.fromkeys(("0", "false", "no", "off"), False),
+    }
     if value.lower() not in answers:
         raise argparse.ArgumentTypeError(f"{value!r} is neither yes nor no")
     return answers[value.lower()]

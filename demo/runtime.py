@@ -22,6 +22,7 @@ from demo.chat.conversation import Conversation
 from demo.errors import DemoError
 from demo.replies import Replies, Reply
 from demo.settings import Sampling, Settings
+from demo.teaching import Teaching
 from demo.vision.media import Picture
 
 if TYPE_CHECKING:
@@ -66,9 +67,10 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._library = Library(settings.adapters)
         self._language: Future[Language] = Future()
         self._tower: Future[Tower] = Future()
+        self.teaching = Teaching(settings, self._language)
+        self._library = Library(settings.adapters, self.teaching.private)
         self._progress: tuple[State, str, float | None] = ("loading", "Starting", None)
         self._conversations: OrderedDict[str, Conversation] = OrderedDict()
         self._replies = Replies(
@@ -78,11 +80,13 @@ class Runtime:
         self._process = psutil.Process()
 
     def start(self) -> None:
-        """Begins to load in a thread."""
+        """Begins to load in a thread, and takes up the trainings of before."""
+        self.teaching.start()
         threading.Thread(target=self._load, name="load", daemon=True).start()
 
     def close(self) -> None:
-        """Ends running replies and the model's thread."""
+        """Ends running replies, the model's thread, and the training, which keeps its state."""
+        self.teaching.close()
         language = self._loaded()
         if language:
             language.scheduler.close()
@@ -101,11 +105,17 @@ class Runtime:
         threads = self.settings.threads
         return Status(state, message, progress, base, clip, device, 8, threads, round(memory, 1))
 
-    def adapters(self) -> tuple[AdapterCard, ...]:
-        """The adapters of the folder, whether or not the model is there yet."""
+    def adapters(self, owner: str = "") -> tuple[AdapterCard, ...]:
+        """The adapters of the folder, whether or not the model is there yet.
+
+        Args:
+            owner: whose own are among them; those that other visitors made never are.
+        """
+        private = self.teaching.private(owner)
         return tuple(
             AdapterCard(p.name, p.description, p.modalities, p.spec.parameters, p.base)
             for p in (entry.passport for entry in self._library.entries())
+            if p.name not in private
         )
 
     def conversation(self, session: str) -> Conversation:
@@ -118,7 +128,8 @@ class Runtime:
             return found
 
     def forget(self, session: str) -> None:
-        """Drops a visitor's conversation and ends the reply that it waits for."""
+        """Drops a visitor's conversation and data, and ends the reply that it waits for."""
+        self.teaching.forget(session)
         with self._lock:
             found = self._conversations.pop(session, None)
         if found:
@@ -151,10 +162,11 @@ class Runtime:
         sampling: Sampling,
         drop_oldest: bool = False,
     ) -> Iterator[Reply]:
-        """Answers the last user turn, as `Replies.write`."""
-        return self._replies.write(
-            conversation, adapter=adapter, sampling=sampling, drop_oldest=drop_oldest
-        )
+        """Answers the last user turn, as `Replies.write`. A training stands still meanwhile."""
+        with self.teaching.waits():
+            yield from self._replies.write(
+                conversation, adapter=adapter, sampling=sampling, drop_oldest=drop_oldest
+            )
 
     def _loaded(self) -> Language | None:
         done = self._language.done() and not self._language.exception()

@@ -20,6 +20,11 @@ def default_cache(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("llama-adapter-studio"))
 
 
+def default_runs() -> Path:
+    """The folder for what visitors teach, in the platform's data folder: it is not a cache."""
+    return Path(platformdirs.user_data_dir("llama-adapter-studio")) / "runs"
+
+
 @dataclass(frozen=True)
 class Settings:
     """How one run of the program is set up; every field is a flag and an environment variable.
@@ -39,6 +44,9 @@ class Settings:
     queue: int = 16  # replies that may wait
     kv_mb: int = 1024  # megabytes for the KV caches of running and kept conversations
     reply_seconds: float = 120.0  # wall-clock deadline of one reply
+    training: bool = True  # whether visitors may teach adapters
+    runs: Path = field(default_factory=default_runs)  # their runs, data included
+    waiting_runs: int = 8  # runs that may wait for the one under way
 
     def __post_init__(self) -> None:
         _check("device", self.device, f"one of {', '.join(DEVICES)}", self.device in DEVICES)
@@ -47,6 +55,7 @@ class Settings:
         _check("slots", self.slots, "1 to 64", 1 <= self.slots <= 64)
         _check("kv_mb", self.kv_mb, "16 to 1000000", 16 <= self.kv_mb <= 1_000_000)
         _check("queue", self.queue, "1 to 1024", 1 <= self.queue <= 1024)
+        _check("waiting_runs", self.waiting_runs, "0 to 1000", 0 <= self.waiting_runs <= 1000)
         _check("reply_seconds", self.reply_seconds, "above 0", self.reply_seconds > 0)
 
 

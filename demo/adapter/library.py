@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,10 +43,15 @@ class Library:
     """The adapters of one folder, by name. Safe to use from several threads.
 
     A file that cannot be read is left out and logged; the others stay usable.
+
+    Args:
+        private: names of adapters that visitors made. They answer who names them, but are neither
+            listed in a message nor chosen for anybody.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, private: Callable[[], Collection[str]] = frozenset) -> None:
         self.folder = folder
+        self._private = private
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._loaded: dict[str, tuple[Entry, Adapter]] = {}
@@ -71,7 +77,8 @@ class Library:
         """
         entry = {e.passport.name: e for e in self.entries()}.get(name)
         if entry is None:
-            names = ", ".join(sorted(self._entries)) or "none in this folder"
+            offered = sorted(self._entries.keys() - set(self._private()))
+            names = ", ".join(offered) or "none in this folder"
             raise InputError(f"There is no adapter '{name[:60]}'. Choose auto, none, or: {names}.")
         check_fit(entry.passport, fit)
         # Imported here: a folder is listed before torch is there, and torch takes seconds.
@@ -90,8 +97,11 @@ class Library:
         Raises:
             InputError: there is none; the message says so with the tower's name.
         """
+        private = self._private()
         for entry in self.entries():
             passport = entry.passport
+            if passport.name in private:
+                continue
             same_base = passport.base_fingerprint == fit.base_fingerprint
             if same_base and passport.tower_fingerprint == fit.tower_fingerprint:
                 return passport.name

@@ -33,12 +33,17 @@ class ReplyStats:
 
 @dataclass(frozen=True)
 class Turn:
-    """A user's message, the picture that came with it, and the reply ("" while there is none)."""
+    """A user's message, the picture that came with it, and the reply ("" while there is none).
+
+    `liked` and `corrected` are the visitor's word on the reply; a corrected one is the visitor's.
+    """
 
     text: str
     picture: Picture | None = None
     reply: str = ""
     stats: ReplyStats | None = None
+    liked: bool = False
+    corrected: bool = False
 
 
 def clean(text: str) -> str:
@@ -134,7 +139,8 @@ class Conversation:
         with self._changing():
             if not self._turns:
                 raise InputError("There is no reply to write again yet.")
-            self._turns = (*self._turns[:-1], replace(self._turns[-1], reply="", stats=None))
+            last = self._turns[-1]
+            self._turns = (*self._turns[:-1], Turn(last.text, last.picture))
 
     def edit(self, index: int, text: str) -> None:
         """New words for user turn `index`; its reply and all later turns are dropped."""
@@ -147,6 +153,26 @@ class Conversation:
             edited = Turn(text, self._turns[index].picture)
             self._keep(self._turns[:index])
             self._turns = (*self._turns, edited)
+
+    def like(self, index: int, liked: bool) -> None:
+        """The visitor's word on the reply of turn `index`."""
+        with self._changing():
+            self._judge(index, liked=liked)
+
+    def correct(self, index: int, text: str) -> None:
+        """The visitor's own reply in place of the model's; later turns stay."""
+        text = clean(text)
+        if not text:
+            raise InputError("A corrected reply cannot be empty.")
+        with self._changing():
+            self._judge(index, reply=text, corrected=True)
+
+    def _judge(self, index: int, **changes: object) -> None:
+        if not 0 <= index < len(self._turns) or not self._turns[index].reply:
+            raise InputError("That reply is no longer part of this chat.")
+        turns = list(self._turns)
+        turns[index] = replace(turns[index], **changes)
+        self._turns = tuple(turns)
 
     def remove_picture(self) -> None:
         """Later replies no longer see the picture; it stays with the turn it came with."""

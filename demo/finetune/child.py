@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from demo.errors import InputError
@@ -14,8 +15,15 @@ from demo.finetune.run_folder import RunFolder
 ROOT = Path(__file__).parents[2]  # where `python -m demo.finetune` finds the package
 
 
-def estimate(folder: RunFolder, seconds: float = 180.0) -> Estimated:
+def estimate(
+    folder: RunFolder,
+    seconds: float = 180.0,
+    begun: Callable[[Callable[[], None]], None] = lambda end: None,
+) -> Estimated:
     """What a run will need, from real steps in a process of its own.
+
+    Args:
+        begun: is given what ends it before its time.
 
     Raises:
         InputError: data, base or adapter cannot be used, or the memory or the time did not do.
@@ -31,6 +39,7 @@ def estimate(folder: RunFolder, seconds: float = 180.0) -> Estimated:
         )
     timer = threading.Timer(seconds, process.kill)
     timer.start()
+    begun(process.kill)
     try:
         # Not `communicate`: it would end the pipe that the guardian waits on.
         line = process.stdout.readline().decode()

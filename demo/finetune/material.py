@@ -15,6 +15,8 @@ from demo.finetune.dataset import CheckSettings, Dataset, check
 from demo.finetune.examples import Example
 from demo.finetune.items import Item
 from demo.finetune.layouts import recognise
+from demo.finetune.order import Order
+from demo.finetune.presets import Choices
 from demo.finetune.probe import Question
 from demo.finetune.run_folder import MOST_PROBES, Request, RunFolder
 from demo.finetune.samples import SAMPLES, load_sample
@@ -113,6 +115,14 @@ def read_dataset(folder: RunFolder, request: Request, tokenizer: Tokenizer) -> D
         CheckSettings(WINDOW, choices.held_out, choices.seed),
         held_out=read_table(judged, "the rows held out") if judged else None,
     )
+
+
+def first_batch(dataset: Dataset, choices: Choices) -> list[Example]:
+    """What a run's first step learns from."""
+    learned = _some(dataset.train, choices.steps * choices.batch, choices.seed)
+    examples = [item.example for item in learned]
+    order = Order([len(example.ids) for example in examples], choices.batch, choices.seed)
+    return [examples[place] for place in order.next()]
 
 
 def _some(items: Sequence[Item], most: int, seed: int) -> list[Item]:

@@ -85,7 +85,8 @@ class Request:
         """Raises ValueError, KeyError or TypeError when it is not one."""
         raw = json.loads(text)
         settings, layout = raw.pop("settings"), raw.pop("layout")
-        paths = {name: Path(settings.pop(name)) for name in ("adapters", "cache")}
+        folders = ("adapters", "cache", "runs")
+        paths = {name: Path(settings.pop(name)) for name in folders if name in settings}
         return cls(
             choices=Choices(**raw.pop("choices")),
             settings=Settings(**settings, **paths),

@@ -40,12 +40,13 @@ class Transcript:
     @staticmethod
     def turn_of(turns: Sequence[Turn], index: int) -> int | None:
         """The turn whose question is message `index` of what `render` gave, or None."""
-        position = 0
-        for number, turn in enumerate(turns):
-            if index == position:
-                return number
-            position += 3 if turn.stats is not None and turn.reply else 2
-        return None
+        return _turn_at(turns, index, 0)
+
+    @staticmethod
+    def reply_of(turns: Sequence[Turn], index: int) -> int | None:
+        """The turn whose reply, or line of facts, is message `index`, or None."""
+        found = _turn_at(turns, index, 1)
+        return _turn_at(turns, index, 2) if found is None else found
 
     def _question(self, session: str, turn: Turn) -> Message:
         content = [_text(to_markdown(turn.text))]
@@ -69,6 +70,17 @@ class Transcript:
             line = snippets.reply_footer(turn.stats, self._strings)
             messages.append({"role": "assistant", "content": [_html(line)]})
         return messages
+
+
+def _turn_at(turns: Sequence[Turn], index: int, part: int) -> int | None:
+    """The turn whose question (0), reply (1) or line of facts (2) is message `index`."""
+    position = 0
+    for number, turn in enumerate(turns):
+        size = 3 if turn.stats is not None and turn.reply else 2
+        if index == position + part and part < size:
+            return number
+        position += size
+    return None
 
 
 def _text(markdown: str) -> Message:
