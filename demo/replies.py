@@ -183,15 +183,12 @@ class Replies:
         """Run by the model's thread. A prefix is computed once for an adapter and a picture."""
         if plan.adapter is None:
             return None
-        import torch
-
         found = self._prefixes.pop(plan.key, None)
         if found is None:
             features = None
             if plan.picture and plan.tower:
                 features = plan.tower.features(plan.picture)[None]
-            with torch.inference_mode():
-                found = plan.adapter.to(language.model.device).prefix(language.model, features)
+            found = plan.adapter.to(language.model.device).fixed_prefix(language.model, features)
         self._prefixes[plan.key] = found
         while len(self._prefixes) > KEPT_PREFIXES:
             self._prefixes.popitem(last=False)

@@ -47,3 +47,19 @@ class Adapter(nn.Module):
         keys, values = zip(*pairs, strict=True)
         gate = strength * torch.tanh(self.gate)
         return Prefix(torch.stack(keys).float(), torch.stack(values).float(), gate)
+
+    @torch.inference_mode()
+    def fixed_prefix(
+        self, model: Llama, features: Tensor | None = None, *, strength: float = 1.0
+    ) -> Prefix:
+        """`prefix` for a reply: not differentiable, and on one thread.
+
+        It is a hundred small steps. Shared by threads, each would wait for the slowest of them, and
+        beside a busy process that made some 400 ms of 8.
+        """
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self.prefix(model, features, strength=strength)
+        finally:
+            torch.set_num_threads(threads)

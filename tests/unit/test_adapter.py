@@ -111,6 +111,17 @@ def test_a_new_adapter_is_the_base_bit_for_bit(model, adapter):
         assert torch.equal(model.forward(ids, prefix=off), model.forward(ids))
 
 
+def test_the_prefix_of_a_reply_is_the_same_and_leaves_the_threads_alone(model, adapter):
+    torch.set_num_threads(2)
+    features = torch.randn(1, FEATURES)
+    fixed = open_gates(adapter).fixed_prefix(model, features, strength=0.5)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    assert not fixed.key.requires_grad
+    for mine, other in zip(fixed, adapter.prefix(model, features, strength=0.5), strict=True):
+        assert torch.allclose(mine, other)
+
+
 def test_a_picture_changes_the_prefix_and_a_batch_keeps_pictures_apart(model, adapter):
     features = torch.randn(2, FEATURES)
     with torch.no_grad():
