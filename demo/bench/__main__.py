@@ -7,6 +7,9 @@ import sys
 BENCHMARKS = {
     "decode": "tokens a second of 1, 4 and 8 sequences, beside peers with --peers",
     "prefill": "tokens a second of a prompt, beside peers with --peers",
+    "serve": "many people at once: fairness, visitors who leave, steadiness, second turn",
+    "memory": "megabytes with four long conversations, and that the weights are there once",
+    "switch": "milliseconds to change the adapter, and what reading everything again costs",
     "startup": "seconds to the page and to the first token, and memory",
     "shapes": "exact answers of the adapter `shapes` on easy-VQA's test questions",
 }

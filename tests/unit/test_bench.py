@@ -1,0 +1,110 @@
+"""What the benchmarks make of their figures: reports, README's table, the kernel's accounts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from demo.bench import readme
+from demo.bench.memory import mappings
+from demo.bench.report import Bar, Report, Row
+from demo.bench.steadiness import slope
+
+MACHINE = {"processor": "Chip avx2, 2 cores", "python": "3.12.1", "packages": "torch 2.14.1"}
+DECODE = Report(
+    "decode",
+    [Row("ours", "tok/s", (140.26, 150.0, 143.1)), Row("  a part", "s", (0.01234,), "a note")],
+    [Bar("ours / other", 1.25, least=1.2), Bar("lateness, ms", 11.5, most=10)],
+    MACHINE,
+    "2026-11-24",
+)
+SMAPS = """\
+7f00-7f10 r--p 00000000 08:01 5 /cache/weights.safetensors
+Size:               4096 kB
+Rss:                2048 kB
+Private_Dirty:         0 kB
+VmFlags: rd mr
+7f20-7f30 rw-p 00000000 00:00 0
+Size:               1024 kB
+Rss:                1024 kB
+Private_Dirty:      1024 kB
+"""
+
+
+def saved(report: Report, path: Path) -> Path:
+    path.write_text(report.to_json(), "utf-8")
+    return path
+
+
+def test_readme_shows_what_the_files_hold_and_nothing_else():
+    files = sorted(readme.RESULTS.glob("*.json"))
+    text = readme.README.read_text("utf-8")
+    assert readme.replaced(text, readme.table([readme.load(path) for path in files])) == text
+
+
+def test_a_report_comes_back_from_its_file(tmp_path):
+    assert readme.load(saved(DECODE, tmp_path / "decode.json")) == DECODE
+
+
+def test_the_table_has_every_figure_and_every_bar():
+    lines = readme.table([DECODE]).splitlines()
+    measured = "Measured on 2026-11-24: Chip avx2, 2 cores; Python 3.12.1, torch 2.14.1."
+    assert lines[0] == measured
+    assert lines[4:] == [
+        "| **`decode`** | | | |",
+        "| ours | 143 tok/s | 140 to 150 | |",
+        "| – a part | 0.0123 s | | a note |",
+        "| *ours / other* | 1.25 | ≥ 1.2 | met |",
+        "| *lateness, ms* | 11.5 | ≤ 10 | **missed** |",
+        "",
+    ]
+
+
+def test_other_machines_and_days_have_tables_of_their_own():
+    later = Report("serve", DECODE.rows, [], MACHINE, "2026-12-01")
+    other = Report("switch", DECODE.rows, [], {**MACHINE, "python": "3.11.7"}, "2026-11-24")
+    same = Report("memory", DECODE.rows, [], MACHINE, "2026-11-24")
+    text = readme.table([DECODE, later, other, same])
+    assert [line for line in text.splitlines() if "Measured" in line or "**`" in line] == [
+        "Measured on 2026-12-01: Chip avx2, 2 cores; Python 3.12.1, torch 2.14.1.",
+        "| **`serve`** | | | |",
+        "Measured on 2026-11-24: Chip avx2, 2 cores; Python 3.12.1, torch 2.14.1.",
+        "| **`decode`** | | | |",
+        "| **`memory`** | | | |",
+        "Measured on 2026-11-24: Chip avx2, 2 cores; Python 3.11.7, torch 2.14.1.",
+        "| **`switch`** | | | |",
+    ]
+
+
+def test_without_files_there_is_no_table():
+    text = f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow\n"
+    assert readme.replaced(text, readme.table([])) == (
+        f"above\n{readme.BEGIN}\n{readme.END}\nbelow\n"
+    )
+
+
+def test_what_cannot_be_read_or_placed_is_named(tmp_path):
+    path = tmp_path / "decode.json"
+    path.write_text(json.dumps({"rows": []}))
+    with pytest.raises(SystemExit, match="decode.json is not what a benchmark prints"):
+        readme.load(path)
+    with pytest.raises(SystemExit, match="needs the marks"):
+        readme.replaced("no marks", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0, "0"), (0.01234, "0.0123"), (99.96, "100"), (1234.5, "1,234")]
+)
+def test_figures_have_three_digits(value, shown):
+    assert readme.number(value) == shown
+
+
+def test_the_weights_are_told_from_the_rest_of_the_memory():
+    weights, all_of_it = mappings(SMAPS, "weights.safetensors"), mappings(SMAPS, "")
+    assert (weights.resident, weights.dirty) == (2.0, 0.0)
+    assert (all_of_it.resident, all_of_it.dirty) == (3.0, 1.0)
+
+
+def test_growth_is_told_from_noise():
+    samples = [(minute / 10, 100 + 3 * minute / 10 + (-1) ** minute) for minute in range(101)]
+    assert slope(samples) == pytest.approx(3, abs=0.1)
