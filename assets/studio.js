@@ -35,6 +35,18 @@
     }, 100);
   }
 
+  // "Copy" beside an example of a format.
+  document.addEventListener("click", (event) => {
+    if (!event.target.matches(".formats .copy")) return;
+    navigator.clipboard?.writeText(event.target.parentElement.querySelector("pre").textContent);
+  });
+
+  // A training is looked at only while somebody sees it.
+  document.addEventListener("visibilitychange", () => {
+    if (!document.querySelector("#teach")?.offsetParent) return;
+    document.querySelector(document.hidden ? "#teach-rest" : "#teach-look")?.click();
+  });
+
   // The invisible guards of demo/ui/markup.py stay out of what is copied.
   const bare = (text) => text.replace(/<\u2060/g, "<").replace(/!\u2060\[/g, "![");
   const write = navigator.clipboard?.writeText.bind(navigator.clipboard);
@@ -48,7 +60,8 @@
 
   // A picture dropped or pasted anywhere on the page goes to the message box.
   const box = () => document.querySelector("#box .full-container");
-  const outside = (event) => box() && !box().contains(event.target);
+  const outside = (event) =>
+    box()?.offsetParent && !box().contains(event.target); // none of it while teaching
   const files = (transfer) => transfer && [...transfer.items].some((item) => item.kind === "file");
   document.addEventListener("dragover", (event) => {
     if (files(event.dataTransfer) && outside(event)) event.preventDefault();

@@ -105,7 +105,8 @@ def _chatbot(strings: Strings, cards: list[dict[str, Any]]) -> gr.Chatbot:
         height="100%",
         scale=1,
         layout="bubble",
-        editable="user",
+        editable="all",  # a reply is corrected with the pen too
+        feedback_options=("Like",),
         latex_delimiters=LATEX,
         buttons=["copy"],
         sanitize_html=True,

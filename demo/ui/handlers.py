@@ -18,6 +18,7 @@ from demo.chat.conversation import Conversation
 from demo.errors import BusyError, ContextFullError, DemoError, InputError
 from demo.runtime import Reply, Runtime
 from demo.settings import Sampling
+from demo.teaching import owner_of
 from demo.ui import snippets
 from demo.ui.chat import ChatView
 from demo.ui.markup import from_markdown, printable
@@ -105,7 +106,17 @@ class ChatHandlers:
     def edit(
         self, event: gr.EditData, session: str | None, adapter: str, *controls: Any
     ) -> Iterator[Updates]:
-        """Edit of a user turn. Inputs: session, adapter, controls. Outputs: the whole tab."""
+        """Edit of a message. Inputs: session, adapter, controls. Outputs: the whole tab.
+
+        A question in new words is answered anew; a reply in new words is a correction.
+        """
+        if session and isinstance(event.index, int):
+            turns = self._runtime.conversation(session).turns
+            reply = self._transcript.reply_of(turns, event.index)
+            if reply is not None:
+                text = from_markdown(str(event.value))
+                yield self._change(session, lambda talk: talk.correct(reply, text))
+                return
 
         def begin(conversation: Conversation) -> None:
             turn = None
@@ -116,6 +127,19 @@ class ChatHandlers:
             conversation.edit(turn, from_markdown(str(event.value)))
 
         yield from self._answer(session, begin, adapter, controls)
+
+    def like(self, event: gr.LikeData, session: str | None) -> Updates:
+        """Thumb up under a reply. Inputs: session. Outputs: the whole tab."""
+
+        def change(conversation: Conversation) -> None:
+            reply = None
+            if isinstance(event.index, int):
+                reply = self._transcript.reply_of(conversation.turns, event.index)
+            if reply is None:
+                raise InputError(self._strings.nothing_here)
+            conversation.like(reply, event.liked is True)
+
+        return self._change(session, change)
 
     def stop(self, session: str | None) -> Updates:
         """Stop. Inputs: session. Outputs: message box."""
@@ -150,9 +174,9 @@ class ChatHandlers:
         """Dismiss the notice. Outputs: notice."""
         return {self._view.notice: gr.Row(visible=False)}
 
-    def describe_adapter(self, adapter: str) -> Updates:
-        """Adapter chosen. Inputs: adapter. Outputs: its note."""
-        cards = self._runtime.adapters()
+    def describe_adapter(self, adapter: str, owner: object) -> Updates:
+        """Adapter chosen. Inputs: adapter, owner. Outputs: its note."""
+        cards = self._runtime.adapters(owner_of(str(owner)))
         return {self._view.adapter_note: snippets.adapter_note(adapter, cards, self._strings)}
 
     def forget(self, session: str | None) -> None:
@@ -224,7 +248,7 @@ class ChatHandlers:
     ) -> Updates:
         """Does `change` unless a reply is running, and shows what there is then."""
         if not session:  # nothing was sent yet
-            return {}
+            return gr.skip()
         try:
             with self._turnstile.enter(session):
                 changed = change(self._runtime.conversation(session))
@@ -257,7 +281,11 @@ class ChatHandlers:
         conversation = self._runtime.conversation(session)
         return {
             self._session: session,
-            self._view.chatbot: gr.Chatbot(self._render(session, conversation), elem_classes=[]),
+            self._view.chatbot: gr.Chatbot(
+                self._render(session, conversation),
+                feedback_value=self._transcript.liked(conversation.turns),
+                elem_classes=[],
+            ),
             self._view.box: _idle_box(),
             self._view.notice: gr.Row(visible=False),
             **self._chip(session, conversation),

@@ -6,22 +6,26 @@ from typing import Any
 import gradio as gr
 
 from demo.runtime import Runtime, Status
+from demo.teaching import owner_of
 from demo.ui import snippets
 from demo.ui.chat import ChatView, adapter_choices, build_view
 from demo.ui.endpoints import add_endpoints
 from demo.ui.handlers import ChatHandlers
 from demo.ui.server import reply_places
 from demo.ui.strings import ENGLISH, Strings
+from demo.ui.teach import TeachView, build_teach
+from demo.ui.teach_data import TeachData
+from demo.ui.teach_events import PRIVATE, connect_data, connect_runs, connect_tabs
+from demo.ui.teach_markup import problem as notice
+from demo.ui.teach_run import TeachRuns, known
 from demo.ui.theme import ASSETS
 from demo.ui.uploads import Uploads
 
 POLL_SECONDS = 1.0
+CHAT = "chat"  # the tab
 START_CAMERA = """() => setTimeout(
     () => document.querySelector('#webcam [title="grant webcam access"] button')?.click(), 300
 )"""
-
-# Every event of the page is private: a program uses the endpoints, not the buttons.
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def build_page(
@@ -38,20 +42,31 @@ def build_page(
     with page:
         pill = _header(runtime, strings)
         timer = gr.Timer(POLL_SECONDS)
-        with gr.Tabs(elem_id="tabs"), gr.Tab(strings.chat_tab, elem_id="chat-tab"):
-            view = build_view(runtime, uploads, strings, samples)
+        owner = gr.BrowserState(storage_key="studio-owner", secret="not a secret")
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab(strings.chat_tab, id=CHAT, elem_id="chat-tab") as chat_tab:
+                view = build_view(runtime, uploads, strings, samples)
+            with gr.Tab(strings.teach.tab, elem_id="teach-tab") as teach_tab:
+                teach = build_teach(strings.teach)
 
         # A function and not the bound method: gradio copies its configuration for every page it
         # sends, deeply, and through the method it would copy the runtime with the model.
         def forget(visitor: str | None) -> None:
+            data.call_off(visitor)
             handlers.forget(visitor)
 
         session = gr.State(delete_callback=forget)  # None until the first message
         handlers = ChatHandlers(runtime, view, session, uploads, strings, samples)
         _connect_replies(session, view, handlers, runtime)
-        _connect_actions(view, handlers)
+        _connect_actions(view, handlers, owner)
         _connect_camera(view, uploads)
-        _connect_status(page, timer, pill, view, runtime, strings)
+        _connect_status(page, timer, pill, view, owner, runtime, strings)
+        data = TeachData(runtime, teach, session, uploads, strings)
+        connect_data(teach, data, session)
+        runs = TeachRuns(runtime, teach, uploads, strings)
+        connect_runs(teach, runs, owner, session)
+        connect_tabs(teach, runs, owner, chat_tab, teach_tab)
+        _connect_use(teach, runs, view, tabs, owner, runtime, strings)
         add_endpoints(runtime, uploads, strings, reply_places(runtime.settings))
     return page
 
@@ -86,6 +101,7 @@ def _connect_replies(
 
     quick: dict[str, Any] = PRIVATE | {"outputs": everything, "queue": False}
     view.box.stop(handlers.stop, [session], **quick)
+    view.chatbot.like(handlers.like, [session], **quick)
     view.chatbot.undo(handlers.undo, [session], **quick)
     view.chatbot.clear(handlers.clear, [session], **quick)
     view.new_chat.click(handlers.clear, [session], **quick)
@@ -93,9 +109,13 @@ def _connect_replies(
     view.dismiss.click(handlers.dismiss, None, **quick)
 
 
-def _connect_actions(view: ChatView, handlers: ChatHandlers) -> None:
+def _connect_actions(view: ChatView, handlers: ChatHandlers, owner: gr.BrowserState) -> None:
     view.adapter.change(
-        handlers.describe_adapter, [view.adapter], [view.adapter_note], queue=False, **PRIVATE
+        handlers.describe_adapter,
+        [view.adapter, owner],
+        [view.adapter_note],
+        queue=False,
+        **PRIVATE,
     )
     view.settings.click(None, js="() => document.querySelector('#settings .toggle-button').click()")
 
@@ -137,6 +157,7 @@ def _connect_status(
     timer: gr.Timer,
     pill: gr.HTML,
     view: ChatView,
+    owner: gr.BrowserState,
     runtime: Runtime,
     strings: Strings,
 ) -> None:
@@ -150,13 +171,41 @@ def _connect_status(
             gr.Timer(active=not settled),
         )
 
-    def greet() -> tuple[str, gr.HTML, gr.Timer, gr.Dropdown]:
-        """As `look`, and the adapters that are in the folder now."""
-        return *look(), gr.Dropdown(adapter_choices(runtime.adapters(), strings))
+    def greet(secret: object) -> tuple[str, gr.HTML, gr.Timer, gr.Dropdown, str]:
+        """As `look`, the adapters that are in the folder now, and the browser's secret."""
+        secret = known(secret)
+        cards = runtime.adapters(owner_of(secret))
+        return *look(), gr.Dropdown(adapter_choices(cards, strings)), secret
 
     outputs = [pill, view.panel, timer]
     timer.tick(look, None, outputs, queue=False, **PRIVATE)
-    page.load(greet, None, [*outputs, view.adapter], queue=False, **PRIVATE)
+    page.load(greet, [owner], [*outputs, view.adapter, owner], queue=False, **PRIVATE)
+
+
+def _connect_use(
+    teach: TeachView,
+    runs: TeachRuns,
+    view: ChatView,
+    tabs: gr.Tabs,
+    owner: gr.BrowserState,
+    runtime: Runtime,
+    strings: Strings,
+) -> None:
+    def use(secret: str, run_id: str) -> dict[Any, Any]:
+        """Use in chat. Inputs: owner, run. Outputs: tabs, adapter, its note, step 4's problem."""
+        name, problem = runs.publish(secret, run_id)
+        if problem:
+            return {teach.run.problem: gr.HTML(notice(problem), visible=True)}
+        cards = runtime.adapters(owner_of(secret))
+        return {
+            tabs: gr.Tabs(selected=CHAT),
+            view.adapter: gr.Dropdown(adapter_choices(cards, strings), value=name),
+            view.adapter_note: snippets.adapter_note(name, cards, strings),
+            teach.run.problem: gr.HTML(visible=False),
+        }
+
+    outputs = [tabs, view.adapter, view.adapter_note, teach.run.problem]
+    teach.run.use.click(use, [owner, teach.run_id], outputs, queue=False, **PRIVATE)
 
 
 def _panel(status: Status, strings: Strings) -> gr.HTML:

@@ -72,7 +72,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         # A reply holds a thread while it waits for its next token; 16 are for everything else.
         "max_threads": reply_places(settings) + 16,
         "theme": build_theme(),
-        "css_paths": [ASSETS / "studio.css"],
+        "css_paths": [ASSETS / "studio.css", ASSETS / "teach.css"],
         "head": f"<script>{(ASSETS / 'studio.js').read_text(encoding='utf-8')}</script>",
         "favicon_path": ASSETS / "favicon.png",
         "footer_links": ["api"],  # the header links to it, the footer itself is hidden

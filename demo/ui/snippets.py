@@ -82,7 +82,7 @@ def waiting_line(text: str) -> str:
     return f'<div class="waiting"><i></i><i></i><i></i><span>{escape(text)}</span></div>'
 
 
-def reply_footer(stats: ReplyStats, strings: Strings) -> str:
+def reply_footer(stats: ReplyStats, strings: Strings, *, corrected: bool = False) -> str:
     """Who answered, what was read, and how fast."""
     adapter = strings.plain_base if stats.adapter == "none" else stats.adapter
     stopped = {
@@ -98,6 +98,7 @@ def reply_footer(stats: ReplyStats, strings: Strings) -> str:
         (strings.first_token.format(seconds=f"{stats.first_token_s:.2f}"), ""),
         (strings.speed.format(speed=f"{stats.tokens_per_s:.0f}"), ""),
         (stopped, ""),
+        (strings.corrected if corrected else "", ""),
     ]
     spans = "".join(
         f'<span title="{escape(hint)}">{escape(fact)}</span>' for fact, hint in facts if fact

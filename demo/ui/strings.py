@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from demo.ui.teach_words import TeachWords
+
 
 @dataclass(frozen=True)
 class Example:
@@ -95,6 +97,9 @@ class Strings:
     )
     not_a_text: str = "{name} has to be a text."
     nothing_here: str = "That message is no longer part of this chat. Reload the page."
+    corrected: str = "corrected by you"
+    teach: TeachWords = TeachWords()
+
     unexpected: str = "Something went wrong on our side; it has been logged. Please try again."
 
     examples: tuple[Example, ...] = (

@@ -44,9 +44,18 @@ class Transcript:
 
     @staticmethod
     def reply_of(turns: Sequence[Turn], index: int) -> int | None:
-        """The turn whose reply, or line of facts, is message `index`, or None."""
-        found = _turn_at(turns, index, 1)
-        return _turn_at(turns, index, 2) if found is None else found
+        """The turn whose reply is message `index`, or None."""
+        return _turn_at(turns, index, 1)
+
+    @staticmethod
+    def liked(turns: Sequence[Turn]) -> list[str | None]:
+        """What `gr.Chatbot` shows as the visitor's word, one for each message of the model."""
+        words: list[str | None] = []
+        for turn in turns:
+            words.append("Like" if turn.liked else None)
+            if turn.stats is not None and turn.reply:
+                words.append(None)  # the line of facts
+        return words
 
     def _question(self, session: str, turn: Turn) -> Message:
         content = [_text(to_markdown(turn.text))]
@@ -67,19 +76,18 @@ class Transcript:
             return [{"role": "assistant", "content": [_html(line)]}]
         messages = [{"role": "assistant", "content": [_text(to_markdown(turn.reply))]}]
         if turn.stats is not None:
-            line = snippets.reply_footer(turn.stats, self._strings)
+            line = snippets.reply_footer(turn.stats, self._strings, corrected=turn.corrected)
             messages.append({"role": "assistant", "content": [_html(line)]})
         return messages
 
 
 def _turn_at(turns: Sequence[Turn], index: int, part: int) -> int | None:
-    """The turn whose question (0), reply (1) or line of facts (2) is message `index`."""
+    """The turn whose question (0) or reply (1) is message `index`."""
     position = 0
     for number, turn in enumerate(turns):
-        size = 3 if turn.stats is not None and turn.reply else 2
-        if index == position + part and part < size:
+        if index == position + part:
             return number
-        position += size
+        position += 3 if turn.stats is not None and turn.reply else 2
     return None
 
 

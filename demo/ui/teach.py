@@ -1,0 +1,298 @@
+"""The tab "Teach": what is where, four steps on one page. What happens is in `teach_data.py` and
+`teach_run.py`.
+"""
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from demo.finetune.presets import PRESETS, RANGES, Choices
+from demo.finetune.samples import SAMPLES
+from demo.ui import teach_markup as markup
+from demo.ui.teach_words import TeachWords
+
+LOOK_SECONDS = 1.5  # between two looks at a run
+EMPTY_ROWS, MORE_ROWS = 5, 5
+
+
+@dataclass(frozen=True)
+class DataView:
+    """Steps 1 and 2."""
+
+    samples: dict[str, gr.Button]
+    file: gr.File
+    table: gr.Dataframe
+    use_rows: gr.Button
+    more_rows: gr.Button
+    chat_rows: gr.Button
+    paste: gr.Textbox
+    use_paste: gr.Button
+    chosen: gr.HTML
+    mapping: gr.Column
+    mapping_note: gr.HTML
+    columns: tuple[gr.Dropdown, ...]  # question, reply, input, picture, system, chat
+    use_columns: gr.Button
+    report: gr.HTML
+
+
+@dataclass(frozen=True)
+class SettingsView:
+    """Step 3."""
+
+    hint: gr.HTML
+    body: gr.Column
+    more_note: gr.HTML
+    more_stop: gr.Button
+    name: gr.Textbox
+    preset: gr.Radio
+    fields: tuple[gr.components.Component, ...]  # as those of Choices
+    needs: gr.HTML
+    measure: gr.Button
+
+
+@dataclass(frozen=True)
+class RunView:
+    """Step 4."""
+
+    hint: gr.HTML
+    setup: gr.Column
+    questions: gr.Textbox
+    start: gr.Button
+    problem: gr.HTML
+    earlier: gr.Dropdown
+    live: gr.HTML
+    stop_keep: gr.Button
+    stop_discard: gr.Button
+    resume: gr.Button
+    use: gr.Button
+    download: gr.DownloadButton
+    more: gr.Button
+    result: gr.HTML
+    actions: gr.Row
+
+
+@dataclass(frozen=True)
+class TeachView:
+    """The components that handlers read or change."""
+
+    off: gr.HTML
+    steps: gr.Column
+    data: DataView
+    settings: SettingsView
+    run: RunView
+    timer: gr.Timer
+    run_id: gr.State  # of the run that is shown, "" for none
+    more_id: gr.State  # of the run whose adapter is taught more
+    seen: gr.State  # what of the run is on the page
+    rest: gr.Button  # pressed by the page when nobody sees it
+    look: gr.Button  # and when somebody does again
+
+
+def build_teach(words: TeachWords) -> TeachView:
+    """Lays the tab out inside the current `gr.Tab`."""
+    with gr.Column(elem_id="teach"), gr.Column(elem_id="teach-page"):
+        gr.HTML(markup.intro(words))
+        off = gr.HTML(visible=False)
+        with gr.Column(elem_id="teach-steps") as steps:
+            data = _data(words)
+            settings = _settings(words)
+            run = _run(words)
+        rest = gr.Button(visible="hidden", elem_id="teach-rest")
+        look = gr.Button(visible="hidden", elem_id="teach-look")
+    timer = gr.Timer(LOOK_SECONDS, active=False)
+    states = gr.State(""), gr.State(""), gr.State("")
+    return TeachView(off, steps, data, settings, run, timer, *states, rest, look)
+
+
+def _data(words: TeachWords) -> DataView:
+    with gr.Column(elem_classes=["step"], elem_id="step-data"):
+        gr.HTML(markup.heading(1, words.data, words.data_more))
+        with gr.Tabs(elem_id="sources"):
+            with gr.Tab(words.samples_tab), gr.Row(elem_classes=["cards"]):
+                samples = {
+                    name: gr.Button(
+                        f"{sample.title}\n{sample.description}",
+                        elem_classes=["card"],
+                        elem_id=f"sample-{name}",
+                    )
+                    for name, sample in SAMPLES.items()
+                }
+            with gr.Tab(words.file_tab):
+                file = gr.File(
+                    label=words.file_label,
+                    height=130,
+                    elem_id="teach-file",
+                )
+            with gr.Tab(words.type_tab):
+                typing = _typing(words)
+        with gr.Accordion(words.formats, open=False, elem_id="formats"):
+            gr.HTML(markup.formats(words))
+        chosen = gr.HTML(elem_id="chosen")
+        mapping = _mapping(words)
+    with gr.Column(elem_classes=["step"], elem_id="step-check"):
+        gr.HTML(markup.heading(2, words.check, words.check_more))
+        report = gr.HTML(markup.quiet(words.check_first), elem_id="report")
+    return DataView(samples, file, *typing, chosen, *mapping, report)
+
+
+def _typing(
+    words: TeachWords,
+) -> tuple[gr.Dataframe, gr.Button, gr.Button, gr.Button, gr.Textbox, gr.Button]:
+    table = gr.Dataframe(
+        [["", ""]] * EMPTY_ROWS,
+        headers=list(words.table_columns),
+        datatype="str",
+        type="array",
+        column_count=2,
+        interactive=True,
+        wrap=True,
+        show_row_numbers=True,
+        max_height=360,
+        label=words.table_label,
+        show_label=False,
+        buttons=[],
+        elem_id="teach-table",
+    )
+    with gr.Row(elem_classes=["actions"]):
+        use = gr.Button(words.table_use, variant="primary", size="sm", elem_id="use-rows")
+        more = gr.Button(words.table_more, size="sm", elem_id="more-rows")
+        chat = gr.Button(words.table_chat, size="sm", elem_id="chat-rows")
+    gr.HTML(markup.quiet(words.table_chat_hint))
+    with gr.Accordion(words.paste, open=False, elem_id="paste"):
+        paste = gr.Textbox(label=words.paste_label, lines=5, max_lines=12, elem_id="paste-text")
+        use_paste = gr.Button(words.paste_use, size="sm", elem_id="use-paste")
+    return table, use, more, chat, paste, use_paste
+
+
+def _mapping(
+    words: TeachWords,
+) -> tuple[gr.Column, gr.HTML, tuple[gr.Dropdown, ...], gr.Button]:
+    with gr.Column(visible=False, elem_id="mapping") as mapping:
+        note = gr.HTML()
+        with gr.Row(elem_classes=["fields"]):
+            columns = tuple(
+                gr.Dropdown([(words.map_nothing, "")], value="", label=label, min_width=150)
+                for label in (
+                    words.map_question,
+                    words.map_reply,
+                    words.map_input,
+                    words.map_picture,
+                    words.map_system,
+                    words.map_chat,
+                )
+            )
+        use = gr.Button(words.map_use, variant="primary", size="sm", elem_id="use-columns")
+    return mapping, note, columns, use
+
+
+def _settings(words: TeachWords) -> SettingsView:
+    with gr.Column(elem_classes=["step"], elem_id="step-settings"):
+        gr.HTML(markup.heading(3, words.settings, words.settings_more))
+        hint = gr.HTML(markup.quiet(words.settings_first))
+        with gr.Column(visible=False, elem_classes=["body"]) as body:
+            more_note = gr.HTML(visible=False, elem_id="more-note")
+            more_stop = gr.Button(words.more_stop, size="sm", visible=False, elem_id="more-stop")
+            preset = gr.Radio(
+                [(_card(name, words), name) for name in PRESETS],
+                value="balanced",
+                label=words.preset,
+                show_label=False,
+                elem_id="preset",
+            )
+            name = gr.Textbox(label=words.name, max_length=100, elem_id="adapter-name")
+            with (
+                gr.Accordion(words.advanced, open=False, elem_id="advanced"),
+                gr.Row(elem_classes=["fields"]),
+            ):
+                fields = _fields(words)
+            needs = gr.HTML(elem_id="needs")
+            measure = gr.Button(words.measure, size="sm", visible=False, elem_id="measure")
+    return SettingsView(hint, body, more_note, more_stop, name, preset, fields, needs, measure)
+
+
+def _card(name: str, words: TeachWords) -> str:
+    title = {
+        "taste": words.preset_taste,
+        "balanced": words.preset_balanced,
+        "thorough": words.preset_thorough,
+    }[name]
+    more = {
+        "taste": words.preset_taste_more,
+        "balanced": words.preset_balanced_more,
+        "thorough": words.preset_thorough_more,
+    }[name]
+    return f"{title}\n{more.format(steps=PRESETS[name].steps)}"
+
+
+def _fields(words: TeachWords) -> tuple[gr.components.Component, ...]:
+    default = Choices()
+
+    def number(name: str, label: str, info: str, step: float = 1) -> gr.Number:
+        low, high, _ = RANGES[name]
+        value = getattr(default, name)
+        whole = 0 if isinstance(value, int) else None
+        return gr.Number(
+            value,
+            label=label,
+            info=info,
+            minimum=low,
+            maximum=high,
+            step=step,
+            precision=whole,
+            min_width=150,
+            elem_id=f"field-{name}",
+        )
+
+    return (
+        number("prompts", words.prompts, words.prompts_more),
+        number("layers", words.layers, words.layers_more),
+        number("rate", words.rate, words.rate_more, 1e-3),
+        number("steps", words.steps, words.steps_more, 10),
+        number("batch", words.batch, words.batch_more),
+        number("held_out", words.held_out_share, words.held_out_share_more, 0.05),
+        gr.Checkbox(
+            default.zero_init, label=words.zero_init, info=words.zero_init_more, min_width=150
+        ),
+        number("seed", words.seed, words.seed_more),
+    )
+
+
+def _run(words: TeachWords) -> RunView:
+    with gr.Column(elem_classes=["step"], elem_id="step-run"):
+        gr.HTML(markup.heading(4, words.run, words.run_more))
+        hint = gr.HTML(markup.quiet(words.run_first))
+        with gr.Column(visible=False, elem_classes=["body"]) as setup:
+            questions = gr.Textbox(
+                label=words.questions,
+                info=words.questions_hint,
+                lines=2,
+                max_lines=4,
+                max_length=2000,
+                elem_id="probe-questions",
+            )
+            start = gr.Button(
+                words.start, variant="primary", interactive=False, elem_id="start-teaching"
+            )
+        problem = gr.HTML(visible=False, elem_id="run-problem")
+        earlier = gr.Dropdown(
+            [], label=words.earlier, visible=False, filterable=False, elem_id="earlier"
+        )
+        live = gr.HTML(elem_id="live")
+        with gr.Row(elem_classes=["actions"], elem_id="run-actions", visible=False) as actions:
+            use = _action(words.use, "use-in-chat", "primary")
+            resume = _action(words.resume, "resume-run", "primary")
+            download = gr.DownloadButton(
+                words.download, size="sm", visible=False, elem_id="download-adapter"
+            )
+            more = _action(words.more, "teach-more")
+            stop_keep = _action(words.stop_keep, "stop-keep")
+            stop_discard = _action(words.stop_discard, "stop-discard")
+        result = gr.HTML(elem_id="result")
+    return RunView(
+        hint, setup, questions, start, problem, earlier, live,
+        stop_keep, stop_discard, resume, use, download, more, result, actions,
+    )  # fmt: skip
+
+
+def _action(label: str, name: str, variant: str = "secondary") -> gr.Button:
+    return gr.Button(label, variant=variant, size="sm", visible=False, elem_id=name)
