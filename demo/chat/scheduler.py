@@ -162,7 +162,7 @@ class Scheduler:
         stream = Stream(request)
         with self._change:
             # Those who can begin at once are as good as running.
-            waiting = len(self._waiting) - (self._limit - self._busy())
+            waiting = len(self._waiting) - self._free()
             if waiting >= self._queue:
                 raise BusyError(
                     f"The model is busy and {waiting} replies wait already. "
@@ -173,9 +173,11 @@ class Scheduler:
         return stream
 
     def position(self, stream: Stream) -> int:
-        """1 for the next in the queue, 0 when it no longer waits."""
+        """1 for the next in the queue, 0 when it waits for nobody to end."""
         with self._change:
-            return self._waiting.index(stream) + 1 if stream in self._waiting else 0
+            if stream not in self._waiting:
+                return 0
+            return max(0, self._waiting.index(stream) + 1 - self._free())
 
     def active(self) -> int:
         """Replies that are running or waiting."""
@@ -191,6 +193,9 @@ class Scheduler:
 
     def _busy(self) -> int:
         return len(self._prefilling) + len(self._running)
+
+    def _free(self) -> int:
+        return self._limit - self._busy()
 
     def _loop(self) -> None:
         while True:
@@ -223,7 +228,7 @@ class Scheduler:
 
     def _admit(self) -> None:
         with self._change:
-            while self._waiting and self._busy() < self._limit:
+            while self._waiting and self._free():
                 stream = self._waiting.pop(0)
                 request = stream.request
                 slot = self._slots.take(request.ids, request.prefix_key, request.owner)

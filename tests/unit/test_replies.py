@@ -1,5 +1,6 @@
 """Which adapter answers, and what a visitor is told while or because none can."""
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -16,7 +17,7 @@ from demo.adapter.library import Library
 from demo.adapter.passport import Passport
 from demo.adapter.spec import AdapterSpec, VisualSpec
 from demo.chat.conversation import Conversation
-from demo.chat.scheduler import Scheduler
+from demo.chat.scheduler import Request, Scheduler
 from demo.errors import BusyError, CheckpointError, ContextFullError, InputError, NotReadyError
 from demo.llama.base import open_base
 from demo.llama.cache import Base
@@ -204,6 +205,22 @@ def test_closing_keeps_what_was_written_and_frees_the_place(replies, language):
     assert conversation.turns[0].stats.stopped in ("cancelled", "end")  # it may just have ended
     settle_free(language)
     last(replies.write(asked(), adapter="none", sampling=SHORT))
+
+
+def test_who_has_to_wait_is_told_the_number(replies, language):
+    held = threading.Event()
+    ids, stop = [1, 2, 3], frozenset[int]()
+    for _ in range(2):  # one holds the model's thread, one the other place
+        language.scheduler.submit(
+            Request(ids, held.wait, "held", object(), Sampling(), stop, 1, 60.0)
+        )
+    first, second = (replies.write(asked(), adapter="none", sampling=SHORT) for _ in range(2))
+    assert next(first).waiting == "Busy: you are number 1 in the queue"
+    assert next(second).waiting == "Busy: you are number 2 in the queue"
+    first.close()  # gone before its turn
+    held.set()
+    assert last(second).done
+    settle_free(language)
 
 
 def test_a_visitor_who_left_ends_the_reply(replies):

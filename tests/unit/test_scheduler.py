@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,82 @@ def test_cancelling_frees_the_place_within_a_step(scheduler, decoder):
     long[0].cancel()
     settle(lambda: waiting.done, decoder)
     assert long[0].stopped == "cancelled" and waiting.ids == [301]
+
+
+def test_a_place_in_the_queue_moves_up(scheduler, decoder):
+    long = [scheduler.submit(request(first, limit=900)) for first in (1, 2)]
+    settle(lambda: all(stream.ids for stream in long), decoder)
+    one, two = (scheduler.submit(request(first)) for first in (300, 400))
+    assert (scheduler.position(one), scheduler.position(two)) == (1, 2)
+    one.cancel()
+    settle(lambda: scheduler.position(two) == 1, decoder)
+    assert one.stopped == "cancelled" and not one.ids
+    long[0].cancel()
+    settle(lambda: scheduler.position(two) == 0, decoder)
+    assert finish(two, decoder) == [401, 402, 403, 404, 405]
+
+
+def test_who_can_begin_at_once_has_no_number(decoder):
+    scheduler = Scheduler(decoder, slots=3, running=3, queue=2)
+    begun, held = threading.Event(), threading.Event()
+    wait = lambda: begun.set() or held.wait()  # noqa: E731
+    scheduler.submit(replace(request(1), prefix=wait))  # holds the model's thread
+    begun.wait(5)
+    others = [scheduler.submit(request(first)) for first in (100, 200, 300)]
+    settle(lambda: [scheduler.position(stream) for stream in others] == [0, 0, 1])
+    held.set()
+    for stream in others:
+        finish(stream, decoder)
+    scheduler.close()
+
+
+def test_fifty_who_leave_free_their_places_within_a_step(decoder):
+    scheduler = Scheduler(decoder, slots=3, running=2, queue=60)
+    left = [scheduler.submit(request(1, limit=900)) for _ in range(50)]
+    settle(lambda: left[1].ids, decoder)
+    for stream in left:
+        stream.cancel()
+    steps = len(decoder.batches)
+    stayed = scheduler.submit(request(300, limit=3))
+    assert finish(stayed, decoder) == [301, 302, 303]
+    assert len(decoder.batches) - steps <= 1 + 2  # the one under way, and two of its own
+    assert {stream.stopped for stream in left} == {"cancelled"}
+    settle(lambda: scheduler.active() == 0)
+    scheduler.close()
+
+
+def test_a_short_reply_ends_before_long_ones_that_began_earlier(decoder):
+    scheduler = Scheduler(decoder, slots=4, running=4, queue=2)
+    long = [scheduler.submit(request(first, limit=400)) for first in (1, 2, 3)]
+    settle(lambda: all(stream.ids for stream in long), decoder)
+    before = max(len(stream.ids) for stream in long)
+    short = scheduler.submit(request(500, limit=20))
+    finish(short, decoder)
+    assert not any(stream.done for stream in long)
+    # It began at once, and cost the others nothing: one step, one token for everybody.
+    assert len(long[0].ids) - before <= 20 + 5
+    decoder.pace.release(1000)
+    scheduler.close()
+
+
+def test_a_short_prompt_passes_a_long_one(scheduler, decoder):
+    begun, held = threading.Event(), threading.Event()
+    wait = lambda: begun.set() or held.wait()  # noqa: E731
+    long = scheduler.submit(replace(request(*range(700)), prefix=wait))
+    begun.wait(5)
+    short = scheduler.submit(request(800, limit=1))
+    held.set()
+    settle(lambda: short.done and long.ids, decoder)
+    assert [count for _, _, count in decoder.prefills[:4]] == [256, 1, 256, 188]
+
+
+def test_a_deadline_ends_one_that_still_waits(scheduler, decoder):
+    long = [scheduler.submit(request(first, limit=900)) for first in (1, 2)]
+    settle(lambda: all(stream.ids for stream in long), decoder)
+    late = scheduler.submit(request(300, seconds=0.05))
+    time.sleep(0.06)
+    settle(lambda: late.done, decoder)
+    assert late.stopped == "deadline" and not late.ids
 
 
 def test_a_deadline_ends_a_reply_with_what_it_has(scheduler, decoder):
