@@ -5,6 +5,7 @@ from typing import Any
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from demo.runtime import KEPT_CONVERSATIONS
 from demo.settings import Settings
 from demo.ui.theme import ASSETS, build_theme
 
@@ -81,6 +82,8 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "enable_monitoring": False,
         "show_error": False,
         "strict_cors": True,
+        # gradio copies the page, some 100 KB, for everybody who ever called, 10,000 by default.
+        "state_session_capacity": KEPT_CONVERSATIONS,
         "max_file_size": UPLOAD_LIMIT,
         "allowed_paths": [],
         "pwa": False,
