@@ -2,6 +2,7 @@
 
 import argparse
 
+from demo.bench.neighbour import neighbour
 from demo.bench.report import Bar, Report, Row
 from demo.bench.worker import compare
 
@@ -16,12 +17,17 @@ PEERS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `python -m demo.bench decode`."""
     parser.add_argument("--peers", action="store_true", help="compare; needs tests/peers.txt")
+    parser.add_argument(
+        "--neighbour", action="store_true", help="only one sequence, beside a spinning process"
+    )
     parser.add_argument("--tokens", type=int, default=128, help="tokens a run and sequence")
     parser.add_argument("--runs", type=int, default=5, help="runs of each, in turn")
 
 
 def run(args: argparse.Namespace) -> Report:
     """One sequence beside all peers, then four and eight beside llama.cpp's batch."""
+    if args.neighbour:
+        return neighbour(args.tokens, args.runs)
     rows, bars = [], []
     peers = list(PEERS) if args.peers else []
     single = compare(["ours", *peers], "decode", args.tokens, 1, args.runs)

@@ -1,4 +1,7 @@
-"""Eight visitors for minutes: nothing fails, company changes no reply, memory stays flat."""
+"""Eight visitors for minutes: nothing fails, company changes no reply, memory stays flat.
+
+Each is a `gradio_client.Client`, so that each is one session, as it would be for a program.
+"""
 
 import itertools
 import statistics
@@ -8,7 +11,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from demo.bench.client import ask
+from gradio_client import Client
+
 from demo.bench.fairness import LONG, SHORT
 from demo.bench.program import resident
 from demo.bench.report import Bar, Row
@@ -32,12 +36,13 @@ class Tally:
 def steadiness(program: Served, minutes: float) -> tuple[list[Row], list[Bar]]:
     """Every greedy reply is held against what the same question was answered alone."""
     questions = list(itertools.product((*LONG, SHORT), program.adapters, (20, 60)))
-    alone = {question: reply(program, question) for question in questions}
+    clients = [Client(program.url, verbose=False) for _ in range(CLIENTS)]
+    alone = {question: reply(clients[0], question) for question in questions}
     tally, stop = Tally(), threading.Event()
     with ThreadPoolExecutor(CLIENTS) as pool:
-        for client in range(CLIENTS):
-            turn = questions[client * 3 :] + questions[: client * 3]
-            pool.submit(visit, program, turn, alone, tally, stop)
+        for number, client in enumerate(clients):
+            turn = questions[number * 3 :] + questions[: number * 3]
+            pool.submit(visit, client, turn, alone, tally, stop)
         samples = watch(program.pid, 60 * minutes)
         stop.set()
     count = len(tally.good) + len(tally.other) + len(tally.failed)
@@ -59,14 +64,14 @@ def steadiness(program: Served, minutes: float) -> tuple[list[Row], list[Bar]]:
     return rows, bars
 
 
-def reply(program: Served, question: Question) -> str:
+def reply(client: Client, question: Question) -> str:
     """One greedy reply."""
     message, adapter, tokens = question
-    return ask(program.url, message, adapter=adapter, max_new_tokens=tokens).text
+    return client.predict(message, adapter=adapter, max_new_tokens=tokens, api_name="/chat")
 
 
 def visit(
-    program: Served,
+    client: Client,
     questions: Sequence[Question],
     alone: dict[Question, str],
     tally: Tally,
@@ -77,10 +82,10 @@ def visit(
         if stop.is_set():
             return
         try:
-            same = reply(program, question) == alone[question]
+            same = reply(client, question) == alone[question]
             (tally.good if same else tally.other).append(question)
-        except (OSError, RuntimeError) as error:
-            tally.failed.append(str(error))
+        except Exception as error:  # whatever a visitor meets is a failure to be counted
+            tally.failed.append(f"{type(error).__name__}: {error}")
             time.sleep(0.1)
 
 
