@@ -33,6 +33,15 @@ ODD_SIZES: dict[str, Any] = {  # no two sizes alike, and heads that do not fill 
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kernels() -> None:
+    """Tests call kernels directly, so what an older version has compiled goes first."""
+    from demo.llama.compiled import drop_stale
+    from demo.llama.kernel import step
+
+    drop_stale(Path(step.stats.cache_path))
+
+
 @pytest.fixture(scope="session")
 def no_progress() -> Progress:
     """For tests that do not look at it."""

@@ -3,16 +3,19 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numba as nb
 import numpy as np
-import torch
 from torch import Tensor
 
+from demo.llama.compiled import drop_stale
 from demo.llama.config import LlamaConfig
 from demo.llama.kernel import Matrices, Scratch, Slots, fix, linear, step
-from demo.llama.model import KVCache, Llama, Prefix
+from demo.llama.model import Llama, Prefix
+from demo.llama.prefill import SLICE, Room, prefill
 from demo.llama.threads import ThreadChoice
+from demo.llama.tile import ROWS, TOKENS
 
 LINE = 64  # bytes of a cache line
 
@@ -33,12 +36,14 @@ class Decoder:
     """
 
     def __init__(self, model: Llama, sizes: SlotSizes, threads: int) -> None:
+        drop_stale(Path(step.stats.cache_path))
         c = model.config
         self.model, self.config, self.sizes = model, c, sizes
         self.threads = ThreadChoice(min(threads, nb.config.NUMBA_NUM_THREADS))
         self._matrices = _matrices(model)
-        text = (sizes.slots, c.layers, c.kv_heads, sizes.positions, c.head_dim)
-        prompt = (sizes.slots, c.layers, c.kv_heads, sizes.prompts, c.head_dim)
+        # Tiles read whole, so there is room for one beyond the last row.
+        text = (sizes.slots, c.layers, c.kv_heads, sizes.positions + 2 * ROWS, c.head_dim)
+        prompt = (sizes.slots, c.layers, c.kv_heads, sizes.prompts + 2 * ROWS, c.head_dim)
         self._slots = Slots(
             key=np.empty(text, np.float32),
             value=np.empty(text, np.float32),
@@ -47,6 +52,7 @@ class Decoder:
             gate=np.zeros((sizes.slots, c.layers, c.heads), np.float32),
             prompts=np.zeros(sizes.slots, np.int64),
         )
+        self._prompt_room = _prompt_room(c, sizes, self.threads.threads)
         self._scratch: dict[int, tuple[Scratch, np.ndarray]] = {}
 
     def warm(self) -> None:
@@ -65,14 +71,25 @@ class Decoder:
 
         The first `start` tokens must have been computed with the same prefix.
         """
+        hidden = self.hidden(slot, ids, prefix, start=start)
+        return self._logits(np.ascontiguousarray(hidden[-1:]))
+
+    def hidden(
+        self, slot: int, ids: Sequence[int], prefix: Prefix | None, *, start: int = 0
+    ) -> np.ndarray:
+        """As `prefill` → final hidden states (T, D) fp32, normalised, of the last slice."""
         self._set_prefix(slot, prefix)
-        s = self._slots
-        keys, values = torch.from_numpy(s.key[slot]), torch.from_numpy(s.value[slot])
-        cache = KVCache(keys, values, start)
-        torch.set_num_threads(self.threads.current)
-        with torch.inference_mode():
-            hidden = self.model.forward(torch.tensor([ids]), prefix=prefix, cache=cache)
-        return self._logits(hidden[:, -1].numpy())
+        w, eps, threads = self._matrices, np.float32(self.config.norm_eps), self.threads.current
+        nb.set_num_threads(threads)
+        for first in range(0, len(ids), SLICE):
+            part = np.array(ids[first : first + SLICE], np.int64)
+            prefill(
+                part, slot, start + first, w, self._slots, self._prompt_room,
+                self.config.heads, eps, threads,
+            )  # fmt: skip
+        x = self._prompt_room.x[:, : len(part)].T  # (T, D)
+        mean = np.square(x).mean(1, keepdims=True)
+        return x / np.sqrt(mean + eps) * w.output_norm
 
     def _set_prefix(self, slot: int, prefix: Prefix | None) -> None:
         s = self._slots
@@ -146,6 +163,26 @@ def _scratch(c: LlamaConfig, sizes: SlotSizes, batch: int) -> tuple[Scratch, np.
         unit=room(batch),
     )
     return scratch, room(batch, c.vocab)
+
+
+def _prompt_room(c: LlamaConfig, sizes: SlotSizes, threads: int) -> Room:
+    def room(*shape: int, dtype: type = np.float32) -> np.ndarray:
+        return np.zeros(shape, dtype)
+
+    widest = _up(max(c.width, c.heads * c.head_dim, c.ffn), 2)
+    longest = max(sizes.positions, sizes.prompts) + 2 * ROWS
+    return Room(
+        x=room(c.width, SLICE),
+        qkv=room((c.heads + 2 * c.kv_heads) * c.head_dim, SLICE),
+        mixed=room(c.heads * c.head_dim, SLICE),
+        inner=room(c.ffn, SLICE),
+        packed=room(SLICE // TOKENS, widest // 2, TOKENS, dtype=np.int32),
+        unit=room(SLICE),
+        rows=room(threads, ROWS, widest, dtype=np.int16),
+        scores=room(threads, longest, TOKENS),
+        cos=room(c.head_dim // 2, SLICE),
+        sin=room(c.head_dim // 2, SLICE),
+    )
 
 
 def _up(number: int, multiple: int) -> int:

@@ -1,0 +1,36 @@
+"""Keeps numba's cache of compiled kernels true to the sources.
+
+Numba compiles a function again when its own file changes, but not when a file does that it calls
+into, so an update of one file could leave a program with halves of two versions.
+"""
+
+import hashlib
+from pathlib import Path
+
+from demo.files import replace_file
+
+SOURCES = Path(__file__).parent
+STAMP = "kernels.sha256"
+
+
+def drop_stale(cache: Path, sources: Path = SOURCES) -> bool:
+    """Forgets what is compiled in `cache` unless it was from these sources; whether it did.
+
+    To be called before a kernel's first use. A folder that cannot be written is left as it is:
+    numba does not write there either.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(sources.glob("*.py")):
+        digest.update(path.read_bytes())
+    stamp = cache / STAMP
+    try:
+        if stamp.exists() and stamp.read_text() == digest.hexdigest():
+            return False
+        for index in cache.glob("*.nbi"):
+            index.unlink(missing_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        with replace_file(stamp) as file:
+            file.write_text(digest.hexdigest())
+    except OSError:
+        return False
+    return True

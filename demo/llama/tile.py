@@ -1,0 +1,165 @@
+"""The innermost loop of a prefill: eight rows times thirty-two tokens, sums held in registers.
+
+Activations are laid out with tokens last, so a vector is one feature of sixteen tokens, whatever
+is computed: products, norms, rotary positions, both softmaxes. Rows of weights (or keys, or values)
+are read one number at a time and broadcast.
+
+Written in LLVM's own vectors, as `dot.py`, which says why products are of 16-bit integers.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+LANES = 16  # 32-bit numbers of one AVX-512 register; LLVM splits it where registers are smaller
+VECTORS = 2
+TOKENS = LANES * VECTORS  # a tile's columns
+ROWS = 8  # a tile's rows: 16 registers of sums
+LARGEST = 29_000  # of an activation's integer: nearly 16 bits
+MOST_PAIRS = 2**31 // (2 * 127 * LARGEST)  # of columns, until a sum could overflow: 291
+
+_INDEX, _I16, _I32, _F32 = ir.IntType(64), ir.IntType(16), ir.IntType(32), ir.FloatType()
+_FLOATS, _INTS = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
+_PAIRS, _WIDE = ir.VectorType(_I16, 2 * LANES), ir.VectorType(_I32, 2 * LANES)
+
+
+@intrinsic
+def int_tile(typing: Any, rows: Any, packed: Any, start: Any, stop: Any, out: Any) -> Any:
+    """`int_tile(rows (ROWS, I) int16, packed (pairs, TOKENS) int32, start, stop, out)`.
+
+    Adds to `out` (ROWS, TOKENS) fp32 the products over the pairs of columns `start` to `stop`, at
+    most MOST_PAIRS. `packed[p, t]` holds columns 2 p (its lower 16 bits) and 2 p + 1 of token t.
+    Nothing is checked.
+    """
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        call = _Call(context, builder, signature, args)
+
+        def term(pair: ir.Value) -> tuple[list[ir.Value], list[ir.Value]]:
+            column = builder.mul(pair, _index(2))
+            weights = []
+            for r in range(ROWS):
+                both = call.load(0, _index(r), column, _I32)
+                weights.append(_sext(builder, builder.bitcast(_splat(builder, both), _PAIRS)))
+            places = [_index(LANES * v) for v in range(VECTORS)]
+            tokens = [_sext(builder, call.load(1, pair, place, _PAIRS)) for place in places]
+            return weights, tokens
+
+        def multiply(total: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
+            product = builder.mul(a, b, flags=["nsw"])
+            halves = [_every_other(builder, product, odd) for odd in (0, 1)]
+            return builder.add(total, builder.add(*halves))
+
+        sums = _sums(builder, _INTS, call.number(2), call.number(3), term, multiply)
+        call.add_to(4, [[builder.sitofp(s, _FLOATS) for s in line] for line in sums])
+        return context.get_dummy_value()
+
+    return types.none(rows, packed, start, stop, out), generate
+
+
+@intrinsic
+def float_tile(
+    typing: Any, a: Any, row: Any, across: Any, b: Any, token: Any, count: Any, out: Any
+) -> Any:
+    """`float_tile(a (A, B) fp32, row, across, b (K, T) fp32, token, count, out)`.
+
+    Adds to `out` (ROWS, TOKENS) fp32 the products over the first `count` rows of `b`, the tokens
+    from `token` on. `a` gives its rows `row`, `row + 1`, …; or, when `across` is 1, its columns.
+    Nothing is checked.
+    """
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        call = _Call(context, builder, signature, args)
+        first, turned = call.number(1), builder.icmp_signed("!=", call.number(2), _index(0))
+        kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
+        fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32")
+
+        def term(k: ir.Value) -> tuple[list[ir.Value], list[ir.Value]]:
+            numbers = []
+            for r in range(ROWS):
+                line = builder.add(first, _index(r))
+                place = builder.select(turned, k, line), builder.select(turned, line, k)
+                numbers.append(_splat(builder, call.load(0, *place, _F32)))
+            places = [builder.add(call.number(4), _index(LANES * v)) for v in range(VECTORS)]
+            return numbers, [call.load(3, k, place, _FLOATS) for place in places]
+
+        def multiply(total: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
+            return builder.call(fma, [x, y, total])
+
+        sums = _sums(builder, _FLOATS, _index(0), call.number(5), term, multiply)
+        call.add_to(6, sums)
+        return context.get_dummy_value()
+
+    return types.none(a, row, across, b, token, count, out), generate
+
+
+class _Call:
+    """The arguments of a tile: numbers, and C-contiguous arrays of two axes."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> None:
+        self._context, self._builder = context, builder
+        self._types, self._args = signature.args, args
+
+    def number(self, place: int) -> ir.Value:
+        """An argument as an index."""
+        kind = self._types[place]
+        return self._context.cast(self._builder, self._args[place], kind, types.int64)
+
+    def pointer(self, place: int, row: ir.Value, column: ir.Value, kind: ir.Type) -> ir.Value:
+        """Where an array holds `[row, column]`."""
+        builder = self._builder
+        make = self._context.make_array(self._types[place])
+        array = make(self._context, builder, self._args[place])
+        line = builder.mul(row, builder.extract_value(array.shape, 1))
+        there = builder.gep(array.data, [builder.add(line, column)])
+        return builder.bitcast(there, kind.as_pointer())
+
+    def load(self, place: int, row: ir.Value, column: ir.Value, kind: ir.Type) -> ir.Value:
+        """What is there, read as `kind`."""
+        return self._builder.load(self.pointer(place, row, column, kind), align=1)
+
+    def add_to(self, place: int, sums: list[list[ir.Value]]) -> None:
+        """Adds a tile of sums to an array (ROWS, TOKENS)."""
+        for r, line in enumerate(sums):
+            for v, value in enumerate(line):
+                pointer = self.pointer(place, _index(r), _index(LANES * v), _FLOATS)
+                before = self._builder.load(pointer, align=1)
+                self._builder.store(self._builder.fadd(before, value), pointer, align=1)
+
+
+def _sums(
+    builder: ir.IRBuilder, kind: ir.Type, start: ir.Value, stop: ir.Value, term: Any, multiply: Any
+) -> list[list[ir.Value]]:
+    """Every row's number times every vector of tokens, added up from `start` to `stop`."""
+    zero = ir.Constant(kind, [0] * LANES)
+    sums = [[cgutils.alloca_once(builder, kind) for _ in range(VECTORS)] for _ in range(ROWS)]
+    for place in (s for line in sums for s in line):
+        builder.store(zero, place)
+    with cgutils.for_range_slice(builder, start, stop, _index(1), _INDEX) as (k, _):
+        rows, tokens = term(k)
+        for row, line in zip(rows, sums, strict=True):
+            for vector, place in zip(tokens, line, strict=True):
+                builder.store(multiply(builder.load(place), row, vector), place)
+    return [[builder.load(place) for place in line] for line in sums]
+
+
+def _index(number: int) -> ir.Constant:
+    return ir.Constant(_INDEX, number)
+
+
+def _sext(builder: ir.IRBuilder, pairs: ir.Value) -> ir.Value:
+    return builder.sext(pairs, _WIDE)
+
+
+def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
+    kind = ir.VectorType(number.type, LANES)
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(_I32, 0))
+    mask = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
+    return builder.shuffle_vector(one, one, mask)
+
+
+def _every_other(builder: ir.IRBuilder, wide: ir.Value, first: int) -> ir.Value:
+    mask = ir.Constant(_INTS, list(range(first, 2 * LANES, 2)))
+    return builder.shuffle_vector(wide, wide, mask)
