@@ -2,11 +2,12 @@
 
     python -m demo.recipes.shapes --stage first --out first.safetensors
     python -m demo.recipes.shapes --stage match --init first.safetensors --out match.safetensors
-    python -m demo.recipes.shapes --stage all --init match.safetensors --out shapes.safetensors
 
-Three stages, from what is seen to what is asked of it: naming shapes and colours; whether what a
-question names is there; and all questions together. Progress goes to the terminal, a JSON line
-every 20 steps. Pictures from number 3,800 on are held out; the test part is not read here.
+and so on through the stages `sure`, `turn`, `turn-more` and `all`, each on what the one before has
+written. They go from what is seen to what is asked of it: naming shapes and colours; whether what a
+question names is there; whether it is not there; and all questions, in people's words too. Progress
+goes to the terminal, a JSON line every 20 steps. Pictures from number 3,800 on are held out; the
+test part is not read here.
 """
 
 import argparse
@@ -14,9 +15,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -34,7 +33,7 @@ from demo.llama.base import Base, open_base
 from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
 from demo.models import choose_device, load_llama, load_tower
-from demo.recipes.vqa import as_they_come, balanced, single
+from demo.recipes.vqa import as_they_come, drawn, single
 from demo.settings import Settings
 from demo.vision.clip import Tower
 
@@ -55,39 +54,66 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: how it learns, and `examples(tokenizer, rows, seed)`, what."""
+    """One stage: what it asks, and how it learns.
+
+    Args:
+        negated: the share of negated ones among drawn yes-or-no questions.
+        as_they_come: the share of lessons that are not drawn so that yes and no are as likely.
+        prompts: a layer from here on; more than before repeats those there are.
+    """
 
     steps: int
-    batch: int
-    examples: Callable[[Tokenizer, list[Question], int], list[Example]]
+    batch: int = 16
+    negated: float = 0.0
+    as_they_come: float = 0.0
+    prompts: int = 10
     rate: float = 5e-3
     gate_rate: float = 5e-3
     visual_rate: float = 5e-4
 
-
-def half_and_half(tokenizer: Tokenizer, rows: list[Question], seed: int) -> list[Example]:
-    """Questions as they come, and as many that keep the eye on the picture."""
-    looking = balanced(tokenizer, rows, seed, count=4_000, negated=False, words=0.4)
-    return looking + random.Random(seed).sample(as_they_come(tokenizer, rows, seed), len(looking))
+    def examples(self, tokenizer: Tokenizer, rows: list[Question], seed: int) -> list[Example]:
+        """As many as are learned, or all there are."""
+        count = self.steps * self.batch
+        usual = as_they_come(tokenizer, rows, seed) if self.as_they_come else []
+        if self.as_they_come == 1:
+            return usual
+        taken = random.Random(seed).sample(usual, round(count * self.as_they_come))
+        asked = drawn(rows, seed, count=count - len(taken), negated=self.negated)
+        return taken + single(tokenizer, asked)
 
 
 STAGES = {
-    "first": Stage(400, 32, as_they_come),
-    "match": Stage(
-        steps=300,
-        batch=16,
-        examples=partial(balanced, count=6_000, negated=False, words=0.0),
-        gate_rate=1e-2,
-        visual_rate=1e-3,
-    ),
+    "first": Stage(400, 32, as_they_come=1),
+    "match": Stage(300, gate_rate=1e-2, visual_rate=1e-3),
+    "sure": Stage(500, prompts=20, rate=4e-3, gate_rate=8e-3, visual_rate=8e-4),
+    "turn": Stage(700, negated=0.55, prompts=20, rate=3e-3, gate_rate=6e-3, visual_rate=4e-4),
+    "turn-more": Stage(700, negated=0.75, prompts=20, rate=3e-3, gate_rate=6e-3, visual_rate=4e-4),
     "all": Stage(
-        steps=200,
-        batch=16,
-        examples=half_and_half,
-        rate=3e-3,
-        gate_rate=3e-3,
+        350,
+        negated=0.6,
+        as_they_come=0.5,
+        prompts=20,
+        rate=8e-4,
+        gate_rate=1.5e-3,
+        visual_rate=1e-4,
     ),
 }
+
+
+def widened(adapter: Adapter, prompts: int) -> Adapter:
+    """The same adapter with more prompts a layer: those there are, repeated, with a little noise.
+
+    Equal prompts share their attention, so it answers nearly as before, and has room to learn.
+    """
+    spec = replace(adapter.spec, prompts=prompts)
+    wide = Adapter(spec)
+    kept = {name: t for name, t in adapter.state_dict().items() if name != "prompts"}
+    wide.load_state_dict(kept, strict=False)
+    times = -(-prompts // adapter.spec.prompts)
+    with torch.no_grad():
+        repeated = adapter.prompts.repeat(1, times, 1)[:, :prompts]  # (L, K, D)
+        wide.prompts.copy_(repeated + 0.3 * torch.randn_like(repeated))
+    return wide
 
 
 def teach(
@@ -100,6 +126,8 @@ def teach(
     learned = [row for row in rows if row.picture < FIRST_HELD_OUT]
     held_out = [row for row in rows if row.picture >= FIRST_HELD_OUT]
     adapter = load_adapter(init)[0] if init else new(recipe, base, features[:FIRST_HELD_OUT])
+    if stage.prompts > adapter.spec.prompts:
+        adapter = widened(adapter, stage.prompts)
     adapter.requires_grad_(True)
     examples = stage.examples(base.tokenizer, learned, recipe.seed)
     sample = single(base.tokenizer, random.Random(0).sample(held_out, 200))

@@ -65,7 +65,7 @@ IS_BOTH = (
     "Is this a {colour} {shape}?",
 )
 WORDED = 4  # such questions a picture
-NAMING = 0.1  # of balanced questions ask for a name, so that it is not forgotten
+NAMING = 0.1  # of drawn questions ask for a name, so that it is not forgotten
 MOST_TURNS = 4
 SEVERAL_TURNS = 0.3  # of the rows are taught in conversations, the others alone
 OTHER_PICTURE = 0.4  # of conversations begin with a turn about another picture
@@ -87,42 +87,31 @@ def as_they_come(tokenizer: Tokenizer, rows: Sequence[Question], seed: int) -> l
     return _conversations(tokenizer, by_picture, chance)
 
 
-def balanced(
-    tokenizer: Tokenizer,
-    rows: Sequence[Question],
-    seed: int,
-    *,
-    count: int,
-    negated: bool,
-    words: float,
-) -> list[Example]:
-    """`count` questions in which yes and no are equally likely whatever is asked.
+def drawn(rows: Sequence[Question], seed: int, *, count: int, negated: float) -> list[Question]:
+    """`count` rows in which yes and no are equally likely, whatever is asked.
 
     In easy-VQA "is there a blue shape?" is answered no six times in seven, and a model that has
     learned as much from the words gains nothing more by looking until it looks well. Where both
     answers are as likely, every look pays.
 
     Args:
-        negated: with questions such as "is there not a blue shape?", which turn the answer round.
-        words: the share of questions in people's words.
+        negated: the share of "is there not a blue shape?", which turns the answer round.
     """
     chance = random.Random(seed)
     groups: dict[tuple[bool, bool, str], list[Question]] = defaultdict(list)
     for row in rows:
         groups[question_group(row)].append(row)
-    asked = [group for group in sorted(groups) if group[2] and (negated or not group[0])]
     named = [row for row in rows if not question_group(row)[2]]
-    known = list(scenes(rows).items())
-    by_picture: dict[int, list[Lesson]] = defaultdict(list)
+    yes_no = [group for group in sorted(groups) if group[2]]
+    plain, turned = ([g for g in yes_no if g[0] is kind] for kind in (False, True))
+    found = []
     for _ in range(count):
-        if chance.random() < words:
-            picture, scene = chance.choice(known)
-            by_picture[picture].append(worded(*scene, chance))
+        if chance.random() < NAMING:
+            found.append(chance.choice(named))
         else:
-            naming = chance.random() < NAMING
-            row = chance.choice(named if naming else groups[chance.choice(asked)])
-            by_picture[row.picture].append(Lesson(row.question, row.answer))
-    return _conversations(tokenizer, by_picture, chance)
+            asked = turned if chance.random() < negated else plain
+            found.append(chance.choice(groups[chance.choice(asked)]))
+    return found
 
 
 def question_group(row: Question) -> tuple[bool, bool, str]:

@@ -2,13 +2,18 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
+import torch
 
+from demo.adapter.adapter import Adapter
+from demo.adapter.spec import AdapterSpec
 from demo.finetune.easy_vqa import Question
 from demo.finetune.examples import IGNORED, Example
 from demo.llama.cache import Base
-from demo.recipes.vqa import as_they_come, balanced, scenes, worded
+from demo.recipes.shapes import STAGES, widened
+from demo.recipes.vqa import as_they_come, drawn, question_group, scenes, worded
 
 ROWS = [
     Question(question, answer, picture)
@@ -57,14 +62,13 @@ def test_questions_in_peoples_words_have_true_answers(seed):
         assert lesson.reply in true
 
 
-def test_balanced_questions_are_answered_yes_as_often_as_no(base):
-    options = {"count": 1200, "negated": True, "words": 0.0}
-    examples = balanced(base.tokenizer, ROWS, 0, **options)
-    counts = Counter(reply for example in examples for reply in taught(base, example)[1])
+def test_drawn_questions_are_answered_yes_as_often_as_no():
+    rows = drawn(ROWS, 0, count=1200, negated=0.5)
+    counts = Counter(row.answer for row in rows)
     assert 0.85 <= counts["yes"] / counts["no"] <= 1.18
-    assert 0.05 <= (sum(counts.values()) - counts["yes"] - counts["no"]) / 1200 <= 0.2
-    plain = balanced(base.tokenizer, ROWS, 0, **{**options, "negated": False})
-    assert not any(" no " in taught(base, e)[0] or " not " in taught(base, e)[0] for e in plain)
+    assert 0.05 <= (1200 - counts["yes"] - counts["no"]) / 1200 <= 0.2
+    assert 0.4 <= sum(question_group(row)[0] for row in rows) / 1200 <= 0.5
+    assert not any(question_group(row)[0] for row in drawn(ROWS, 0, count=200, negated=0.0))
 
 
 def test_turns_about_another_picture_are_not_learned(base):
@@ -78,3 +82,21 @@ def test_turns_about_another_picture_are_not_learned(base):
             colour, shape = scenes(ROWS)[example.picture]
             assert reply in ("yes", "no", colour, shape, f"a {colour} {shape}")
     assert foreign
+
+
+def test_a_widened_adapter_is_the_same_with_more_prompts():
+    spec = AdapterSpec(layers=2, prompts=3, width=8, heads=2)
+    adapter = Adapter(spec)
+    torch.nn.init.constant_(adapter.gate, 0.3)
+    wide = widened(adapter, 7)
+    assert wide.prompts.shape == (2, 7, 8)
+    assert torch.equal(wide.gate, adapter.gate)
+    expected = torch.cat([adapter.prompts, adapter.prompts, adapter.prompts[:, :1]], 1)
+    assert 0.1 < (wide.prompts - expected).std() < 0.5
+
+
+def test_every_stage_has_something_to_teach(base):
+    for stage in STAGES.values():
+        small = replace(stage, steps=2, batch=4)
+        examples = small.examples(base.tokenizer, ROWS * 4, 0)
+        assert len(examples) >= 8
