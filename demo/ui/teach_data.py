@@ -233,11 +233,11 @@ class TeachData:
         if before:
             before.call_off()
         try:
-            last = None
+            last = Progress("")
             for progress in work.watch():
-                if progress != last and progress.message:
-                    last = progress
-                    yield {place: markup.working(progress)}
+                # Also when nothing is new: only here can it end when the visitor has left.
+                yield {place: gr.skip() if progress == last else markup.working(progress)}
+                last = progress
         finally:
             with self._lock:
                 mine = self._works.get(visitor) is work

@@ -9,7 +9,9 @@ from demo.ui.teach import TeachView
 from demo.ui.teach_data import TeachData
 from demo.ui.teach_run import TeachRuns
 
-CHECKS = 4  # visitors whose data is read at once; each one's work waits for a turn of its own
+# Visitors who are served at once; what is heavy takes turns by itself (demo/preparing.py), and they
+# are told so.
+CHECKS, MEASURES = 4, 8
 
 # Every event of the page is private: a program uses the endpoints, not the buttons.
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -27,12 +29,13 @@ def connect_data(view: TeachView, handlers: TeachData, session: gr.State) -> Non
     ]  # fmt: skip
     slow: dict[str, Any] = PRIVATE | {
         "outputs": outputs,
-        "concurrency_id": "teach",
+        "concurrency_id": "teach-check",
         "concurrency_limit": CHECKS,
     }
+    measuring = slow | {"concurrency_id": "teach-measure", "concurrency_limit": MEASURES}
 
     def measured(event: Any) -> None:
-        event.then(handlers.measure, [session, *fields], **slow)
+        event.then(handlers.measure, [session, *fields], **measuring)
 
     for name, button in data.samples.items():
         measured(button.click(_named(handlers.sample, name), [session, *fields], **slow))
@@ -48,7 +51,7 @@ def connect_data(view: TeachView, handlers: TeachData, session: gr.State) -> Non
     measured(
         settings.preset.input(handlers.preset, [settings.preset], fields, queue=False, **PRIVATE)
     )
-    settings.measure.click(handlers.measure, [session, *fields], **slow, **again)
+    settings.measure.click(handlers.measure, [session, *fields], **measuring, **again)
 
     quick: dict[str, Any] = PRIVATE | {"queue": False}
     data.more_rows.click(handlers.more_rows, [data.table], [data.table], **quick)

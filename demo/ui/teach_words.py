@@ -13,7 +13,6 @@ class TeachWords:
         "Show it some examples of a question and the reply you want. It learns a small adapter on "
         "top of the frozen model, and you chat with the result."
     )
-    off_title: str = "Teaching is not available"
 
     # 1 Data
     data: str = "Data"
@@ -188,7 +187,6 @@ class TeachWords:
     no_reply: str = "(nothing)"
 
     compared: str = "On rows it has never seen"
-    question: str = "Question"
     expected: str = "Expected"
     base: str = "Base"
     adapter: str = "With the adapter"
@@ -196,7 +194,6 @@ class TeachWords:
     metric_exact: str = "exact replies"
     metric_forget: str = "perplexity of ordinary text"
     metric_change: str = "{before} → {after}"
-    in_chat: str = "“{name}” answers in the chat now."
 
     no_adapter: str = "This training has no adapter. Choose another one."
     not_a_file: str = "The file has to be an upload of this session. Please choose it again."
