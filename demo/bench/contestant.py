@@ -1,7 +1,7 @@
 """One contestant's process: `python -m demo.bench.contestant NAME TASK SIZE BATCH`.
 
-Tasks: `decode`, SIZE greedy tokens for each of BATCH sequences; `prefill`, SIZE tokens of a prompt.
-Both give tokens a second in total.
+Tasks: `decode`, SIZE greedy tokens for each of BATCH sequences; `prefill`, SIZE tokens of a prompt;
+`train`, one step on BATCH texts of SIZE tokens. All give tokens a second in total.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from demo.llama.cache import Base
 from demo.llama.chat_template import Message
 from demo.settings import Settings
 
+NAMES = ("ours", "llama.cpp", "bitsandbytes", "peft", "peft-bf16")
 QUESTION = "Write a long story about a lighthouse keeper and the sea."
 
 
@@ -25,45 +26,54 @@ class Contestant(Protocol):
     def prefill(self, ids: list[int]) -> float:
         """Seconds from a prompt to the logits of its last token."""
 
+    def train(self, texts: list[list[int]]) -> float:
+        """Seconds for one step that learns texts of one length, an adapter in `layers` layers."""
+
 
 def quiet(message: str, share: float | None) -> None:
     """Progress is not wanted here."""
 
 
-def build(name: str, base: Base, settings: Settings) -> Contestant:
+def build(name: str, base: Base, settings: Settings, layers: int) -> Contestant:
     """Loads a contestant; only its own libraries are imported."""
     if name == "ours":
         from demo.bench.ours import Ours
 
-        return Ours(base, settings)
+        return Ours(base, settings, layers)
     if name == "llama.cpp":
         from demo.bench.llama_cpp_peer import LlamaCpp
 
         return LlamaCpp(settings)
     from demo.bench.transformers_peer import Transformers
 
-    return Transformers(base, settings, adapter=name == "peft")
+    adapted = layers if name.startswith("peft") else 0
+    return Transformers(base, settings, layers=adapted, int8=name != "peft-bf16")
 
 
 def main() -> None:
     """Loads, runs once unmeasured, then once for every line on standard input."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=("ours", "llama.cpp", "bitsandbytes", "peft"))
-    parser.add_argument("task", choices=("decode", "prefill"))
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("task", choices=("decode", "prefill", "train"))
     parser.add_argument("size", type=int)
     parser.add_argument("batch", type=int)
+    parser.add_argument("--layers", type=int, help="that have an adapter; all by default")
     args = parser.parse_args()
     settings = Settings()
     base = open_base(None, settings.cache, quiet)
-    contestant = build(args.name, base, settings)
+    contestant = build(args.name, base, settings, args.layers or base.config.layers)
     question = base.tokenizer.chat([Message("user", QUESTION)])
 
     def measure() -> dict[str, float]:
+        text = base.tokenizer.encode_text("The keeper of the light went up. " * args.size)
         if args.task == "decode":
             seconds = contestant.decode(question, args.size, args.batch)
+        elif args.task == "prefill":
+            seconds = contestant.prefill(text[: args.size])
         else:
-            ids = base.tokenizer.encode_text("The keeper of the light went up. " * args.size)
-            seconds = contestant.prefill(ids[: args.size])
+            # No two alike: what several texts share might be computed once.
+            texts = [text[start:][: args.size] for start in range(args.batch)]
+            seconds = contestant.train(texts)
         return {"tokens_per_s": args.size * args.batch / seconds}
 
     measure()  # compiles, fills caches

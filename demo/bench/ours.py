@@ -1,12 +1,17 @@
-"""Our decoder as a contestant: every sequence with an adapter of its own, active in all layers."""
+"""Our program as a contestant: every sequence with an adapter of its own, and active."""
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from demo.adapter.adapter import Adapter
 from demo.adapter.spec import AdapterSpec
+from demo.finetune.events import Step
+from demo.finetune.examples import Example
+from demo.finetune.train_settings import TrainSettings
+from demo.finetune.trainer import train
 from demo.llama.cache import Base
 from demo.llama.decode import Decoder, SlotSizes
 from demo.models import load_llama
@@ -17,14 +22,16 @@ PROMPTS = 10
 
 
 class Ours:
-    """The CPU kernel as the scheduler runs it."""
+    """The CPU kernel as the scheduler runs it, and the trainer as a run does."""
 
-    def __init__(self, base: Base, settings: Settings) -> None:
+    def __init__(self, base: Base, settings: Settings, layers: int) -> None:
         torch.set_num_threads(settings.threads)
-        model = load_llama(base, torch.device("cpu"), settings.context)
+        self._layers = layers
+        self._steps: Iterator[Step] | None = None
+        self._model = model = load_llama(base, torch.device("cpu"), settings.context)
         sizes = SlotSizes(MOST, settings.context, PROMPTS)
         self._decoder = Decoder(model, sizes, settings.threads)
-        spec = AdapterSpec.for_base(base.config, layers=base.config.layers, prompts=PROMPTS)
+        spec = AdapterSpec.for_base(base.config, layers=layers, prompts=PROMPTS)
         self._prefixes = []
         for seed in range(MOST):
             torch.manual_seed(seed)
@@ -42,6 +49,17 @@ class Ours:
         for _ in range(count):
             logits = self._decoder.step(logits.argmax(1), slots, place)
             place += 1
+        return time.perf_counter() - start
+
+    def train(self, texts: list[list[int]]) -> float:
+        """Seconds for one step; what lies below the adapter is known after the first."""
+        if self._steps is None:
+            spec = AdapterSpec.for_base(self._model.config, layers=self._layers, prompts=PROMPTS)
+            examples = [Example(tuple(ids[:-1]), tuple(ids[1:])) for ids in texts]
+            settings = TrainSettings(steps=1000, batch=len(texts))
+            self._steps = train(self._model, Adapter(spec), examples, None, settings)
+        start = time.perf_counter()
+        next(self._steps)
         return time.perf_counter() - start
 
     def prefill(self, ids: list[int]) -> float:

@@ -14,13 +14,14 @@ PROMPTS = 10
 
 
 class Transformers:
-    """`generate`, greedy, on the CPU; bf16 outside the 8-bit layers.
+    """`generate`, greedy, and a training step, on the CPU; bf16 outside the 8-bit layers.
 
     Args:
-        adapter: with PEFT's AdaptionPrompt in all layers, gates open.
+        layers: of these many, the last ones, PEFT's AdaptionPrompt with gates open; 0 for none.
+        int8: bitsandbytes' 8-bit layers, else all in bf16.
     """
 
-    def __init__(self, base: Base, settings: Settings, *, adapter: bool) -> None:
+    def __init__(self, base: Base, settings: Settings, *, layers: int, int8: bool) -> None:
         torch.set_num_threads(settings.threads)
         with tempfile.TemporaryDirectory() as folder:
             from_base(base).to(torch.bfloat16).save_pretrained(folder)
@@ -28,12 +29,11 @@ class Transformers:
                 folder,
                 dtype=torch.bfloat16,
                 device_map="cpu",
-                quantization_config=BitsAndBytesConfig(load_in_8bit=True),
+                quantization_config=BitsAndBytesConfig(load_in_8bit=True) if int8 else None,
             )
-        if adapter:
+        if layers:
             from peft import AdaptionPromptConfig, get_peft_model
 
-            layers = base.config.layers
             config = AdaptionPromptConfig(
                 adapter_len=PROMPTS, adapter_layers=layers, task_type="CAUSAL_LM"
             )
@@ -42,6 +42,18 @@ class Transformers:
                 if name.endswith("adaption_gate"):
                     torch.nn.init.constant_(parameter, 0.05)
         self._model = model.eval()
+        learned = [p for p in model.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(learned, lr=5e-3) if layers else None
+
+    def train(self, texts: list[list[int]]) -> float:
+        """Seconds for one step."""
+        ids = torch.tensor(texts)
+        start = time.perf_counter()
+        loss = self._model(input_ids=ids, labels=ids).loss
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        return time.perf_counter() - start
 
     def decode(self, ids: list[int], count: int, batch: int) -> float:
         """Seconds for `count` tokens of each sequence, the prompt left out."""

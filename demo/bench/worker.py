@@ -43,10 +43,10 @@ class Contestant:
 
 
 def compare(
-    names: Sequence[str], task: str, size: int, batch: int, runs: int
+    names: Sequence[str], task: str, size: int, batch: int, runs: int, *flags: str
 ) -> dict[str, tuple[float, ...]]:
     """Tokens a second of each contestant, in turn, so that a change of the machine meets all."""
-    arguments = [task, str(size), str(batch)]
+    arguments = [task, str(size), str(batch), *flags]
     contestants = [Contestant(n, ["demo.bench.contestant", n, *arguments]) for n in names]
     speeds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(runs):
