@@ -1,11 +1,12 @@
 """What the benchmarks make of their figures: reports, README's table, the kernel's accounts."""
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
-from demo.bench import readme
+from demo.bench import readme, train
 from demo.bench.memory import mappings
 from demo.bench.report import Bar, Report, Row
 from demo.bench.steadiness import slope
@@ -108,3 +109,19 @@ def test_the_weights_are_told_from_the_rest_of_the_memory():
 def test_growth_is_told_from_noise():
     samples = [(minute / 10, 100 + 3 * minute / 10 + (-1) ** minute) for minute in range(101)]
     assert slope(samples) == pytest.approx(3, abs=0.1)
+
+
+def test_a_training_step_is_compared_the_right_way_round(monkeypatch):
+    seconds = {"ours": 1.0, "peft-bf16": 2.5, "peft": 3.0}
+
+    def compare(names, task, size, batch, runs, *flags):
+        faster = 2 if flags else 1
+        return {name: (faster * size * batch / seconds[name],) * runs for name in names}
+
+    monkeypatch.setattr(train, "compare", compare)
+    arguments = argparse.ArgumentParser()
+    train.add_arguments(arguments)
+    report = train.run(arguments.parse_args(["--peers"]))
+    assert [row.median for row in report.rows] == [1.0, 2.5, 3.0, 0.5, 1.25]
+    assert [bar.value for bar in report.bars] == [2.5, 3.0, 2.5]
+    assert [bar.met for bar in report.bars] == [True, False, False]
