@@ -9,7 +9,7 @@ import torch
 from demo.adapter.adapter import Adapter
 from demo.adapter.spec import AdapterSpec
 from demo.finetune.events import Step
-from demo.finetune.examples import Example
+from demo.finetune.examples import IGNORED, Example
 from demo.finetune.train_settings import TrainSettings
 from demo.finetune.trainer import train
 from demo.llama.cache import Base
@@ -19,6 +19,7 @@ from demo.settings import Settings
 
 MOST = 8
 PROMPTS = 10
+REPLY = 16  # tokens of a text that are learned; the rest is the question
 
 
 class Ours:
@@ -55,7 +56,10 @@ class Ours:
         """Seconds for one step; what lies below the adapter is known after the first."""
         if self._steps is None:
             spec = AdapterSpec.for_base(self._model.config, layers=self._layers, prompts=PROMPTS)
-            examples = [Example(tuple(ids[:-1]), tuple(ids[1:])) for ids in texts]
+            examples = [
+                Example(tuple(ids[:-1]), (IGNORED,) * (len(ids) - 1 - REPLY) + tuple(ids[-REPLY:]))
+                for ids in texts
+            ]
             settings = TrainSettings(steps=1000, batch=len(texts))
             self._steps = train(self._model, Adapter(spec), examples, None, settings)
         start = time.perf_counter()

@@ -11,6 +11,7 @@ from demo.llama.cache import Base
 from demo.settings import Settings
 
 PROMPTS = 10
+REPLY = 16  # tokens of a text that are learned; the rest is the question
 
 
 class Transformers:
@@ -48,8 +49,10 @@ class Transformers:
     def train(self, texts: list[list[int]]) -> float:
         """Seconds for one step."""
         ids = torch.tensor(texts)
+        labels = ids.clone()
+        labels[:, :-REPLY] = -100
         start = time.perf_counter()
-        loss = self._model(input_ids=ids, labels=ids).loss
+        loss = self._model(input_ids=ids, labels=labels).loss
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()

@@ -5,7 +5,8 @@ magnitude of each row, and stands for `CB * SCB / 127` (bitsandbytes, `int8_vect
 Activations are not rounded to 8 bits on the CPU. Nothing here is ever trained.
 """
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numba as nb
@@ -30,6 +31,20 @@ class Int8Weight(NamedTuple):
         return self.CB.float() * (self.SCB / 127)[:, None]
 
 
+class _Room(threading.local):
+    """A buffer for one matrix, one a thread. Fresh memory would be paged in for each product."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint16)
+
+    def of(self, shape: torch.Size) -> np.ndarray:
+        """An array of a shape, valid until the next is asked for."""
+        size = shape.numel()
+        if self._memory.size < size:
+            self._memory = np.empty(size, np.uint16)
+        return self._memory[:size].reshape(shape)
+
+
 class _Linear(torch.autograd.Function):
     """`x @ W.T` on the CPU in `dtype`, with the gradient for `x` only.
 
@@ -38,26 +53,26 @@ class _Linear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, cb: Tensor, scb: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(ctx, x: Tensor, cb: Tensor, scb: Tensor, dtype: torch.dtype, room: _Room) -> Tensor:
         ctx.save_for_backward(cb, scb)
-        ctx.dtype, ctx.given = dtype, x.dtype
-        return F.linear(x.to(dtype), converted(cb, scb, dtype))  # (..., O)
+        ctx.dtype, ctx.given, ctx.room = dtype, x.dtype, room
+        return F.linear(x.to(dtype), converted(cb, scb, dtype, room))  # (..., O)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         cb, scb = ctx.saved_tensors
-        weight = converted(cb, scb, ctx.dtype)
-        return (grad.to(ctx.dtype) @ weight).to(ctx.given), None, None, None
+        weight = converted(cb, scb, ctx.dtype, ctx.room)
+        return (grad.to(ctx.dtype) @ weight).to(ctx.given), None, None, None, None
 
 
-def converted(cb: Tensor, scb: Tensor, dtype: torch.dtype) -> Tensor:
-    """CB (O, I), SCB (O,) → the matrix in fp32, or in bf16 rounded once.
+def converted(cb: Tensor, scb: Tensor, dtype: torch.dtype, room: _Room) -> Tensor:
+    """CB (O, I), SCB (O,) → the matrix in fp32, or in bf16 rounded once, in `room`.
 
     Rounding to bf16 moves a weight by 0.1 % on average, a tenth of what 8 bits did.
     """
     if dtype != torch.bfloat16:
         return cb.to(dtype) * (scb / 127).to(dtype)[:, None]
-    out = np.empty(cb.shape, np.uint16)
+    out = room.of(cb.shape)
     _to_bf16(cb.numpy(), (scb / 127).numpy(), np.empty(cb.shape[1], np.float32), out)
     return torch.from_numpy(out).view(torch.bfloat16)
 
@@ -84,6 +99,7 @@ class Int8Linear:
     """
 
     dtype: torch.dtype
+    room: _Room = field(default_factory=_Room, repr=False, compare=False)
 
     @classmethod
     def for_device(cls, device: torch.device) -> "Int8Linear":
@@ -97,7 +113,7 @@ class Int8Linear:
         """x (..., I) → (..., O) in `dtype`."""
         if x.device.type == "cuda":
             return bitsandbytes_linear(x, weight)
-        return _Linear.apply(x, weight.CB, weight.SCB, self.dtype)
+        return _Linear.apply(x, weight.CB, weight.SCB, self.dtype, self.room)
 
 
 def bitsandbytes_linear(x: Tensor, weight: Int8Weight, threshold: float = 6.0) -> Tensor:

@@ -148,27 +148,38 @@ class Llama:
         """q (B, H, T, d) over k, v (B, KV, S, d) → (B, H, T, d). Query t sees up to `start + t`."""
         dtype, tokens = self.linear.dtype, q.shape[2]
         mask = None
-        if start:
+        if start or q.requires_grad:
             seen = start + torch.arange(tokens, device=q.device)[:, None]
             mask = torch.arange(k.shape[2], device=q.device) <= seen  # (T, S)
+        if q.requires_grad:
+            return self.weigh(q, k, v, mask)
+        group = self.config.heads // k.shape[1]
+        k, v = (x.to(dtype).repeat_interleave(group, 1) for x in (k, v))  # (B, H, S, d)
         return F.scaled_dot_product_attention(
-            q.to(dtype), self.shared(k), self.shared(v), attn_mask=mask, is_causal=start == 0
+            q.to(dtype), k, v, attn_mask=mask, is_causal=start == 0
         )
 
     def attend_prompts(self, q: Tensor, adapted: int, prefix: Prefix) -> Tensor:
-        """q (B, H, T, d) over the prompts of one layer, times the gates → (B, H, T, d).
+        """q (B, H, T, d) over the prompts of one layer, times the gates → (B, H, T, d)."""
+        gate = prefix.gate[adapted, :, None, None]  # (H, 1, 1)
+        return gate.to(self.linear.dtype) * self.weigh(
+            q, prefix.key[adapted], prefix.value[adapted], None
+        )
 
-        Written out: the fused attention is made for long rows, and prompts are a handful.
+    def weigh(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """softmax(q kᵀ/√d) v written out, q (B, H, T, d), k and v (B or 1, KV, S, d), mask (T, S).
+
+        The fused attention is made for long rows. Prompts are a handful and what is taught is
+        short: there its backward pass alone takes as long as all of this.
         """
-        dtype = self.linear.dtype
-        key, value = self.shared(prefix.key[adapted]), self.shared(prefix.value[adapted])
-        scores = (q.to(dtype) @ key.mT).float() / self.config.head_dim**0.5  # (B, H, T, P)
-        gated = prefix.gate[adapted, :, None, None] * scores.softmax(-1)
-        return gated.to(dtype) @ value
-
-    def shared(self, x: Tensor) -> Tensor:
-        """Key or value heads (B, KV, S, d) as the query heads use them, (B, H, S, d)."""
-        return x.to(self.linear.dtype).repeat_interleave(self.config.heads // x.shape[1], 1)
+        dtype, shape, kv_heads = self.linear.dtype, q.shape, k.shape[1]
+        group = shape[1] // kv_heads
+        grouped = q.to(dtype).reshape(shape[0], kv_heads, group * shape[2], shape[3])
+        scores = grouped @ k.to(dtype).mT / self.config.head_dim**0.5  # (B, KV, group T, S)
+        if mask is not None:
+            scores = scores.masked_fill(~mask.repeat(group, 1), -torch.inf)
+        weights = scores.float().softmax(-1).to(dtype)
+        return (weights @ v.to(dtype)).view(shape)
 
     def rotate(self, x: Tensor, start: int) -> Tensor:
         """Rotary positions on x (B, heads, T, d) → fp32, the first token at `start`."""
