@@ -28,7 +28,10 @@ ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 @dataclass(frozen=True)
 class Run:
-    """What its owner sees of a run. `place` is its place in the line, 0 when it does not wait."""
+    """What its owner sees of a run. `place` is its place in the line, 0 when it does not wait.
+
+    `ending`: it is over, and its process is still leaving; then it may become resumable.
+    """
 
     id: str
     name: str
@@ -38,6 +41,7 @@ class Run:
     resumable: bool
     created: float
     adapter: Path | None
+    ending: bool = False
 
 
 class Runs:
@@ -135,6 +139,7 @@ class Runs:
             resumable=stage.state in OVER and kept and not current,
             created=request.created,
             adapter=folder.adapter if folder.adapter.exists() else None,
+            ending=stage.state in OVER and current,
         )
 
     def events(self, owner: str, id: str, offset: int = 0) -> Slice:  # noqa: A002

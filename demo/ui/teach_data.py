@@ -135,6 +135,7 @@ class TeachData:
 
     def measure(self, session: str | None, *fields: Any) -> Iterator[Updates]:
         """What the run will need. Inputs: session, fields. Outputs: report, needs, start."""
+        yield {self._settings.needs: gr.skip()}  # gradio empties everything for nothing at all
         yield from self._guarded(
             session, lambda visitor: self._measure(visitor, fields), self._settings.needs
         )

@@ -182,7 +182,7 @@ class TeachRuns:
                 ),
             )
         )  # fmt: skip
-        timer = {self._all.timer: gr.Timer(active=not over)}
+        timer = {self._all.timer: gr.Timer(active=not over or run.ending)}
         if mark == seen:
             return timer
         words = self._words
