@@ -70,6 +70,20 @@ class Chat:
         """Presses the last button of this name under a message."""
         self.page.locator("#conversation").get_by_role("button", name=name).last.click()
 
+    def edit(self, text: str) -> None:
+        """New words for the last question."""
+        row = self.page.locator("#conversation .message-buttons-right")
+        row.get_by_role("button", name="Edit").last.click()
+        self.page.locator("#conversation textarea").fill(text)
+        self.button("Submit")
+
+    def correct(self, text: str) -> None:
+        """New words for the last reply."""
+        row = self.page.locator("#conversation .message-buttons-left")
+        row.get_by_role("button", name="Edit").locator("visible=true").last.click()
+        self.page.locator("#conversation textarea").fill(text)
+        self.button("Submit")
+
     def attach(self, picture: Path) -> None:
         """Chooses a file."""
         self.page.locator("#box input[type=file]").set_input_files(picture)

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.chat import Chat
 from tests.serving import Served, shared
 
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
+expect.set_options(timeout=15_000)  # machines that test are busy
 QUIET = [  # the browser itself asks nobody anything
     "--no-sandbox",
     "--disable-gpu",

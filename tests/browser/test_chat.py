@@ -79,9 +79,7 @@ def test_copied_text_is_what_was_typed(visit: Callable[..., Chat]) -> None:
 def test_undo_edit_and_new_chat(chat: Chat) -> None:
     chat.ask("What is the capital of Spain?")
     chat.answered(1)
-    chat.button("Edit")
-    chat.page.locator("#conversation textarea").fill("What is the capital of France?")
-    chat.button("Submit")
+    chat.edit("What is the capital of France?")
     expect(chat.questions).to_have_text("What is the capital of France?")
     expect(chat.replies.last).to_contain_text("Paris")
     chat.answered(1)

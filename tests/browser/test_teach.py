@@ -1,0 +1,192 @@
+"""Teaching an adapter in the browser, with the real program, a tiny data set and few steps."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.chat import Chat
+from tests.browser.teach import Teach, rows
+from tests.serving import ROOT, Served, start, until
+
+READY_SECONDS = 300.0
+CORRECTION = "<script>document.title = 1</script> <b>Madrid</b> **b** ${1 + 1}"
+NASTY = '<script>document.title = 1</script><img src=x onerror="document.title = 2"> **b** ${1 + 1}'
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A program of its own, whose adapters and runs are thrown away."""
+    folder = tmp_path_factory.mktemp("teach")
+    shutil.copytree(ROOT / "checkpoints" / "adapters", folder / "adapters")
+    served = start("--adapters", str(folder / "adapters"), "--runs", str(folder / "runs"))
+    until(lambda: served.status()["state"] == "ready", READY_SECONDS, served)
+    yield served
+    served.stop()
+
+
+def test_four_steps_and_then_a_chat_with_the_result(
+    visit: Callable[..., Chat], tmp_path: Path
+) -> None:
+    chat = visit()
+    teach = Teach(chat.page)
+    expect(teach.report).to_contain_text("Choose data first")
+    expect(teach.start).to_be_hidden()
+    data = tmp_path / "spelled.csv"
+    data.write_text(rows() + "What is this?,\n")
+    teach.upload(data)
+    expect(teach.chosen).to_contain_text("spelled.csv: 13 rows, read as “question and reply”")
+    expect(teach.report).to_contain_text("12usable")
+    expect(teach.report).to_contain_text("row 14 The reply is empty")
+    teach.report.get_by_text("exactly as the model reads them").click()
+    expect(teach.report.locator("mark").first).to_contain_text("<|im_end|>")
+    expect(chat.page.locator("#adapter-name input, #adapter-name textarea")).to_have_value(
+        "spelled"
+    )
+    teach.smallest(steps=4)
+    teach.start.dblclick()
+    expect(teach.state).to_be_visible()
+
+    expect(teach.state).to_contain_text("Step", timeout=90_000)
+
+    # A reload changes nothing: the run is this browser's.
+    chat.page.reload()
+    teach.open()
+    expect(teach.state).to_contain_text("spelled")
+    teach.over("done")
+    expect(chat.page.locator("#earlier")).to_be_hidden()  # two clicks were one run
+    expect(chat.page.locator("#live svg.chart").first).to_be_visible()
+    expect(chat.page.locator("#live .strip i")).to_have_count(1)
+    expect(teach.result.locator(".beside").first).to_contain_text("With the adapter")
+    with chat.page.expect_download() as download:
+        teach.button("Download").click()
+    assert download.value.suggested_filename == "spelled.safetensors"
+    assert download.value.path().stat().st_size > 1000
+
+    teach.button("Use in chat").click()
+    expect(chat.page.get_by_label("Adapter")).to_have_value("spelled")
+    chat.ask("What is sun spelled backwards?")
+    assert chat.answered(1)
+    expect(chat.facts).to_contain_text("spelled")
+    # Nobody else is offered it.
+    other = visit()
+    other.page.get_by_label("Adapter").click()
+    expect(other.page.get_by_role("option", name="shapes")).to_be_visible()
+    expect(other.page.get_by_role("option", name="spelled")).to_have_count(0)
+
+
+def test_stop_and_keep_then_stop_and_discard(visit: Callable[..., Chat]) -> None:
+    chat = visit()
+    teach = Teach(chat.page)
+    teach.paste(rows())
+    expect(teach.report).to_contain_text("12usable")
+    teach.smallest(steps=5000)
+    teach.set("held_out", 0)  # else the best look is kept, and the first is at step 0
+    teach.start.click()
+    expect(teach.state).to_contain_text(re.compile(r"Step [1-9]"), timeout=90_000)
+    second = Teach(_second_tab(chat))
+    expect(second.state).to_contain_text("Step")
+    teach.button("Stop and keep").click()
+    teach.over("stopped")
+    expect(teach.state).to_contain_text("steps is kept")
+    expect(teach.button("Use in chat")).to_be_visible()
+    teach.button("Resume").click()
+    expect(chat.page.locator(".run-state:is(.running, .preparing)")).to_be_visible()
+    teach.button("Stop and discard").click()
+    teach.over("stopped")
+    expect(teach.state).to_contain_text("Nothing is kept")
+    expect(teach.button("Use in chat")).to_be_hidden()
+
+
+def test_what_cannot_be_taught_is_refused_in_our_words(
+    visit: Callable[..., Chat], tmp_path: Path
+) -> None:
+    teach = Teach(visit().page)
+    broken = tmp_path / "broken.json"
+    broken.write_text('[{"question": "a", ')
+    teach.upload(broken)
+    expect(teach.chosen.get_by_role("alert")).to_contain_text("JSON")
+    expect(teach.start).to_be_hidden()
+    picture = tmp_path / "data.csv"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    teach.upload(picture)
+    expect(teach.chosen.get_by_role("alert")).not_to_contain_text("JSON")
+    nothing = tmp_path / "nothing.csv"
+    nothing.write_text("question,answer\nWhat?,\nWhy?,\n")
+    teach.upload(nothing)
+    expect(teach.report.get_by_role("alert")).to_contain_text("None of the 2 rows can be used")
+    expect(teach.start).to_be_hidden()
+
+
+def test_columns_are_mapped_by_hand_when_their_names_do_not_say_it(
+    visit: Callable[..., Chat],
+) -> None:
+    chat = visit()
+    teach = Teach(chat.page)
+    teach.paste(rows(3).replace("question,answer", "left,right"))
+    expect(chat.page.get_by_text("Which column is what?")).to_be_visible()
+    for label, column in (("Question", "left"), ("Reply to learn", "right")):
+        chat.page.locator("#mapping").get_by_label(label, exact=True).click()
+        chat.page.get_by_role("option", name=column).last.click()
+    chat.page.get_by_role("button", name="Use these columns").click()
+    expect(teach.report).to_contain_text("3usable")
+    expect(teach.chosen).to_contain_text("by hand")
+
+
+def test_liked_and_corrected_replies_become_rows_and_stay_text(
+    visit: Callable[..., Chat],
+) -> None:
+    chat = visit()
+    chat.longest_reply(4)
+    chat.ask("What is the capital of France?")
+    chat.answered(1)
+    chat.page.locator("#conversation").get_by_role("button", name="Like").first.click()
+    expect(
+        chat.page.locator("#conversation").get_by_role("button", name="Liked").first
+    ).to_be_visible()
+    chat.ask("And of Spain?")
+    chat.answered(2)
+    chat.correct(CORRECTION)
+    expect(chat.facts.last).to_contain_text("corrected by you")
+    teach = Teach(chat.page)
+    teach.source("Type")
+    teach.page.get_by_role("button", name="Add rows from my chat").click()
+    expect(teach.chosen).to_contain_text("Added from your chat: 2.")
+    teach.page.get_by_role("button", name="Use these rows").click()
+    expect(teach.report).to_contain_text("2usable")
+    assert teach.page.locator("#teach :is(script, img)").count() == 0
+
+
+def test_hostile_rows_are_only_text(visit: Callable[..., Chat]) -> None:
+    teach = Teach(visit().page)
+    teach.paste(json.dumps([{NASTY: NASTY, "b": NASTY}]))  # no column says what it is
+    expect(teach.page.locator("#mapping")).to_contain_text(NASTY[:40])
+    row = {"question": NASTY, "answer": NASTY}
+    teach.page.locator("#paste-text textarea").fill(json.dumps([row, row, {"question": NASTY}]))
+    teach.page.get_by_role("button", name="Use this text").click()
+    expect(teach.report).to_contain_text("1usable")
+    expect(teach.report.locator("pre").first).to_contain_text(NASTY)
+    assert teach.page.locator("#teach :is(script, img)").count() == 0
+    assert teach.page.title() == "LLaMA-Adapter Studio"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_tab_fits(visit: Callable[..., Chat], width: int, scheme: str) -> None:
+    phone = {"has_touch": True, "is_mobile": True} if width < 500 else {}
+    chat = visit(viewport={"width": width, "height": 844}, color_scheme=scheme, **phone)
+    teach = Teach(chat.page)
+    teach.page.locator("#sample-pirate").click()
+    expect(teach.report).to_contain_text("167usable")
+    for locator in ("document.documentElement", "document.querySelector('#teach')"):
+        assert chat.page.evaluate(f"{locator}.scrollWidth <= {locator}.clientWidth")
+
+
+def _second_tab(chat: Chat) -> object:
+    page = chat.page.context.new_page()
+    page.goto(chat.page.url)
+    return page
