@@ -3,11 +3,11 @@
     python -m demo.recipes.shapes --stage first --out first.safetensors
     python -m demo.recipes.shapes --stage match --init first.safetensors --out match.safetensors
 
-and so on through the stages `sure`, `turn`, `turn-more` and `all`, each on what the one before has
-written. They go from what is seen to what is asked of it: naming shapes and colours; whether what a
-question names is there; whether it is not there; and all questions, in people's words too. Progress
-goes to the terminal, a JSON line every 20 steps. Pictures from number 3,800 on are held out; the
-test part is not read here.
+and so on through the stages `sure`, `turn`, `turn-more`, `all` and `words`, each on what the one
+before has written. They go from what is seen to what is asked of it: naming shapes and colours;
+whether what a question names is there; whether it is not there; and all questions, in people's
+words too. Progress goes to the terminal, a JSON line every 20 steps. Pictures from number 3,800 on
+are held out; the test part is not read here.
 """
 
 import argparse
@@ -96,6 +96,15 @@ STAGES = {
         rate=8e-4,
         gate_rate=1.5e-3,
         visual_rate=1e-4,
+    ),
+    "words": Stage(
+        260,
+        negated=0.6,
+        as_they_come=0.7,
+        prompts=20,
+        rate=1.2e-3,
+        gate_rate=2.4e-3,
+        visual_rate=1.5e-4,
     ),
 }
 
