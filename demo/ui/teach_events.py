@@ -125,7 +125,7 @@ def _shown(view: TeachView) -> list[Any]:
     run = view.run
     return [
         view.run_id, view.seen, view.timer,
-        run.problem, run.earlier, run.live, run.result, run.actions, run.start,
+        run.hint, run.problem, run.earlier, run.live, run.result, run.actions, run.start,
         run.stop_keep, run.stop_discard, run.resume, run.use, run.download, run.more,
     ]  # fmt: skip
 

@@ -190,6 +190,7 @@ class TeachRuns:
         return {
             self._all.run_id: run_id,
             self._all.seen: mark,
+            self._view.hint: gr.HTML(visible=False),
             self._view.live: live(run, story, words),
             self._view.result: judged,
             **timer,
