@@ -87,7 +87,8 @@ class Decoder:
                 part, slot, start + first, w, self._slots, self._prompt_room,
                 self.config.heads, eps, threads,
             )  # fmt: skip
-        x = self._prompt_room.x[:, : len(part)].T  # (T, D)
+        tiles = self._prompt_room.x  # (M, D, TOKENS)
+        x = tiles.transpose(0, 2, 1).reshape(-1, tiles.shape[1])[: len(part)]  # (T, D)
         mean = np.square(x).mean(1, keepdims=True)
         return x / np.sqrt(mean + eps) * w.output_norm
 
@@ -171,17 +172,18 @@ def _prompt_room(c: LlamaConfig, sizes: SlotSizes, threads: int) -> Room:
 
     widest = _up(max(c.width, c.heads * c.head_dim, c.ffn), 2)
     longest = max(sizes.positions, sizes.prompts) + 2 * ROWS
+    tiles = SLICE // TOKENS
     return Room(
-        x=room(c.width, SLICE),
-        qkv=room((c.heads + 2 * c.kv_heads) * c.head_dim, SLICE),
-        mixed=room(c.heads * c.head_dim, SLICE),
-        inner=room(c.ffn, SLICE),
-        packed=room(SLICE // TOKENS, widest // 2, TOKENS, dtype=np.int32),
-        unit=room(SLICE),
+        x=room(tiles, c.width, TOKENS),
+        qkv=room(tiles, (c.heads + 2 * c.kv_heads) * c.head_dim, TOKENS),
+        mixed=room(tiles, c.heads * c.head_dim, TOKENS),
+        inner=room(tiles, c.ffn, TOKENS),
+        packed=room(tiles, widest // 2, TOKENS, dtype=np.int32),
+        unit=room(tiles, TOKENS),
         rows=room(threads, ROWS, widest, dtype=np.int16),
         scores=room(threads, longest, TOKENS),
-        cos=room(c.head_dim // 2, SLICE),
-        sin=room(c.head_dim // 2, SLICE),
+        cos=room(tiles, c.head_dim // 2, TOKENS),
+        sin=room(tiles, c.head_dim // 2, TOKENS),
     )
 
 

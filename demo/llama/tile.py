@@ -60,14 +60,11 @@ def int_tile(typing: Any, rows: Any, packed: Any, start: Any, stop: Any, out: An
 
 
 @intrinsic
-def float_tile(
-    typing: Any, a: Any, row: Any, across: Any, b: Any, token: Any, count: Any, out: Any
-) -> Any:
-    """`float_tile(a (A, B) fp32, row, across, b (K, T) fp32, token, count, out)`.
+def float_tile(typing: Any, a: Any, row: Any, across: Any, b: Any, count: Any, out: Any) -> Any:
+    """`float_tile(a (A, B) fp32, row, across, b (K, TOKENS) fp32, count, out)`.
 
-    Adds to `out` (ROWS, TOKENS) fp32 the products over the first `count` rows of `b`, the tokens
-    from `token` on. `a` gives its rows `row`, `row + 1`, …; or, when `across` is 1, its columns.
-    Nothing is checked.
+    Adds to `out` (ROWS, TOKENS) fp32 the products over the first `count` rows of `b`. `a` gives its
+    rows `row`, `row + 1`, …; or, when `across` is 1, its columns. Nothing is checked.
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -82,17 +79,17 @@ def float_tile(
                 line = builder.add(first, _index(r))
                 place = builder.select(turned, k, line), builder.select(turned, line, k)
                 numbers.append(_splat(builder, call.load(0, *place, _F32)))
-            places = [builder.add(call.number(4), _index(LANES * v)) for v in range(VECTORS)]
+            places = [_index(LANES * v) for v in range(VECTORS)]
             return numbers, [call.load(3, k, place, _FLOATS) for place in places]
 
         def multiply(total: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
             return builder.call(fma, [x, y, total])
 
-        sums = _sums(builder, _FLOATS, _index(0), call.number(5), term, multiply)
-        call.add_to(6, sums)
+        sums = _sums(builder, _FLOATS, _index(0), call.number(4), term, multiply)
+        call.add_to(5, sums)
         return context.get_dummy_value()
 
-    return types.none(a, row, across, b, token, count, out), generate
+    return types.none(a, row, across, b, count, out), generate
 
 
 class _Call:
