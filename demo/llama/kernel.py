@@ -16,7 +16,9 @@ import numpy as np
 from demo.llama.dot import BLOCK, MOST_COLUMNS, ROWS, SHIFT, dot_1_1, dot_4_1, dot_4_2, dot_4_4
 
 _JIT = {"fastmath": True, "nogil": True, "cache": True}
-_EXACT = {"nogil": True, "cache": True}  # sums in the order they are written
+# Sums in the order they are written. Said, because a function that does not say takes over what the
+# one has that it is compiled for.
+_EXACT = {"fastmath": False, "nogil": True, "cache": True}
 
 
 class Matrices(NamedTuple):
