@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> Report:
         switches, again = [], []
         for name in names * args.runs:
             spent, prefix = milliseconds(lambda name=name: switcher.prefix(name))
-            placed, _ = milliseconds(lambda prefix=prefix: decoder._set_prefix(0, prefix))
+            placed, _ = milliseconds(lambda prefix=prefix: decoder.set_prefix(0, prefix))
             switches.append(spent + placed)
             read, _ = milliseconds(lambda prefix=prefix: decoder.prefill(0, ids, prefix))
             again.append(read)

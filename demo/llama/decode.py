@@ -32,7 +32,8 @@ class SlotSizes:
 class Decoder:
     """Owns a pool of KV caches and runs the kernel on it. For one thread at a time.
 
-    Memory of a slot is taken as its positions are filled, so an unused slot costs nothing.
+    An unused slot costs nothing: its memory is taken when it is first written to, in pages that may
+    be as large as the slot.
     """
 
     def __init__(self, model: Llama, sizes: SlotSizes, threads: int) -> None:
@@ -78,7 +79,7 @@ class Decoder:
         self, slot: int, ids: Sequence[int], prefix: Prefix | None, *, start: int = 0
     ) -> np.ndarray:
         """As `prefill` → final hidden states (T, D) fp32, normalised, of the last slice."""
-        self._set_prefix(slot, prefix)
+        self.set_prefix(slot, prefix)
         w, eps, threads = self._matrices, np.float32(self.config.norm_eps), self.threads.current
         nb.set_num_threads(threads)
         for first in range(0, len(ids), SLICE):
@@ -92,7 +93,12 @@ class Decoder:
         mean = np.square(x).mean(1, keepdims=True)
         return x / np.sqrt(mean + eps) * w.output_norm
 
-    def _set_prefix(self, slot: int, prefix: Prefix | None) -> None:
+    def set_prefix(self, slot: int, prefix: Prefix | None) -> None:
+        """What the tokens of a slot attend to beside the text from now on, None for the base.
+
+        Raises:
+            ValueError: it has more prompts than a slot has room for.
+        """
         s = self._slots
         s.gate[slot] = 0
         s.prompts[slot] = 0
