@@ -14,6 +14,7 @@ from demo.llama.chat_template import Message
 from demo.settings import Settings
 
 NAMES = ("ours", "llama.cpp", "bitsandbytes", "peft", "peft-bf16")
+REPLY = 16  # tokens of a text that are taught; the rest is the question
 QUESTION = "Write a long story about a lighthouse keeper and the sea."
 
 
@@ -26,8 +27,8 @@ class Contestant(Protocol):
     def prefill(self, ids: list[int]) -> float:
         """Seconds from a prompt to the logits of its last token."""
 
-    def train(self, texts: list[list[int]]) -> float:
-        """Seconds for one step that learns texts of one length, an adapter in `layers` layers."""
+    def train(self, texts: list[list[int]], reply: int) -> float:
+        """Seconds for one step that learns the last `reply` tokens of texts of one length."""
 
 
 def quiet(message: str, share: float | None) -> None:
@@ -73,7 +74,7 @@ def main() -> None:
         else:
             # No two alike: what several texts share might be computed once.
             texts = [text[start:][: args.size] for start in range(args.batch)]
-            seconds = contestant.train(texts)
+            seconds = contestant.train(texts, REPLY)
         return {"tokens_per_s": args.size * args.batch / seconds}
 
     measure()  # compiles, fills caches

@@ -8,6 +8,7 @@ import torch
 
 from demo.adapter.adapter import Adapter
 from demo.adapter.spec import AdapterSpec
+from demo.bench.adapters import PROMPTS
 from demo.finetune.events import Step
 from demo.finetune.examples import IGNORED, Example
 from demo.finetune.train_settings import TrainSettings
@@ -18,8 +19,6 @@ from demo.models import load_llama
 from demo.settings import Settings
 
 MOST = 8
-PROMPTS = 10
-REPLY = 16  # tokens of a text that are learned; the rest is the question
 
 
 class Ours:
@@ -52,12 +51,12 @@ class Ours:
             place += 1
         return time.perf_counter() - start
 
-    def train(self, texts: list[list[int]]) -> float:
+    def train(self, texts: list[list[int]], reply: int) -> float:
         """Seconds for one step; what lies below the adapter is known after the first."""
         if self._steps is None:
             spec = AdapterSpec.for_base(self._model.config, layers=self._layers, prompts=PROMPTS)
             examples = [
-                Example(tuple(ids[:-1]), (IGNORED,) * (len(ids) - 1 - REPLY) + tuple(ids[-REPLY:]))
+                Example(tuple(ids[:-1]), (IGNORED,) * (len(ids) - 1 - reply) + tuple(ids[-reply:]))
                 for ids in texts
             ]
             settings = TrainSettings(steps=1000, batch=len(texts))

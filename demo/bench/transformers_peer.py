@@ -6,12 +6,10 @@ import time
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from demo.bench.adapters import PROMPTS
 from demo.bench.hf_model import from_base
 from demo.llama.cache import Base
 from demo.settings import Settings
-
-PROMPTS = 10
-REPLY = 16  # tokens of a text that are learned; the rest is the question
 
 
 class Transformers:
@@ -46,11 +44,11 @@ class Transformers:
         learned = [p for p in model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(learned, lr=5e-3) if layers else None
 
-    def train(self, texts: list[list[int]]) -> float:
+    def train(self, texts: list[list[int]], reply: int) -> float:
         """Seconds for one step."""
         ids = torch.tensor(texts)
         labels = ids.clone()
-        labels[:, :-REPLY] = -100
+        labels[:, :-reply] = -100
         start = time.perf_counter()
         loss = self._model(input_ids=ids, labels=labels).loss
         self._optimizer.zero_grad()
