@@ -20,13 +20,14 @@ def draw_held_out(keys: Sequence[Hashable], share: float, seed: int) -> frozense
     if share <= 0 or len(groups) < 2:
         return frozenset()
     wanted = max(1, round(share * len(keys)))
+    most = min(2 * wanted, len(keys) - 1)  # something stays to learn from
     order = list(groups.values())
     random.Random(seed).shuffle(order)
     chosen: list[int] = []
     for group in order:
         if len(chosen) >= wanted:
             break
-        if len(chosen) + len(group) <= 2 * wanted:
+        if len(chosen) + len(group) <= most:
             chosen += group
     if not chosen:  # every group is large: the smallest is the least harm
         chosen = min(order, key=len)
