@@ -18,6 +18,7 @@ from demo.adapter.passport import Passport, read_passport
 from demo.errors import DemoError
 from demo.finetune import endings
 from demo.finetune.beginning import make_passport, new_adapter
+from demo.finetune.below import Below
 from demo.finetune.checkpoint import load_checkpoint, save_checkpoint
 from demo.finetune.estimate import estimate
 from demo.finetune.events import Estimated, Evaluated, Event, Finished, Stage, Why
@@ -26,8 +27,8 @@ from demo.finetune.log import EventLog
 from demo.finetune.material import Material, read_material
 from demo.finetune.probe import Decoding, answers
 from demo.finetune.run_folder import Request, RunFolder
-from demo.finetune.state import State
-from demo.finetune.trainer import teach
+from demo.finetune.state import Course, State
+from demo.finetune.trainer import look, teach
 from demo.llama.base import Base
 from demo.llama.model import Llama
 from demo.settings import Settings
@@ -158,11 +159,23 @@ class Job:
                 save_checkpoint(state, self._folder.checkpoint)
                 saved = time.monotonic()
             if stop:
-                self._tell(Finished("stopped", state.step, state.kept_step))
+                self._look_once_more(tools.model, state, material.course)
                 return "stopped"
             if end:
                 raise Interrupted
         raise AssertionError("a run ends with Finished")
+
+    def _look_once_more(self, model: Llama, state: State, course: Course) -> None:
+        """Stopped between two looks, only one more says whether the weights are the best so far.
+
+        The checkpoint is from before it: a run that is taken up ends as if it had never stopped.
+        """
+        looked = state.history[-1].step if state.history else 0
+        if course.held_out and looked < state.step:
+            first = model.config.layers - state.adapter.spec.layers
+            self._tell(look(model, state, course, Below(model, first, course.held_out)))
+        state.prefer_learned()
+        self._tell(Finished("stopped", state.step, state.kept_step))
 
     def _conclude(
         self, tools: Tools, material: Material, state: State, why: Why, passport: Passport
@@ -186,10 +199,12 @@ class Job:
             self._tell(judged)
         if why == "diverged":
             self._enter("failed", endings.diverged(step, kept))
-        elif not kept:
-            self._enter("stopped" if why == "stopped" else "failed", endings.NOTHING)
         elif why == "stopped":
-            self._enter("stopped", endings.stopped(kept))
+            gained = state.best is not None or not material.course.held_out
+            said = endings.stopped(kept, gained=gained) if kept else endings.TOO_EARLY
+            self._enter("stopped", said)
+        elif not kept:
+            self._enter("failed", endings.NOTHING)
         else:
             self._enter("done", endings.done(kept, early=why == "early stop"))
         if why != "stopped":

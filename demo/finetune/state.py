@@ -90,9 +90,19 @@ class State:
         )
         return "early stop" if waited >= self.settings.patience else None
 
+    def prefer_learned(self) -> None:
+        """Where the start was better than all that came after, the weights as they are are kept.
+
+        For an owner who stops the run and keeps what there is: nothing at all helps nobody.
+        """
+        if self.kept_step == 0 < self.step:
+            self.best = None
+
     @property
     def kept_step(self) -> int:
         """The step whose weights `settle` keeps."""
+        if self.best is None:
+            return self.step
         return next((past.step for past in reversed(self.history) if past.best), self.step)
 
     def settle(self) -> None:

@@ -70,7 +70,7 @@ def teach(
     )
     while True:
         if course.held_out and state.look_due():
-            yield _look(model, state, course, below)
+            yield look(model, state, course, below)
         if probe and state.probe_due():
             state.probed = state.step
             yield Probed(state.step, *probe(state.adapter))
@@ -105,7 +105,8 @@ def _step(model: Llama, state: State, course: Course, below: Below) -> Step | No
     return Step(state.step, nats, settings.rate * scale, gates_of(adapter), seconds)
 
 
-def _look(model: Llama, state: State, course: Course, below: Below) -> Evaluated:
+def look(model: Llama, state: State, course: Course, below: Below) -> Evaluated:
+    """The held-out part as it is now; the best weights are remembered."""
     measured = measure(model, state.adapter, course.held_out, course.features, below)
     if not math.isfinite(measured.loss):
         # Never the best, and fit for a log; the next step will find its own loss not finite.

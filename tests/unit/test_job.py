@@ -16,6 +16,7 @@ from PIL import Image
 
 from demo.adapter.file import load_adapter
 from demo.finetune import endings, estimate, job, trainer
+from demo.finetune.evaluate import Measured
 from demo.finetune.events import (
     Evaluated,
     Event,
@@ -162,6 +163,60 @@ def test_stopped_by_its_owner_it_keeps_what_it_has_and_can_go_on(folder, tools, 
     straight = made(tmp_path / "straight")
     carry_out(straight, tools)
     assert folder.adapter.read_bytes() == straight.adapter.read_bytes()
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_stopped_between_two_looks_it_looks_once_more(tools, tmp_path, step):
+    choices = replace(CHOICES, steps=40)  # looked at every fourth step
+    folder, told = made(tmp_path / "run", choices), []
+
+    def echo(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, Step) and event.step == step:
+            folder.ask_to_stop(keep=True)
+
+    assert Job(folder, lambda settings, prompts: tools, lambda: False, echo).run() == 0
+    looks = [event for event in told if isinstance(event, Evaluated)]
+    assert [look.step for look in looks] == [0, step]
+    end = next(event for event in told if isinstance(event, Finished))
+    assert (end.why, end.kept) == ("stopped", step) and folder.adapter.exists()
+    assert folder.read() == Stage("stopped", endings.stopped(step))
+    judged = next(event for event in told if isinstance(event, Judged))
+    assert judged.metrics["held_out_loss"] == round(looks[1].loss, 4)
+    # The look is not part of the run: taken up, it ends as if it had never been stopped.
+    folder.stop.unlink()
+    carry_out(folder, tools)
+    straight = made(tmp_path / "straight", choices)
+    carry_out(straight, tools)
+    assert folder.adapter.read_bytes() == straight.adapter.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("losses", "end"),
+    [
+        ((3.0, 1.0, 2.0), endings.stopped(2)),
+        ((3.0, 2.0, 1.0), endings.stopped(3)),
+        ((1.0, 3.0, 2.0), endings.stopped(3, gained=False)),  # more than nothing at all
+    ],
+)
+def test_stopped_it_keeps_the_best_that_was_learned(tools, tmp_path, monkeypatch, losses, end):
+    found = iter(losses)
+    monkeypatch.setattr(trainer, "measure", lambda *a: Measured(next(found), 0.0))
+    folder = made(tmp_path / "run", replace(CHOICES, steps=20))  # looked at every second step
+
+    def echo(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 3:
+            folder.ask_to_stop(keep=True)
+
+    assert Job(folder, lambda settings, prompts: tools, lambda: False, echo).run() == 0
+    assert folder.read() == Stage("stopped", end) and folder.adapter.exists()
+
+
+def test_stopped_before_its_first_step_there_is_nothing_to_keep(folder, tools):
+    folder.ask_to_stop(keep=True)
+    carry_out(folder, tools)
+    assert folder.read() == Stage("stopped", endings.TOO_EARLY)
+    assert not folder.adapter.exists() and folder.resumable
 
 
 def test_divergence_is_told_and_the_last_good_weights_stay(folder, tools, monkeypatch):
