@@ -77,6 +77,7 @@ class Replies:
         *,
         adapter: str,
         sampling: Sampling,
+        owner: str = "",
         drop_oldest: bool = False,
     ) -> Iterator[Reply]:
         """Answers the last user turn; closing the generator ends the reply within one token.
@@ -84,6 +85,7 @@ class Replies:
         Args:
             adapter: "auto" (an image adapter when a picture is in use, else the plain base),
                 "none", or a name.
+            owner: who asks; adapters that others made do not exist for them.
             drop_oldest: leave out the oldest turns when the window is full.
 
         Raises:
@@ -96,7 +98,7 @@ class Replies:
         stream, plan, text = None, _Plan("none"), ""
         try:
             language = yield from self._wait(self._language)
-            plan = yield from self._plan(adapter, conversation.picture)
+            plan = yield from self._plan(adapter, conversation.picture, owner)
             stream = self._submit(language, plan, conversation, sampling, drop_oldest)
             decoder, known = language.base.tokenizer.stream(), 0
             while not stream.done or known < len(stream.ids):
@@ -146,7 +148,9 @@ class Replies:
             )
         )
 
-    def _plan(self, choice: str, picture: Picture | None) -> Generator[Reply, None, _Plan]:
+    def _plan(
+        self, choice: str, picture: Picture | None, owner: str
+    ) -> Generator[Reply, None, _Plan]:
         """Which adapter answers; a generator, because a picture may have to wait for the tower."""
         if choice == "none" and picture:
             raise InputError(
@@ -156,7 +160,8 @@ class Replies:
         if choice == "none" or (choice == "auto" and picture is None):
             return _Plan("none")
         if choice != "auto":
-            known = {entry.passport.name: entry.passport for entry in self._library.entries()}
+            offered = self._library.offered(owner)
+            known = {entry.passport.name: entry.passport for entry in offered}
             if choice in known and picture and "image" not in known[choice].modalities:
                 raise InputError(
                     f"The adapter '{choice}' was taught on text and cannot see pictures. Choose "
@@ -165,7 +170,7 @@ class Replies:
         tower = (yield from self._wait(self._tower)) if picture else None
         fit = self._fit(tower)
         name = self._library.for_images(fit) if choice == "auto" else choice
-        adapter, entry = self._library.get(name, fit)
+        adapter, entry = self._library.get(name, fit, owner)
         key = (name, entry.stamp, picture.digest if picture else "")
         return _Plan(name, key, adapter, tower, picture)
 

@@ -70,7 +70,7 @@ class Runtime:
         self._language: Future[Language] = Future()
         self._tower: Future[Tower] = Future()
         self.teaching = Teaching(settings, self._language)
-        self._library = Library(settings.adapters, self.teaching.private)
+        self._library = Library(settings.adapters)
         self._progress: tuple[State, str, float | None] = ("loading", "Starting", None)
         self._conversations: OrderedDict[str, Conversation] = OrderedDict()
         self._replies = Replies(
@@ -111,11 +111,9 @@ class Runtime:
         Args:
             owner: whose own are among them; those that other visitors made never are.
         """
-        private = self.teaching.private(owner)
         return tuple(
             AdapterCard(p.name, p.description, p.modalities, p.spec.parameters, p.base)
-            for p in (entry.passport for entry in self._library.entries())
-            if p.name not in private
+            for p in (entry.passport for entry in self._library.offered(owner))
         )
 
     def conversation(self, session: str) -> Conversation:
@@ -160,12 +158,17 @@ class Runtime:
         *,
         adapter: str,
         sampling: Sampling,
+        owner: str = "",
         drop_oldest: bool = False,
     ) -> Iterator[Reply]:
         """Answers the last user turn, as `Replies.write`. A training stands still meanwhile."""
         with self.teaching.waits():
             yield from self._replies.write(
-                conversation, adapter=adapter, sampling=sampling, drop_oldest=drop_oldest
+                conversation,
+                adapter=adapter,
+                sampling=sampling,
+                owner=owner,
+                drop_oldest=drop_oldest,
             )
 
     def _loaded(self) -> Language | None:

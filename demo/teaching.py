@@ -24,7 +24,6 @@ from demo.errors import BusyError, DemoError, InputError
 from demo.files import replace_file
 from demo.finetune.events import OVER
 from demo.finetune.presets import Choices
-from demo.finetune.run_folder import RunFolder
 from demo.finetune.runs import Run, Runs
 from demo.finetune.story import Story
 from demo.preparing import Preparing
@@ -57,13 +56,11 @@ class Teaching:
         self._count = threading.Lock()
         self._lock = threading.RLock()
         self._stories: OrderedDict[str, tuple[Story, int]] = OrderedDict()
-        self._makers: dict[str, str] = {}  # owner by name of a published adapter
         self._in_use: FileLock | None = None
         self._started = False
 
     def start(self) -> None:
         """Takes up the runs of before, unless teaching is off."""
-        self._makers = dict(self._published())
         if self.off:
             return
         try:
@@ -179,7 +176,9 @@ class Teaching:
             self._runs.resume(owner, id)
 
     def publish(self, owner: str, id: str) -> str:  # noqa: A002
-        """Puts a run's adapter among the others → the name it has there; the second time the same.
+        """Puts a run's adapter among the others, for its owner alone → the name it has there.
+
+        The second time it is the same name, with what was learned since.
 
         Raises:
             InputError: the run is not this owner's, or has no adapter.
@@ -191,13 +190,15 @@ class Teaching:
         from demo.finetune.publish import publish
 
         with self._lock:
-            note = run.adapter.parent / PUBLISHED
-            if note.exists():
-                name = note.read_text("utf-8")
-                if (self._settings.adapters / f"{name}.safetensors").exists():
-                    return name
+            note, folder = run.adapter.parent / PUBLISHED, self._settings.adapters
+            name = note.read_text("utf-8") if note.exists() else ""
+            there = bool(name) and (folder / f"{name}.safetensors").exists()
+            if there and note.stat().st_mtime_ns > run.adapter.stat().st_mtime_ns:
+                return name  # else it was resumed since, and has learned more
             try:
-                name = publish(run.adapter, self._settings.adapters, run.name)
+                name = publish(
+                    run.adapter, folder, name if there else run.name, owner=owner, again=there
+                )
                 with replace_file(note) as unfinished:
                     unfinished.write_text(name, "utf-8")
             except OSError as error:
@@ -206,23 +207,11 @@ class Teaching:
                     "The adapter cannot be put among the others: their folder cannot be written "
                     "to. Download it instead."
                 ) from error
-            self._makers[name] = owner
             return name
-
-    def private(self, owner: str = "") -> frozenset[str]:
-        """Names of the adapters that visitors made, but for this one's."""
-        return frozenset(name for name, maker in list(self._makers.items()) if maker != owner)
 
     def forget(self, visitor: str) -> None:
         """A visitor has left: the draft goes, the runs stay."""
         self.preparing.drafts.drop(visitor)
-
-    def _published(self) -> Iterator[tuple[str, str]]:
-        for note in self._settings.runs.glob(f"*/{PUBLISHED}"):
-            try:
-                yield note.read_text("utf-8"), RunFolder(note.parent).request().owner
-            except (OSError, ValueError, KeyError, TypeError, InputError):
-                log.warning("not known who made an adapter: %s", note.parent.name)
 
     def _check_on(self) -> None:
         if self.off:

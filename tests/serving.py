@@ -41,6 +41,12 @@ class Served:
         *_, last = (line[6:] for line in text.splitlines() if line.startswith("data: "))
         return json.loads(last)[0]
 
+    def told(self, name: str, **arguments: object) -> str:
+        """The events of one call as text, with what an error says."""
+        path = f"{self.url}/gradio_api/call/v2/{name}"
+        event = httpx.post(path, json=arguments).json()["event_id"]
+        return httpx.get(f"{path}/{event}", timeout=60).text
+
     def busy(self, seconds: float) -> float:
         """Cores in use during the next `seconds`, 0.0 to the number of cores."""
         process = psutil.Process(self.process.pid)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from demo.adapter.owners import owners
 from demo.adapter.passport import Passport, read_passport
 from demo.errors import CheckpointError, InputError
 from demo.llama.config import LlamaConfig
@@ -42,16 +42,12 @@ class Fit:
 class Library:
     """The adapters of one folder, by name. Safe to use from several threads.
 
-    A file that cannot be read is left out and logged; the others stay usable.
-
-    Args:
-        private: names of adapters that visitors made. They answer who names them, but are neither
-            listed in a message nor chosen for anybody.
+    A file that cannot be read is left out and logged; the others stay usable. An adapter that has
+    an owner is known to nobody else, whatever they ask.
     """
 
-    def __init__(self, folder: Path, private: Callable[[], Collection[str]] = frozenset) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._private = private
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._loaded: dict[str, tuple[Entry, Adapter]] = {}
@@ -68,17 +64,23 @@ class Library:
             self._entries = found
             return tuple(found.values())
 
-    def get(self, name: str, fit: Fit) -> tuple[Adapter, Entry]:
+    def offered(self, owner: str = "") -> tuple[Entry, ...]:
+        """Of `entries`, those that are everybody's or this owner's."""
+        whose = owners(self.folder)
+        allowed = {None, owner or None}
+        return tuple(e for e in self.entries() if whose.get(e.passport.name) in allowed)
+
+    def get(self, name: str, fit: Fit, owner: str = "") -> tuple[Adapter, Entry]:
         """The adapter of that name, loaded and checked against base and tower.
 
         Raises:
-            InputError: no such adapter; the message lists what there is.
+            InputError: no such adapter for this owner; the message lists what there is.
             CheckpointError: the file is damaged, or made for another base or tower.
         """
-        entry = {e.passport.name: e for e in self.entries()}.get(name)
+        offered = {entry.passport.name: entry for entry in self.offered(owner)}
+        entry = offered.get(name)
         if entry is None:
-            offered = sorted(self._entries.keys() - set(self._private()))
-            names = ", ".join(offered) or "none in this folder"
+            names = ", ".join(sorted(offered)) or "none in this folder"
             raise InputError(f"There is no adapter '{name[:60]}'. Choose auto, none, or: {names}.")
         check_fit(entry.passport, fit)
         # Imported here: a folder is listed before torch is there, and torch takes seconds.
@@ -92,16 +94,13 @@ class Library:
             return loaded[1], entry
 
     def for_images(self, fit: Fit) -> str:
-        """The name of an adapter that sees through this tower, on this base.
+        """The name of an adapter, everybody's, that sees through this tower, on this base.
 
         Raises:
             InputError: there is none; the message says so with the tower's name.
         """
-        private = self._private()
-        for entry in self.entries():
+        for entry in self.offered():
             passport = entry.passport
-            if passport.name in private:
-                continue
             same_base = passport.base_fingerprint == fit.base_fingerprint
             if same_base and passport.tower_fingerprint == fit.tower_fingerprint:
                 return passport.name

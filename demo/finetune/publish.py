@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from demo.adapter.file import load_adapter, save_adapter
+from demo.adapter.owners import owners, set_owner
 from demo.adapter.passport import read_passport
 from demo.errors import CheckpointError
 
@@ -13,17 +14,23 @@ LONGEST = 40  # characters of a name
 RESERVED = frozenset(("auto", "none"))  # what the chat calls its own choices
 
 
-def publish(adapter: Path, folder: Path, name: str) -> str:
+def publish(adapter: Path, folder: Path, name: str, *, owner: str = "", again: bool = False) -> str:
     """Copies an adapter's file into a folder of adapters → the name it has there.
 
     The file is opened and checked first; the passport takes the name.
+
+    Args:
+        owner: who alone may use it, "" for everybody.
+        again: `name` is of one that was published before and is replaced.
 
     Raises:
         CheckpointError: the file is damaged.
         OSError: the folder cannot be written to.
     """
     loaded, passport = load_adapter(adapter)
-    free = free_name(name, _taken(folder))
+    free = name if again else free_name(name, _taken(folder))
+    if owner:  # before the file itself, so that it is never anybody's
+        set_owner(folder, free, owner)
     save_adapter(loaded, replace(passport, name=free), folder / f"{free}.safetensors")
     return free
 
@@ -40,7 +47,7 @@ def free_name(name: str, taken: set[str]) -> str:
 
 def _taken(folder: Path) -> set[str]:
     """Names of files and of adapters: the two may differ."""
-    taken = set()
+    taken = set(owners(folder))
     for path in folder.glob("*.safetensors"):
         taken.add(path.stem.lower())
         try:

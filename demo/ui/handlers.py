@@ -1,7 +1,9 @@
 """What happens in the chat: one method an event, each a plain function of its inputs.
 
 Every method gives a dictionary {component: new value}. The conversation is the server's, found by
-the visitor's secret session id, never what the browser sends back as its history.
+the visitor's secret session id, never what the browser sends back as its history. `controls` are
+the browser's secret, by which its own adapters are known, the system prompt, and the fields of
+Sampling.
 """
 
 import logging
@@ -222,14 +224,18 @@ class ChatHandlers:
     ) -> Iterator[Updates]:
         try:
             conversation = self._runtime.conversation(session)
-            system, *numbers = controls
+            owner, system, *numbers = controls
             sampling = Sampling(*numbers)
             conversation.set_system(printable(system or ""))
             begin(conversation)
             rejected = None
             yield self._started(session, conversation, box)
             replies = self._runtime.reply(
-                conversation, adapter=adapter, sampling=sampling, drop_oldest=drop_oldest
+                conversation,
+                adapter=adapter,
+                sampling=sampling,
+                owner=owner_of(str(owner)),
+                drop_oldest=drop_oldest,
             )
             with closing(replies):  # whoever left or pressed Stop costs nothing more
                 for reply in replies:

@@ -57,7 +57,7 @@ def build_page(
 
         session = gr.State(delete_callback=forget)  # None until the first message
         handlers = ChatHandlers(runtime, view, session, uploads, strings, samples)
-        _connect_replies(session, view, handlers, runtime)
+        _connect_replies(session, owner, view, handlers, runtime)
         _connect_actions(view, handlers, owner)
         _connect_camera(view, uploads)
         _connect_status(page, timer, pill, view, owner, runtime, strings)
@@ -80,14 +80,18 @@ def _header(runtime: Runtime, strings: Strings) -> gr.HTML:
 
 
 def _connect_replies(
-    session: gr.State, view: ChatView, handlers: ChatHandlers, runtime: Runtime
+    session: gr.State,
+    owner: gr.BrowserState,
+    view: ChatView,
+    handlers: ChatHandlers,
+    runtime: Runtime,
 ) -> None:
     everything = [
         session,
         view.chatbot, view.box, view.notice, view.notice_text, view.resume,
         view.picture, view.picture_chip,
     ]  # fmt: skip
-    choices = [session, view.adapter, *view.controls]
+    choices = [session, view.adapter, owner, *view.controls]
     chat: dict[str, Any] = PRIVATE | {
         "outputs": everything,
         "concurrency_id": "chat",

@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def test_four_steps_and_then_a_chat_with_the_result(
-    visit: Callable[..., Chat], tmp_path: Path
+    visit: Callable[..., Chat], server: Served, tmp_path: Path
 ) -> None:
     chat = visit()
     teach = Teach(chat.page)
@@ -72,7 +72,11 @@ def test_four_steps_and_then_a_chat_with_the_result(
     chat.ask("What is sun spelled backwards?")
     assert chat.answered(1)
     expect(chat.facts).to_contain_text("spelled")
-    # Nobody else is offered it.
+    # Nobody else is offered it, and no program knows it.
+    assert "spelled" not in json.dumps(server.call("adapters"))
+    told = [server.told("chat", message="hi", adapter=name) for name in ("spelled", "nobody")]
+    assert all("There is no adapter" in text for text in told)
+    assert told[0].replace("spelled", "nobody") == told[1]
     other = visit()
     other.page.get_by_label("Adapter").click()
     expect(other.page.get_by_role("option", name="shapes")).to_be_visible()

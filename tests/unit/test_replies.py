@@ -1,5 +1,6 @@
 """Which adapter answers, and what a visitor is told while or because none can."""
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ import torch
 from demo.adapter.adapter import Adapter
 from demo.adapter.file import save_adapter
 from demo.adapter.library import Library
+from demo.adapter.owners import set_owner
 from demo.adapter.passport import Passport
 from demo.adapter.spec import AdapterSpec, VisualSpec
 from demo.chat.conversation import Conversation
@@ -119,6 +121,25 @@ def test_who_answers(replies, choice, picture, name, image):
     assert reply.stats.reply_tokens <= 6 and reply.stats.stopped in ("end", "length")
     assert conversation.turns[0].reply == reply.text
     assert conversation.turns[0].stats == reply.stats
+
+
+def test_an_adapter_answers_its_owner_and_is_unknown_to_others(language, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "adapters")
+    library = Library(tmp_path / "adapters")
+    made = Replies(Settings(context=128), library, ready(language), ready(Eyes()), lambda: ("", 0))
+    set_owner(library.folder, "writer", "me")
+    assert last(made.write(asked(), adapter="writer", sampling=SHORT, owner="me")).done
+    for owner in ("you", "", "ME"):
+        for name, picture in (("writer", None), ("nobody", None), ("writer", PICTURE)):
+            with pytest.raises(InputError) as told:
+                last(made.write(asked(picture=picture), adapter=name, sampling=SHORT, owner=owner))
+            said = f"There is no adapter '{name}'. Choose auto, none, or: seer."
+            assert str(told.value) == said
+    with pytest.raises(InputError, match="was taught on text"):
+        last(made.write(asked(picture=PICTURE), adapter="writer", sampling=SHORT, owner="me"))
+    set_owner(library.folder, "seer", "me")
+    with pytest.raises(InputError, match="No adapter here sees"):  # nobody's is chosen unasked
+        last(made.write(asked(picture=PICTURE), adapter="auto", sampling=SHORT, owner="you"))
 
 
 def test_the_answer_depends_on_the_picture(replies):

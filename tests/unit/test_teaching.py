@@ -1,6 +1,8 @@
 """Teaching for visitors: their data, their runs, and that a reply goes first."""
 
+import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -158,8 +160,9 @@ def test_a_folder_of_runs_belongs_to_one_program(teaching: Teaching, tmp_path: P
 def test_an_adapter_is_its_makers(teaching: Teaching, tmp_path: Path, monkeypatch) -> None:
     import demo.finetune.publish
 
-    def publish(adapter: Path, folder: Path, name: str) -> str:
+    def publish(adapter: Path, folder: Path, name: str, *, owner: str, again: bool) -> str:
         folder.mkdir(exist_ok=True)
+        assert owner == "me" and again == (folder / f"{name}.safetensors").exists()
         (folder / f"{name}.safetensors").write_bytes(adapter.read_bytes())
         return name
 
@@ -167,14 +170,15 @@ def test_an_adapter_is_its_makers(teaching: Teaching, tmp_path: Path, monkeypatc
     run = begun(teaching)
     with pytest.raises(InputError, match="no adapter"):
         teaching.publish("me", run)
-    (tmp_path / "runs" / run / "adapter.safetensors").write_bytes(b"weights")
+    weights = tmp_path / "runs" / run / "adapter.safetensors"
+    weights.write_bytes(b"weights")
     with pytest.raises(InputError, match="no such training"):
         teaching.publish("you", run)
     assert teaching.publish("me", run) == teaching.publish("me", run) == "mirror"
-    assert teaching.private("you") == {"mirror"} and teaching.private("me") == frozenset()
-    again = Teaching(Settings(runs=tmp_path / "runs", training=False), Future())
-    again.start()  # a restart forgets nothing
-    assert again.private() == {"mirror"}
+    weights.write_bytes(b"more")  # the run was taken up
+    os.utime(weights, (time.time() + 9,) * 2)
+    assert teaching.publish("me", run) == "mirror"
+    assert (tmp_path / "adapters" / "mirror.safetensors").read_bytes() == b"more"
 
 
 def test_a_check_waits_for_the_model_and_says_when_there_is_none(teaching: Teaching) -> None:
