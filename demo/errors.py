@@ -18,6 +18,10 @@ class ImageError(InputError):
     """Bytes that are not a picture we open."""
 
 
+class VideoError(InputError):
+    """Bytes that are not a video we open."""
+
+
 class DataError(InputError):
     """A data set, or a row of one, that cannot be read or has nothing to teach."""
 

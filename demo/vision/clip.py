@@ -16,6 +16,7 @@ from demo.vision.media import Picture
 from demo.vision.preprocessing import normalise, resize
 from demo.vision.recent import RecentTensors
 from demo.vision.tower_files import TowerParts, embedded_tower, named_tower
+from demo.vision.video import Sight, Video
 
 SCALES = 4  # depths whose global feature is kept, beside the final embedding
 CACHE_BYTES = 64_000_000
@@ -72,22 +73,25 @@ class Tower:
         """
         return cls(embedded_tower(checkpoints) if spec is None else named_tower(spec), device)
 
-    def features(self, picture: Picture) -> Tensor:
+    def features(self, sight: Sight) -> Tensor:
         """Multi-scale global features, (S,) fp32 on the CPU (LLaMA-Adapter, section 3.3).
 
         The class token of a transformer, or the mean over positions of a CNN, at four depths, then
         the final embedding, each normalised to mean 0 and variance 1 so that no depth drowns the
-        others. The embedded tower then standardises each number by its training pictures.
+        others. The embedded tower then standardises each number by its training pictures. A
+        video's are the mean of its frames'.
         """
-        return self._recent.get(f"global {picture.digest}", lambda: self.batch([picture])[0])
+        return self._recent.get(f"global {sight.digest}", lambda: self.batch(_shown(sight)).mean(0))
 
-    def patches(self, picture: Picture) -> Tensor:
-        """Local features of the last depth, (tokens, width) fp32 on the CPU, each normalised."""
+    def patches(self, sight: Sight) -> Tensor:
+        """Local features of the last depth, (tokens, width) fp32 on the CPU, each normalised; a
+        video's are the mean of its frames'.
+        """
 
         def compute() -> Tensor:
-            return self._forward(self._images([picture])).patches[0].cpu()
+            return self._forward(self._images(_shown(sight))).patches.mean(0).cpu()
 
-        return self._recent.get(f"patches {picture.digest}", compute)
+        return self._recent.get(f"patches {sight.digest}", compute)
 
     def batch(self, pictures: Sequence[Picture]) -> Tensor:
         """`features` of many pictures, (N, S) fp32 on the CPU; neither read from nor put in the
@@ -140,6 +144,10 @@ class Tower:
         # A picture unlike all training ones may lie a hundred deviations off, and a projection
         # taught within a few would answer it with numbers that drown the text.
         return ((features - mean) / spread).clamp(-FARTHEST, FARTHEST)
+
+
+def _shown(sight: Sight) -> Sequence[Picture]:
+    return sight.frames if isinstance(sight, Video) else (sight,)
 
 
 def _normal(values: Tensor) -> Tensor:

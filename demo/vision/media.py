@@ -65,18 +65,21 @@ class Picture:
         object.__setattr__(self, "digest", hashlib.sha256(size + rgb.data).hexdigest())
 
 
-def open_picture(source: bytes | Path) -> Picture:
+def open_picture(source: bytes | Path, use: str = USE) -> Picture:
     """Open an untrusted JPEG, PNG, WebP or GIF (its first frame), whatever its name says.
 
     Orientation is applied, transparency laid on white, every colour mode turned into RGB8 and
     metadata dropped. Sides above `KEPT_SIDE` are shrunk by a whole factor. One pixel is fine.
 
+    Args:
+        use: what to use instead, said of files that are no pictures.
+
     Raises:
         ImageError: not such a picture, cut off or damaged, over 10 MB, over 25 megapixels, a side
             over 12,000 pixels, or one side over 100 times the other.
     """
-    data = _read(source)
-    opener = _opener(data)
+    data = _read(source, use)
+    opener = _opener(data, use)
     try:
         if opener is WebPImageFile:
             _check_size(_webp_size(data))  # Pillow's decoder reserves the canvas when it opens
@@ -96,6 +99,14 @@ def open_picture(source: bytes | Path) -> Picture:
         ) from error
 
 
+def thumbnail(picture: Picture, side: int) -> bytes:
+    """A WebP of the picture, shrunk to at most `side` pixels either way; never enlarged."""
+    image, written = Image.fromarray(picture.rgb), BytesIO()
+    image.thumbnail((side, side))
+    image.save(written, "WEBP", quality=85)
+    return written.getvalue()
+
+
 def save_thumbnail(picture: Picture, path: Path, side: int) -> None:
     """Write the picture, shrunk to at most `side` pixels either way, whole or not at all.
 
@@ -112,7 +123,7 @@ def save_thumbnail(picture: Picture, path: Path, side: int) -> None:
         image.save(unfinished, THUMBNAIL_FORMATS[path.suffix.lower()], quality=85)
 
 
-def _read(source: bytes | Path) -> bytes:
+def _read(source: bytes | Path, use: str) -> bytes:
     """At most one byte more than the limit, so that a huge file costs nothing."""
     if isinstance(source, bytes):
         data = source
@@ -123,7 +134,7 @@ def _read(source: bytes | Path) -> bytes:
         except OSError as error:
             raise ImageError("The picture cannot be read. Please choose it again.") from error
     if not data:
-        raise ImageError(f"The picture file is empty. {USE}")
+        raise ImageError(f"The picture file is empty. {use}")
     if len(data) > MAX_BYTES:
         raise ImageError(
             f"The picture file is larger than {MAX_BYTES // 1_000_000} MB, the most we open. "
@@ -132,7 +143,7 @@ def _read(source: bytes | Path) -> bytes:
     return data
 
 
-def _opener(data: bytes) -> type[ImageFile.ImageFile]:
+def _opener(data: bytes, use: str) -> type[ImageFile.ImageFile]:
     """Pillow's reader for these first bytes, without the size warnings of `Image.open`."""
     if data.startswith(b"\xff\xd8\xff"):
         return JpegImageFile
@@ -142,7 +153,7 @@ def _opener(data: bytes) -> type[ImageFile.ImageFile]:
         return GifImageFile
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return WebPImageFile
-    raise ImageError(f"This file is {_kind(data)}. {USE}")
+    raise ImageError(f"This file is {_kind(data)}. {use}")
 
 
 def _kind(data: bytes) -> str:
@@ -153,7 +164,10 @@ def _kind(data: bytes) -> str:
     if data[4:8] == b"ftyp":
         still = data[8:12] in (b"heic", b"heix", b"mif1", b"avif")
         return "a HEIC or AVIF photo, which we do not open" if still else "a video, not a picture"
+    if data.startswith(b"RIFF") and data[8:12] == b"AVI ":
+        return "an AVI video, which we do not open"
     names = {
+        b"\x1aE\xdf\xa3": "a Matroska video, which we do not open",
         b"%PDF": "a PDF document, not a picture",
         b"II*\0": "a TIFF picture, which we do not open",
         b"MM\0*": "a TIFF picture, which we do not open",

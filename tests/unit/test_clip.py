@@ -16,6 +16,7 @@ from demo.vision.clip import Tower
 from demo.vision.media import Picture
 from demo.vision.preprocessing import Preprocessing, resize
 from demo.vision.recent import RecentTensors
+from demo.vision.video import Video
 
 CPU = torch.device("cpu")
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 1, "layers": 1}
@@ -129,6 +130,21 @@ def test_features_are_cached_by_pixels(folders: dict[str, Path]) -> None:
     tower.patches(random_picture(6))
     tower.features(random_picture(7))
     assert len(passes) == 3
+
+
+def test_a_videos_features_are_the_mean_of_its_frames_and_cached(folders: dict[str, Path]) -> None:
+    tower, passes = opened(folders["vit"]), []
+    frames = tuple(random_picture(seed) for seed in range(20, 28))
+    video = Video(frames, tuple(map(float, range(8))), 8.0)
+    expected = tower.batch(frames).mean(0)
+    patches = torch.stack([tower.patches(frame) for frame in frames]).mean(0)
+    original = tower._forward
+    tower._forward = lambda images: passes.append(len(images)) or original(images)
+    again = Video(frames, video.seconds, 8.0)
+    for seen in (video, again):
+        assert torch.allclose(tower.features(seen), expected, atol=1e-5)
+        assert torch.allclose(tower.patches(seen), patches, atol=1e-5)
+    assert passes == [8, 8]
 
 
 def test_many_threads_get_the_same(towers: dict[str, Tower]) -> None:

@@ -18,6 +18,7 @@ FLOORS = {
     "starlette": (1, 3, 1),
     "python-multipart": (0, 0, 30),
     "Pillow": (12, 3),
+    "av": (18, 1),
     "safetensors": (0, 8),
     "sentencepiece": (0, 2, 1),
     "transformers": (5, 10),
