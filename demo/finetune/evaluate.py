@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from demo.adapter.adapter import Adapter
-from demo.finetune.below import Below
-from demo.finetune.examples import IGNORED, Batch, Example
-from demo.finetune.loss import hidden_of
+from demo.finetune.examples import IGNORED, Example
+from demo.finetune.frozen import Frozen
+from demo.finetune.loss import labels_of
 from demo.llama.model import Llama
 
 
@@ -36,18 +36,17 @@ def exact(
     likeliest after those before it, so one pass over the expected text decides. Examples with the
     same text share what the layers below the adapter compute.
     """
-    below = Below(model, model.config.layers - adapter.spec.layers, examples)
+    frozen = Frozen(model, adapter.spec.layers, examples)
     for start in range(0, len(examples), batch):
         part = examples[start : start + batch]
-        yield from _judge(model, adapter, Batch.of(part, features), below.of(part), 1.0)[1]
+        yield from _judge(frozen, adapter, part, features, 1.0)[1]
 
 
 def measure(
-    model: Llama,
+    frozen: Frozen,
     adapter: Adapter,
     examples: Sequence[Example],
     features: Tensor | None,
-    below: Below,
     *,
     strength: float = 1.0,
     batch: int = 32,
@@ -56,7 +55,7 @@ def measure(
     total, tokens, right = 0.0, 0, 0
     for start in range(0, len(examples), batch):
         part = examples[start : start + batch]
-        losses, hits = _judge(model, adapter, Batch.of(part, features), below.of(part), strength)
+        losses, hits = _judge(frozen, adapter, part, features, strength)
         total += losses.double().sum().item()
         tokens += len(losses)
         right += sum(hits)
@@ -74,15 +73,21 @@ def perplexity(model: Llama, adapter: Adapter, ids: Sequence[int], *, strength: 
 
 
 def _judge(
-    model: Llama, adapter: Adapter, batch: Batch, below: Tensor, strength: float
+    frozen: Frozen,
+    adapter: Adapter,
+    examples: Sequence[Example],
+    features: Tensor | None,
+    strength: float,
 ) -> tuple[Tensor, list[bool]]:
     """The loss of each marked token, and for each example whether all of its are the likeliest."""
-    # Not inference mode: what `below` keeps is used in training too.
+    # Not inference mode: what lies below is kept, and used in training too.
     with torch.no_grad():
-        hidden = hidden_of(model, adapter, batch, below, strength=strength)  # (B, T, D)
-        labels = batch.labels.to(hidden.device)
+        hidden = frozen.hidden(adapter, examples, features, strength=strength)  # (N, D)
+        labels = labels_of(examples).to(hidden.device)
         known = labels != IGNORED
-        logits = model.logits(hidden[known])
+        logits = frozen.model.logits(hidden[known])
         right = torch.ones_like(known)
         right[known] = logits.argmax(-1) == labels[known]
-        return F.cross_entropy(logits, labels[known], reduction="none"), right.all(1).tolist()
+        parts = right.split([len(example.ids) for example in examples])
+        losses = F.cross_entropy(logits, labels[known], reduction="none")
+        return losses, [bool(part.all()) for part in parts]

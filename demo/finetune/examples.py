@@ -4,9 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from demo.finetune.lessons import Lesson
 from demo.llama.chat_template import Message
 from demo.llama.tokenizer import Tokenizer
@@ -68,28 +65,3 @@ def template_fingerprint(tokenizer: Tokenizer) -> str:
     turn = [Message("user", "?"), Message("assistant", "!")]
     ids = tokenizer.chat(turn, generate=False)
     return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Examples of similar length side by side, padded on the right.
-
-    `ids`, `labels` (B, T); `features` (B, S) of their pictures, None for text.
-    """
-
-    ids: Tensor
-    labels: Tensor
-    features: Tensor | None
-
-    @classmethod
-    def of(cls, examples: Sequence[Example], features: Tensor | None = None) -> "Batch":
-        """Padding needs no mask: a causal model's earlier positions do not see it."""
-        longest = max(len(example.ids) for example in examples)
-        ids = torch.zeros(len(examples), longest, dtype=torch.long)
-        labels = torch.full((len(examples), longest), IGNORED)
-        for row, example in enumerate(examples):
-            ids[row, : len(example.ids)] = torch.tensor(example.ids)
-            labels[row, : len(example.ids)] = torch.tensor(example.labels)
-        rows = [example.picture for example in examples]
-        seen = None if features is None or rows[0] is None else features[rows]
-        return cls(ids, labels, seen)

@@ -18,10 +18,10 @@ from demo.adapter.passport import Passport, read_passport
 from demo.errors import DemoError
 from demo.finetune import endings
 from demo.finetune.beginning import make_passport, new_adapter
-from demo.finetune.below import Below
 from demo.finetune.checkpoint import load_checkpoint, save_checkpoint
 from demo.finetune.estimate import estimate
 from demo.finetune.events import Estimated, Evaluated, Event, Finished, Stage, Why
+from demo.finetune.frozen import Frozen
 from demo.finetune.judge import judge
 from demo.finetune.log import EventLog
 from demo.finetune.material import Material, read_material
@@ -172,8 +172,8 @@ class Job:
         """
         looked = state.history[-1].step if state.history else 0
         if course.held_out and looked < state.step:
-            first = model.config.layers - state.adapter.spec.layers
-            self._tell(look(model, state, course, Below(model, first, course.held_out)))
+            frozen = Frozen(model, state.adapter.spec.layers, course.held_out)
+            self._tell(look(frozen, state, course))
         state.prefer_learned()
         self._tell(Finished("stopped", state.step, state.kept_step))
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from torch import Tensor
 
 from demo.adapter.adapter import Adapter
-from demo.finetune.below import Below
 from demo.finetune.evaluate import measure, perplexity
 from demo.finetune.events import Compared, Judged
 from demo.finetune.examples import Example
+from demo.finetune.frozen import Frozen
 from demo.finetune.probe import Decoding, Question, answers
 from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
@@ -37,11 +37,11 @@ def judge(
         room: slots of the decoder.
     """
     metrics: dict[str, float] = {}
-    below = Below(model, model.config.layers - adapter.spec.layers, held_out)
+    frozen = Frozen(model, adapter.spec.layers, held_out)
     tokens = tokenizer.encode_text(ORDINARY.read_text("utf-8"))[:ORDINARY_TOKENS]
     for end, strength in (("_base", 0.0), ("", 1.0)):
         if held_out:
-            found = measure(model, adapter, held_out, features, below, strength=strength)
+            found = measure(frozen, adapter, held_out, features, strength=strength)
             metrics["held_out_loss" + end] = round(found.loss, 4)
             metrics["held_out_exact" + end] = round(found.exact, 4)
         ordinary = perplexity(model, adapter, tokens, strength=strength)

@@ -1,34 +1,29 @@
-"""From a batch to its loss, with the adapter on."""
+"""From examples to their loss, with the adapter on."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from demo.adapter.adapter import Adapter
-from demo.finetune.examples import IGNORED, Batch
-from demo.llama.model import Llama
+from demo.finetune.examples import IGNORED, Example
+from demo.finetune.frozen import Frozen
 
 
-def loss_of(model: Llama, adapter: Adapter, batch: Batch, below: Tensor) -> Tensor:
-    """Mean cross-entropy of the marked tokens, in nats. Logits are made for those alone."""
-    hidden = hidden_of(model, adapter, batch, below)
-    known = (batch.labels != IGNORED).to(hidden.device)
-    return F.cross_entropy(model.logits(hidden[known]), batch.labels.to(hidden.device)[known])
-
-
-def hidden_of(
-    model: Llama, adapter: Adapter, batch: Batch, below: Tensor, *, strength: float = 1.0
+def loss_of(
+    frozen: Frozen, adapter: Adapter, examples: Sequence[Example], features: Tensor | None
 ) -> Tensor:
-    """Final hidden states (B, T, D) of a batch with the adapter on; `strength` 0 is the base.
+    """Mean cross-entropy of the marked tokens, in nats. Logits are made for those alone."""
+    hidden = frozen.hidden(adapter, examples, features)
+    labels = labels_of(examples).to(hidden.device)
+    known = labels != IGNORED
+    return F.cross_entropy(frozen.model.logits(hidden[known]), labels[known])
 
-    Args:
-        below: what enters the adapter's first layer, (B, T, D).
-    """
-    first = model.config.layers - adapter.spec.layers
-    features = None if batch.features is None else batch.features.to(below.device)
-    prefix = adapter.prefix(model, features, strength=strength)
-    x = model.run(below, range(first, model.config.layers), prefix=prefix)
-    return model.finish(x)
+
+def labels_of(examples: Sequence[Example]) -> Tensor:
+    """(N,) of all tokens, one example after the other."""
+    return torch.tensor([label for example in examples for label in example.labels])
 
 
 def gates_of(adapter: Adapter) -> tuple[float, ...]:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from demo.adapter.adapter import Adapter
-from demo.finetune.below import Below
 from demo.finetune.evaluate import measure
 from demo.finetune.events import Evaluated, Event, Finished, Probed, Started, Step
-from demo.finetune.examples import Batch, Example
+from demo.finetune.examples import Example
+from demo.finetune.frozen import Frozen
 from demo.finetune.loss import gates_of, loss_of
 from demo.finetune.state import Course, State
 from demo.finetune.train_settings import TrainSettings
@@ -59,8 +59,7 @@ def teach(
     The held-out part is looked at as the settings say. A step whose loss or gradient is not finite
     is not taken: the run ends with the weights before it. `State.settle` then picks the best.
     """
-    first = model.config.layers - state.adapter.spec.layers
-    below = Below(model, first, [*course.examples, *course.held_out])
+    frozen = Frozen(model, state.adapter.spec.layers, [*course.examples, *course.held_out])
     yield Started(
         parameters=state.adapter.spec.parameters,
         steps=state.settings.steps,
@@ -70,13 +69,13 @@ def teach(
     )
     while True:
         if course.held_out and state.look_due():
-            yield look(model, state, course, below)
+            yield look(frozen, state, course)
         if probe and state.probe_due():
             state.probed = state.step
             yield Probed(state.step, *probe(state.adapter))
         if why := state.over():
             break
-        step = _step(model, state, course, below)
+        step = _step(frozen, state, course)
         if step is None:
             why = "diverged"
             break
@@ -84,7 +83,7 @@ def teach(
     yield Finished(why, state.step, state.kept_step)
 
 
-def _step(model: Llama, state: State, course: Course, below: Below) -> Step | None:
+def _step(frozen: Frozen, state: State, course: Course) -> Step | None:
     """One step, or None when it would spoil the weights."""
     start = time.perf_counter()
     adapter, optimizer, settings = state.adapter, state.optimizer, state.settings
@@ -92,7 +91,7 @@ def _step(model: Llama, state: State, course: Course, below: Below) -> Step | No
     for group in optimizer.param_groups:
         group["lr"] = group["top"] * scale
     part = [course.examples[place] for place in state.order.next()]
-    loss = loss_of(model, adapter, Batch.of(part, course.features), below.of(part))
+    loss = loss_of(frozen, adapter, part, course.features)
     optimizer.zero_grad()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(adapter.parameters(), settings.clip)
@@ -105,9 +104,9 @@ def _step(model: Llama, state: State, course: Course, below: Below) -> Step | No
     return Step(state.step, nats, settings.rate * scale, gates_of(adapter), seconds)
 
 
-def look(model: Llama, state: State, course: Course, below: Below) -> Evaluated:
+def look(frozen: Frozen, state: State, course: Course) -> Evaluated:
     """The held-out part as it is now; the best weights are remembered."""
-    measured = measure(model, state.adapter, course.held_out, course.features, below)
+    measured = measure(frozen, state.adapter, course.held_out, course.features)
     if not math.isfinite(measured.loss):
         # Never the best, and fit for a log; the next step will find its own loss not finite.
         return state.look(1e9, measured.exact)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numba as nb
 import numpy as np
-from torch import Tensor
 
 from demo.llama.compiled import drop_stale
 from demo.llama.config import LlamaConfig
-from demo.llama.kernel import Matrices, Scratch, Slots, fix, linear, step
+from demo.llama.kernel import Scratch, Slots, fix, linear, step
+from demo.llama.matrices import matrices_of
 from demo.llama.model import Llama, Prefix
 from demo.llama.prefill import SLICE, Room, prefill
+from demo.llama.product import NEAR
 from demo.llama.threads import ThreadChoice
 from demo.llama.tile import ROWS, TOKENS
 
@@ -41,7 +42,7 @@ class Decoder:
         c = model.config
         self.model, self.config, self.sizes = model, c, sizes
         self.threads = ThreadChoice(min(threads, nb.config.NUMBA_NUM_THREADS))
-        self._matrices = _matrices(model)
+        self._matrices = matrices_of(model)
         # Tiles read whole, so there is room for one beyond the last row.
         text = (sizes.slots, c.layers, c.kv_heads, sizes.positions + 2 * ROWS, c.head_dim)
         prompt = (sizes.slots, c.layers, c.kv_heads, sizes.prompts + 2 * ROWS, c.head_dim)
@@ -186,7 +187,7 @@ def _prompt_room(c: LlamaConfig, sizes: SlotSizes, threads: int) -> Room:
         inner=room(tiles, c.ffn, TOKENS),
         packed=room(tiles, widest // 2, TOKENS, dtype=np.int32),
         unit=room(tiles, TOKENS),
-        rows=room(threads, ROWS, widest, dtype=np.int16),
+        rows=room(threads, max(NEAR, ROWS * widest), dtype=np.int16),
         scores=room(threads, longest, TOKENS),
         cos=room(tiles, c.head_dim // 2, TOKENS),
         sin=room(tiles, c.head_dim // 2, TOKENS),
@@ -195,22 +196,3 @@ def _prompt_room(c: LlamaConfig, sizes: SlotSizes, threads: int) -> Room:
 
 def _up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
-
-
-def _matrices(model: Llama) -> Matrices:
-    """The model's own tensors as numpy views; only the row scales are new."""
-    w = model.weights
-
-    def scale(scb: Tensor) -> np.ndarray:
-        return (scb / 127).numpy()
-
-    return Matrices(
-        w.embedding.CB.numpy(), scale(w.embedding.SCB),
-        w.output.CB.numpy(), scale(w.output.SCB),
-        w.stacked_qkv.CB.numpy(), scale(w.stacked_qkv.SCB),
-        w.stacked_attention_output.CB.numpy(), scale(w.stacked_attention_output.SCB),
-        w.stacked_gate_up.CB.numpy(), scale(w.stacked_gate_up.SCB),
-        w.stacked_down.CB.numpy(), scale(w.stacked_down.SCB),
-        w.attention_norm.numpy(), w.ffn_norm.numpy(), w.output_norm.numpy(),
-        model.cos.numpy(), model.sin.numpy(),
-    )  # fmt: skip

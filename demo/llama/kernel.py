@@ -21,28 +21,6 @@ _JIT = {"fastmath": True, "nogil": True, "cache": True}
 _EXACT = {"fastmath": False, "nogil": True, "cache": True}
 
 
-class Matrices(NamedTuple):
-    """The base as the kernel reads it: int8 matrices (N, O, I), fp32 scales (N, O) = SCB / 127."""
-
-    embedding: np.ndarray  # (V, D)
-    embedding_scale: np.ndarray
-    output: np.ndarray  # (V, D)
-    output_scale: np.ndarray
-    qkv: np.ndarray
-    qkv_scale: np.ndarray
-    attention_output: np.ndarray
-    attention_output_scale: np.ndarray
-    gate_up: np.ndarray
-    gate_up_scale: np.ndarray
-    down: np.ndarray
-    down_scale: np.ndarray
-    attention_norm: np.ndarray  # (N, D) fp32
-    ffn_norm: np.ndarray  # (N, D) fp32
-    output_norm: np.ndarray  # (D,) fp32
-    cos: np.ndarray  # (positions, d/2) fp32
-    sin: np.ndarray
-
-
 class Slots(NamedTuple):
     """What sequences leave behind between tokens, one slot each."""
 

@@ -16,8 +16,9 @@ from demo.adapter.passport import Passport, read_passport
 from demo.adapter.spec import AdapterSpec, VisualSpec
 from demo.errors import CheckpointError, InputError
 from demo.finetune.below import Below
-from demo.finetune.evaluate import exact
-from demo.finetune.examples import IGNORED, Batch, Example, Lesson, encode
+from demo.finetune.evaluate import exact, measure
+from demo.finetune.examples import IGNORED, Example, Lesson, encode
+from demo.finetune.frozen import Frozen
 from demo.finetune.loss import loss_of
 from demo.finetune.order import Order
 from demo.finetune.trainer import Step, TrainSettings, train
@@ -80,8 +81,7 @@ def lessons(base: Base) -> list[Example]:
 
 
 def loss(model: Llama, adapter: Adapter, examples: list[Example], features) -> torch.Tensor:
-    below = Below(model, model.config.layers - adapter.spec.layers, examples)
-    return loss_of(model, adapter, Batch.of(examples, features), below.of(examples))
+    return loss_of(Frozen(model, adapter.spec.layers, examples), adapter, examples, features)
 
 
 def test_a_text_reads_the_same_in_any_company_and_at_any_time(base, model):
@@ -154,11 +154,19 @@ def test_padding_does_not_reach_what_comes_before(base, model, adapter):
 
 def test_the_first_loss_is_the_bases(base, model, adapter):
     examples, features = lessons(base), torch.randn(4, FEATURES)
-    batch = Batch.of(examples, features)
-    hidden = model.forward(batch.ids)
-    known = batch.labels != IGNORED
-    expected = torch.nn.functional.cross_entropy(model.logits(hidden[known]), batch.labels[known])
-    assert torch.equal(loss(model, adapter, examples, features), expected)
+    first = loss(model, adapter, examples, features)
+    frozen = Frozen(model, adapter.spec.layers, examples)
+    base_alone = measure(frozen, open_gates(adapter), examples, features, strength=0.0)
+    assert first.item() == pytest.approx(base_alone.loss, abs=1e-6)
+    nats = []
+    for example in examples:
+        labels = torch.tensor(example.labels)
+        logits = model.logits(model.forward(torch.tensor([example.ids]))[0, labels != IGNORED])
+        lost = torch.nn.functional.cross_entropy(
+            logits, labels[labels != IGNORED], reduction="none"
+        )
+        nats += lost.tolist()
+    assert first.item() == pytest.approx(sum(nats) / len(nats), abs=1e-4)
 
 
 def test_two_steps_move_the_prompts(base, model, adapter):

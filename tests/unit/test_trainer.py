@@ -14,11 +14,11 @@ from demo.adapter.adapter import Adapter
 from demo.adapter.spec import AdapterSpec, VisualSpec
 from demo.errors import CheckpointError
 from demo.finetune import trainer
-from demo.finetune.below import Below
 from demo.finetune.checkpoint import load_checkpoint, save_checkpoint
 from demo.finetune.evaluate import Measured, measure, perplexity
 from demo.finetune.events import Evaluated, Finished, Probed, Started, Step, from_json, to_json
 from demo.finetune.examples import Lesson, encode
+from demo.finetune.frozen import Frozen
 from demo.finetune.state import Course, State
 from demo.finetune.train_settings import TrainSettings
 from demo.finetune.trainer import teach, train
@@ -213,8 +213,8 @@ def test_the_first_look_is_the_bases_and_a_tiny_set_is_learned(base, model, cour
     shape = {"layers": 3, "prompts": 8}
     state = fresh(base, text, settings, **shape)
     untaught = next(e for e in teach(model, state, text) if isinstance(e, Evaluated))
-    below = Below(model, 0, text.held_out)
-    off = measure(model, state.adapter, text.held_out, None, below, strength=0.0)
+    frozen = Frozen(model, 3, text.held_out)
+    off = measure(frozen, state.adapter, text.held_out, None, strength=0.0)
     assert untaught.loss == off.loss
     events = list(teach(model, fresh(base, text, settings, **shape), text))
     looks = [e for e in events if isinstance(e, Evaluated)]

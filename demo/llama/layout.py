@@ -1,0 +1,63 @@
+"""Between tiles of a batch's tokens, one text after the other, and one head of one text.
+
+Tiles are (M, features, TOKENS), see `product.py`; a text begins at any token. A head's numbers are
+wanted with tokens last, in tiles of their own, or turned, with features last.
+"""
+
+import numba as nb
+
+from demo.llama.product import JIT
+from demo.llama.tile import TOKENS
+
+
+@nb.njit(**JIT)
+def gather(tiles, feature, start, length, out):  # -> out (>= W, d, TOKENS), zero behind the text
+    for place in range((length + TOKENS - 1) // TOKENS):
+        first = start + place * TOKENS
+        tile, lane = first // TOKENS, first % TOKENS
+        count = min(TOKENS, length - place * TOKENS)
+        here = min(count, TOKENS - lane)  # the rest lies in the next tile
+        for i in range(out.shape[1]):
+            for t in range(here):
+                out[place, i, t] = tiles[tile, feature + i, lane + t]
+            for t in range(here, count):
+                out[place, i, t] = tiles[tile + 1, feature + i, t - here]
+            for t in range(count, TOKENS):
+                out[place, i, t] = 0
+
+
+@nb.njit(**JIT)
+def scatter(given, feature, start, length, tiles):  # given (>= W, d, TOKENS) -> tiles
+    for place in range((length + TOKENS - 1) // TOKENS):
+        first = start + place * TOKENS
+        tile, lane = first // TOKENS, first % TOKENS
+        count = min(TOKENS, length - place * TOKENS)
+        here = min(count, TOKENS - lane)
+        for i in range(given.shape[1]):
+            for t in range(here):
+                tiles[tile, feature + i, lane + t] = given[place, i, t]
+            for t in range(here, count):
+                tiles[tile + 1, feature + i, t - here] = given[place, i, t]
+
+
+@nb.njit(**JIT)
+def gather_turned(tiles, feature, start, length, out):  # -> out (>= length, d)
+    for t in range(length):
+        tile, lane = (start + t) // TOKENS, (start + t) % TOKENS
+        for i in range(out.shape[1]):
+            out[t, i] = tiles[tile, feature + i, lane]
+
+
+@nb.njit(**JIT)
+def scatter_turned(chunks, feature, size, start, length, tiles):  # chunks (C, >= length, TOKENS)
+    for t in range(length):
+        tile, lane = (start + t) // TOKENS, (start + t) % TOKENS
+        for i in range(size):
+            tiles[tile, feature + i, lane] = chunks[i // TOKENS, t, i % TOKENS]
+
+
+@nb.njit(**JIT)
+def turn(tile, out):  # (d, TOKENS) -> out (C, TOKENS tokens, TOKENS features), the last filled up
+    for i in range(out.shape[0] * TOKENS):
+        for t in range(TOKENS):
+            out[i // TOKENS, t, i % TOKENS] = tile[i, t] if i < tile.shape[0] else 0
