@@ -68,6 +68,7 @@ def flags(environment: Mapping[str, str]) -> tuple[Flag, ...]:
         Flag("training", "ON|OFF", "whether visitors may teach adapters", _switch, True),
         Flag("runs", "FOLDER", "folder of what visitors teach", Path, default.runs),
         Flag("waiting-runs", "N", "trainings that may wait", int, default.waiting_runs),
+        Flag("runs-mb", "MB", "room for all trainings; old ones go", int, default.runs_mb),
         Flag("host", "ADDRESS", "address to serve on; 0.0.0.0 is every one", str, host),
         Flag("port", "PORT", "port to serve on", int, port),
         Flag("share", "YES|NO", "also serve on a public gradio.live address", _switch, False),

@@ -47,6 +47,7 @@ class Settings:
     training: bool = True  # whether visitors may teach adapters
     runs: Path = field(default_factory=default_runs)  # their runs, data included
     waiting_runs: int = 8  # runs that may wait for the one under way
+    runs_mb: int = 4096  # megabytes for all runs together; the oldest that are over go first
 
     def __post_init__(self) -> None:
         _check("device", self.device, f"one of {', '.join(DEVICES)}", self.device in DEVICES)
@@ -56,6 +57,7 @@ class Settings:
         _check("kv_mb", self.kv_mb, "16 to 1000000", 16 <= self.kv_mb <= 1_000_000)
         _check("queue", self.queue, "1 to 1024", 1 <= self.queue <= 1024)
         _check("waiting_runs", self.waiting_runs, "0 to 1000", 0 <= self.waiting_runs <= 1000)
+        _check("runs_mb", self.runs_mb, "256 to 1000000", 256 <= self.runs_mb <= 1_000_000)
         _check("reply_seconds", self.reply_seconds, "above 0", self.reply_seconds > 0)
 
 

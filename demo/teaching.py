@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from demo.adapter.owners import owner_file, owners
 from demo.errors import BusyError, DemoError, InputError
 from demo.files import replace_file
 from demo.finetune.events import OVER
 from demo.finetune.presets import Choices
+from demo.finetune.run_folder import RunFolder
 from demo.finetune.runs import Run, Runs
+from demo.finetune.shelf import Bounds
 from demo.finetune.story import Story
 from demo.preparing import Preparing
 from demo.settings import Settings
@@ -51,7 +54,13 @@ class Teaching:
         self.off = "" if settings.training else OFF  # why nothing can be taught, if so
         self._room = Path(tempfile.gettempdir()) / f"llama-adapter-teach-{secrets.token_hex(8)}"
         self.preparing = Preparing(settings, language, self._room)
-        self._runs = Runs(settings.runs, most_waiting=settings.waiting_runs)
+        self.bounds = Bounds.of(settings.runs_mb)  # of the runs that are kept
+        self._runs = Runs(
+            settings.runs,
+            most_waiting=settings.waiting_runs,
+            bounds=self.bounds,
+            on_delete=self._withdraw,
+        )
         self._writing = 0  # replies under way
         self._count = threading.Lock()
         self._lock = threading.RLock()
@@ -175,6 +184,15 @@ class Teaching:
                 raise BusyError("A training of yours is under way already.")
             self._runs.resume(owner, id)
 
+    def delete(self, owner: str, id: str) -> None:  # noqa: A002
+        """A run that is over goes, with its data and its adapter, among the others too.
+
+        Raises InputError when it is not this owner's, or is not over.
+        """
+        self._runs.delete(owner, id)
+        with self._lock:
+            self._stories.pop(id, None)
+
     def publish(self, owner: str, id: str) -> str:  # noqa: A002
         """Puts a run's adapter among the others, for its owner alone → the name it has there.
 
@@ -191,8 +209,8 @@ class Teaching:
 
         with self._lock:
             note, folder = run.adapter.parent / PUBLISHED, self._settings.adapters
-            name = note.read_text("utf-8") if note.exists() else ""
-            there = bool(name) and (folder / f"{name}.safetensors").exists()
+            name = self._name(note.parent)
+            there = (folder / f"{name}.safetensors").exists()
             if there and note.stat().st_mtime_ns > run.adapter.stat().st_mtime_ns:
                 return name  # else it was resumed since, and has learned more
             try:
@@ -212,6 +230,19 @@ class Teaching:
     def forget(self, visitor: str) -> None:
         """A visitor has left: the draft goes, the runs stay."""
         self.preparing.drafts.drop(visitor)
+
+    def _withdraw(self, run: RunFolder) -> None:
+        """A run is about to go: so does what it put among the others."""
+        name, folder = self._name(run.path), self._settings.adapters
+        if name and owners(folder).get(name) == run.request().owner:
+            for path in (folder / f"{name}.safetensors", owner_file(folder, name)):
+                path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _name(run: Path) -> str:
+        """What a run's adapter is called among the others, "" when it is not there."""
+        note = run / PUBLISHED
+        return note.read_text("utf-8") if note.exists() else ""
 
     def _check_on(self) -> None:
         if self.off:

@@ -184,10 +184,16 @@ class RunFolder:
         state = self.read().state
         return state == "interrupted" or (state in OVER and self.checkpoint.exists())
 
+    def drop_data(self) -> None:
+        """What it learned from goes: nobody reads it again."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        for path in (self.start, self.features):
+            path.unlink(missing_ok=True)
+
     def discard(self) -> None:
         """What was learned and the data go; that there was a run is remembered."""
-        shutil.rmtree(self.data, ignore_errors=True)
-        for path in (self.start, self.features, self.checkpoint, self.adapter):
+        self.drop_data()
+        for path in (self.checkpoint, self.adapter):
             path.unlink(missing_ok=True)
 
     def _copy(self, source: Path | None, name: str) -> str:

@@ -6,10 +6,9 @@ waited wait again, one that was under way is shown as interrupted.
 
 import contextlib
 import logging
-import re
-import secrets
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +18,11 @@ from demo.finetune.child import Child
 from demo.finetune.events import OVER, Stage, State
 from demo.finetune.log import Slice, read_log
 from demo.finetune.run_folder import Request, RunFolder
+from demo.finetune.shelf import Bounds, Shelf
 
 log = logging.getLogger(__name__)
 
 END_SECONDS = 5.0  # in which a run keeps its state when the program ends
-ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,21 @@ class Runs:
     """The line of runs. `start` begins to work on it in a thread, `close` ends that.
 
     Calls may come from several threads. An id that is not the owner's is as good as none.
+
+    Args:
+        bounds: of what is kept of those that are over.
+        on_delete: is told the folder of one that is about to go.
     """
 
-    def __init__(self, folder: Path, *, most_waiting: int = 8) -> None:
-        self._folder, self._most = folder, most_waiting
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        most_waiting: int = 8,
+        bounds: Bounds = Bounds(),  # noqa: B008 - it is frozen
+        on_delete: Callable[[RunFolder], None] = lambda folder: None,
+    ) -> None:
+        self._shelf, self._most = Shelf(folder, bounds, on_delete), most_waiting
         self._changed = threading.Condition(threading.RLock())
         self._waiting: list[str] = []
         self._current: str | None = None
@@ -62,15 +72,12 @@ class Runs:
 
     def start(self) -> None:
         """Takes up what the folder holds, and begins with the first in the line."""
+        self._shelf.clear_up()
         known = []
-        for path in self._folder.glob("*/run.json"):
-            try:
-                folder = RunFolder(path.parent)
-                known.append((folder.request().created, path.parent.name, folder.read().state))
-                if folder.discard_asked:  # and then the program died
-                    self._discard(folder)
-            except (OSError, ValueError, KeyError, TypeError, InputError):
-                log.warning("left out of the runs: %s", path.parent.name)
+        for folder, request in self._shelf.all():
+            known.append((request.created, folder.path.name, folder.read().state))
+            if folder.discard_asked:  # and then the program died
+                self._discard(folder)
         self._waiting = [name for _, name, state in sorted(known) if state == "waiting"]
         self._thread = threading.Thread(target=self._work, name="runs", daemon=True)
         self._thread.start()
@@ -100,32 +107,35 @@ class Runs:
             data, held_out, start: as `RunFolder.create`, which copies them.
 
         Raises:
-            BusyError: too many wait.
+            BusyError: too many wait, or there is no room for its data.
             InputError: a file is gone.
             OSError: the disk is full.
         """
         self._check_room()
-        new = secrets.token_hex(8)
-        folder = RunFolder(self._folder / new)
-        try:
-            folder.create(request, data, held_out=held_out, start=start)
-        except BaseException:
-            shutil.rmtree(folder.path, ignore_errors=True)
-            raise
-        self._enqueue(new)
-        return new
+        coming = sum(path.stat().st_size for path in (data, held_out, start) if path)
+        folder = self._shelf.new()
+        with self._changed:  # a run that is being made is not yet one that may go
+            self._shelf.tidy(self._busy(), request.owner, max(coming, 1))
+            try:
+                folder.create(request, data, held_out=held_out, start=start)
+            except BaseException:
+                shutil.rmtree(folder.path, ignore_errors=True)
+                raise
+            self._enqueue(folder.path.name)
+        return folder.path.name
 
     def of(self, owner: str) -> tuple[Run, ...]:
         """An owner's runs, the newest first."""
         found = []
-        for path in self._folder.glob("*/run.json"):
-            with contextlib.suppress(InputError):
-                found.append(self.get(owner, path.parent.name))
+        for folder, request in self._shelf.all():
+            if request.owner == owner:
+                with contextlib.suppress(InputError):  # it went meanwhile
+                    found.append(self.get(owner, folder.path.name))
         return tuple(sorted(found, key=lambda run: run.created, reverse=True))
 
     def get(self, owner: str, id: str) -> Run:  # noqa: A002 - the field's word
         """Raises InputError when it is not this owner's."""
-        folder, request = self._own(owner, id)
+        folder, request = self._shelf.own(owner, id)
         with self._changed:
             place = self._waiting.index(id) + 1 if id in self._waiting else 0
             current, stage = id == self._current, self._stage(folder)
@@ -144,14 +154,14 @@ class Runs:
 
     def events(self, owner: str, id: str, offset: int = 0) -> Slice:  # noqa: A002
         """What was logged after `offset`. Raises InputError when it is not this owner's."""
-        return read_log(self._own(owner, id)[0].log, offset)
+        return read_log(self._shelf.own(owner, id)[0].log, offset)
 
     def stop(self, owner: str, id: str, *, keep: bool) -> None:  # noqa: A002
         """Ends a run: `keep` what it has learned, or drop that and the data.
 
         Of a run that is over already, what it has learned is dropped or kept accordingly.
         """
-        folder, _ = self._own(owner, id)
+        folder, _ = self._shelf.own(owner, id)
         with self._changed:
             if id == self._current:
                 # First the wish, then the signal: whatever the child is doing, one of them works.
@@ -165,6 +175,14 @@ class Runs:
         if waited or not keep:
             self._discard(folder)
 
+    def delete(self, owner: str, id: str) -> None:  # noqa: A002
+        """A run that is over goes, as if it had never been. Raises InputError for another."""
+        folder, _ = self._shelf.own(owner, id)
+        with self._changed:
+            if id in self._busy() or self._stage(folder).state not in OVER:
+                raise InputError("This training is not over. Stop it first.")
+            self._shelf.delete(folder)
+
     def resume(self, owner: str, id: str) -> None:  # noqa: A002
         """Takes up a run that is over before its end, from its last checkpoint.
 
@@ -172,7 +190,7 @@ class Runs:
             InputError: it cannot be resumed.
             BusyError: too many wait.
         """
-        folder, _ = self._own(owner, id)
+        folder, _ = self._shelf.own(owner, id)
         if not self.get(owner, id).resumable:
             raise InputError("This training cannot be resumed. Start a new one with its data.")
         self._check_room()
@@ -206,7 +224,7 @@ class Runs:
                 if self._closing:
                     return
                 self._current = self._waiting.pop(0)
-            folder = RunFolder(self._folder / self._current)
+            folder = self._shelf.folder(self._current)
             try:
                 self._carry_out(folder)
             except OSError:
@@ -215,6 +233,7 @@ class Runs:
             finally:
                 with self._changed:
                     self._current = self._child = None
+                    self._shelf.tidy(self._busy())
 
     def _carry_out(self, folder: RunFolder) -> None:
         child = Child(folder)
@@ -222,16 +241,22 @@ class Runs:
             self._child = child
             if self._held and not self._stopping():
                 child.pause()
-            closing = self._closing
-        if closing:
+        if self._closing:
             child.end(END_SECONDS)
-        code = child.wait()
+        code, closing = child.wait(), self._closing
         if folder.discard_asked:
             self._discard(folder)
         elif code == endings.DISK_FULL:
             self._write(folder, Stage("failed", endings.DISK))
         elif folder.read().state not in OVER:
-            self._write(folder, _ended(code, closing=self._closing))
+            cause = endings.KILLED if code < 0 else endings.UNKNOWN
+            self._write(folder, Stage("interrupted", endings.RESTARTED if closing else cause))
+        if not folder.resumable:
+            folder.drop_data()
+
+    def _busy(self) -> set[str]:
+        """Those that are under way or wait."""
+        return {*self._waiting, *filter(None, [self._current])}
 
     def _stage(self, folder: RunFolder) -> Stage:
         """The state a run is in now."""
@@ -250,13 +275,6 @@ class Runs:
         # A process of a program that was here before may still be keeping its state.
         return Stage("stopping") if folder.alive() else Stage("interrupted", endings.RESTARTED)
 
-    def _own(self, owner: str, id: str) -> tuple[RunFolder, Request]:  # noqa: A002
-        folder = RunFolder(self._folder / id)
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if ID.fullmatch(id) and (request := folder.request()).owner == owner:
-                return folder, request
-        raise InputError("There is no such training of yours. Reload the page to see your own.")
-
     def _discard(self, folder: RunFolder) -> None:
         folder.discard()
         self._write(folder, Stage("stopped", endings.DISCARDED))
@@ -268,7 +286,7 @@ class Runs:
             self._unwritten[folder.path.name] = stage
 
     def _stopping(self) -> bool:
-        return bool(self._current and RunFolder(self._folder / self._current).stop.exists())
+        return bool(self._current and self._shelf.folder(self._current).stop.exists())
 
     def _check_room(self) -> None:
         with self._changed:
@@ -281,12 +299,3 @@ class Runs:
         with self._changed:
             self._waiting.append(id)
             self._changed.notify_all()
-
-
-def _ended(code: int, *, closing: bool) -> Stage:
-    """What became of a child that could not say so itself; `code` is minus a signal's number."""
-    if closing:
-        return Stage("interrupted", endings.RESTARTED)
-    if code < 0:
-        return Stage("interrupted", endings.KILLED)
-    return Stage("interrupted", endings.UNKNOWN)

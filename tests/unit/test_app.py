@@ -25,6 +25,7 @@ SAMPLE = {
     "training": ("off", False),
     "runs": ("a folder", Path("a folder")),
     "waiting-runs": ("3", 3),
+    "runs-mb": ("512", 512),
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("8123", 8123),
     "share": ("yes", True),

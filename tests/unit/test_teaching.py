@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from demo.adapter.owners import set_owner
 from demo.drafts import MOST_DRAFTS, Drafts
 from demo.errors import BusyError, DataError, InputError, NotReadyError
 from demo.finetune import runs
@@ -18,7 +19,7 @@ from demo.finetune.log import EventLog
 from demo.finetune.presets import Choices
 from demo.finetune.run_folder import RunFolder
 from demo.settings import Settings
-from demo.teaching import TAKEN, Teaching, owner_of
+from demo.teaching import PUBLISHED, TAKEN, Teaching, owner_of
 from demo.work import CalledOff, Work
 
 ROWS = [[word, word[::-1]] for word in ("sun", "moon", "star", "tree")]
@@ -179,6 +180,43 @@ def test_an_adapter_is_its_makers(teaching: Teaching, tmp_path: Path, monkeypatc
     os.utime(weights, (time.time() + 9,) * 2)
     assert teaching.publish("me", run) == "mirror"
     assert (tmp_path / "adapters" / "mirror.safetensors").read_bytes() == b"more"
+
+
+def test_a_deleted_run_takes_its_adapter_along(teaching: Teaching, tmp_path: Path) -> None:
+    run = begun(teaching)
+    while not made:
+        pass
+    folder, adapters = tmp_path / "runs" / run, tmp_path / "adapters"
+    (folder / PUBLISHED).write_text("mirror")
+    set_owner(adapters, "mirror", "me")
+    for name in ("mirror", "shapes"):
+        (adapters / f"{name}.safetensors").write_bytes(b"weights")
+    with pytest.raises(InputError, match="Stop it first"):
+        teaching.delete("me", run)
+    made[0].folder.write(Stage("done"))
+    made[0].kill()
+    while teaching.run("me", run).ending:
+        pass
+    with pytest.raises(InputError, match="no such training"):
+        teaching.delete("you", run)
+    teaching.delete("me", run)
+    assert teaching.runs("me") == () and not folder.exists()
+    assert [path.name for path in adapters.iterdir()] == ["shapes.safetensors"]
+
+
+def test_what_it_did_not_publish_stays(teaching: Teaching, tmp_path: Path) -> None:
+    run = begun(teaching)
+    while not made:
+        pass
+    (tmp_path / "runs" / run / PUBLISHED).write_text("shapes")  # by whatever accident
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters" / "shapes.safetensors").write_bytes(b"weights")
+    made[0].folder.write(Stage("done"))
+    made[0].kill()
+    while teaching.run("me", run).ending:
+        pass
+    teaching.delete("me", run)
+    assert (tmp_path / "adapters" / "shapes.safetensors").exists()
 
 
 def test_a_check_waits_for_the_model_and_says_when_there_is_none(teaching: Teaching) -> None:
