@@ -41,6 +41,23 @@
     navigator.clipboard?.writeText(event.target.parentElement.querySelector("pre").textContent);
   });
 
+  // Cells that are pasted into the table of examples are spread over its rows.
+  document.addEventListener(
+    "paste",
+    (event) => {
+      const text = event.clipboardData?.getData("text/plain").replace(/\s+$/, "") ?? "";
+      if (!event.target.closest?.("#teach-table") || !/[\t\n]/.test(text)) return;
+      const field = document.querySelector("#table-paste textarea");
+      if (!field) return;
+      event.preventDefault();
+      event.stopPropagation();
+      field.value = text;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+      setTimeout(() => document.querySelector("#use-table-paste").click(), 50);
+    },
+    true,
+  );
+
   // A training is looked at only while somebody sees it.
   document.addEventListener("visibilitychange", () => {
     if (!document.querySelector("#teach")?.offsetParent) return;
@@ -58,7 +75,7 @@
     event.preventDefault();
   });
 
-  // A picture dropped or pasted anywhere on the page goes to the message box.
+  // A picture or video dropped or pasted anywhere on the page goes to the message box.
   const box = () => document.querySelector("#box .full-container");
   const outside = (event) =>
     box()?.offsetParent && !box().contains(event.target); // none of it while teaching

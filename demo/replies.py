@@ -17,7 +17,7 @@ from demo.adapter.library import Fit, Library
 from demo.chat.conversation import Conversation, ReplyStats
 from demo.errors import DemoError, InputError, NotReadyError
 from demo.settings import Sampling, Settings
-from demo.vision.media import Picture
+from demo.vision.video import Sight, Video
 
 if TYPE_CHECKING:
     from demo.adapter.adapter import Adapter
@@ -50,7 +50,7 @@ class _Plan:
     key: tuple[object, ...] = ()
     adapter: Adapter | None = None
     tower: Tower | None = None
-    picture: Picture | None = None
+    picture: Sight | None = None
 
 
 class Replies:
@@ -149,13 +149,14 @@ class Replies:
         )
 
     def _plan(
-        self, choice: str, picture: Picture | None, owner: str
+        self, choice: str, picture: Sight | None, owner: str
     ) -> Generator[Reply, None, _Plan]:
         """Which adapter answers; a generator, because a picture may have to wait for the tower."""
+        seen = "video" if isinstance(picture, Video) else "picture"
         if choice == "none" and picture:
             raise InputError(
                 "The plain base cannot see pictures. Choose auto or an image adapter, or remove "
-                "the picture."
+                f"the {seen}."
             )
         if choice == "none" or (choice == "auto" and picture is None):
             return _Plan("none")
@@ -165,7 +166,7 @@ class Replies:
             if choice in known and picture and "image" not in known[choice].modalities:
                 raise InputError(
                     f"The adapter '{choice}' was taught on text and cannot see pictures. Choose "
-                    "auto or an image adapter, or remove the picture."
+                    f"auto or an image adapter, or remove the {seen}."
                 )
         tower = (yield from self._wait(self._tower)) if picture else None
         fit = self._fit(tower)
@@ -225,6 +226,7 @@ def _stats(stream: Stream, plan: _Plan) -> ReplyStats:
     return ReplyStats(
         adapter=plan.name,
         image=plan.picture is not None,
+        frames=len(plan.picture.frames) if isinstance(plan.picture, Video) else 0,
         prompt_tokens=len(stream.request.ids),
         reply_tokens=count,
         first_token_s=(first - stream.submitted) if first else 0.0,

@@ -23,7 +23,7 @@ from demo.errors import DemoError
 from demo.replies import Replies, Reply
 from demo.settings import Sampling, Settings
 from demo.teaching import Teaching
-from demo.vision.media import Picture
+from demo.vision.video import Sight
 
 if TYPE_CHECKING:
     from demo.models import Language
@@ -141,7 +141,7 @@ class Runtime:
     def answer(
         self,
         message: str,
-        picture: Picture | None,
+        picture: Sight | None,
         *,
         adapter: str,
         system: str,

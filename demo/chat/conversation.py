@@ -12,7 +12,7 @@ from typing import Literal
 
 from demo.errors import BusyError, ContextFullError, InputError
 from demo.llama.chat_template import Message
-from demo.vision.media import Picture
+from demo.vision.video import Sight
 
 MAX_CHARACTERS = 8_000
 ASK_ABOUT_PICTURE = "What is in this picture?"
@@ -29,17 +29,18 @@ class ReplyStats:
     first_token_s: float  # from the request to the first token
     tokens_per_s: float  # of the reply, after its first token
     stopped: Literal["end", "length", "cancelled", "deadline"]
+    frames: int = 0  # of a video, when that was what was seen
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A user's message, the picture that came with it, and the reply ("" while there is none).
+    """A user's message, the picture or video that came with it, and the reply ("" for none yet).
 
     `liked` and `corrected` are the visitor's word on the reply; a corrected one is the visitor's.
     """
 
     text: str
-    picture: Picture | None = None
+    picture: Sight | None = None
     reply: str = ""
     stats: ReplyStats | None = None
     liked: bool = False
@@ -90,8 +91,8 @@ class Conversation:
         return self._dropped
 
     @property
-    def picture(self) -> Picture | None:
-        """The picture in use now: the last one sent, unless it was removed."""
+    def picture(self) -> Sight | None:
+        """The picture or video in use now: the last one sent, unless it was removed."""
         used = (turn.picture for turn in reversed(self._turns[self._unseen :]) if turn.picture)
         return next(used, None)
 
@@ -109,7 +110,7 @@ class Conversation:
         """The visitor has left."""
         self._abandoned = True
 
-    def ask(self, text: str, picture: Picture | None = None) -> None:
+    def ask(self, text: str, picture: Sight | None = None) -> None:
         """Appends a turn to be answered.
 
         Raises:
@@ -125,7 +126,7 @@ class Conversation:
             self._keep(answered)
             self._turns = (*answered, Turn(text or ASK_ABOUT_PICTURE, picture))
 
-    def undo(self) -> tuple[str, Picture | None]:
+    def undo(self) -> tuple[str, Sight | None]:
         """Removes the last turn and gives back what was sent."""
         with self._changing():
             if not self._turns:

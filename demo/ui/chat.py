@@ -12,6 +12,7 @@ from demo.ui import snippets
 from demo.ui.markup import LATEX
 from demo.ui.strings import Example, Strings
 from demo.ui.uploads import Uploads
+from demo.vision.media import thumbnail
 
 # Longer pastes would become a file that no one asked for; a message may hold 8,000 characters
 # and the conversation says so itself when there are more.
@@ -91,7 +92,7 @@ def _cards(examples: tuple[Example, ...], uploads: Uploads, samples: Path) -> li
         if example.picture:
             # Inlined: a served file could be named as an upload, and uploads are deleted.
             picture = uploads.sample(samples / example.picture)
-            icon = {"url": snippets.inlined(uploads.thumbnail("", picture, CARD))}
+            icon = {"url": snippets.inlined(thumbnail(picture, CARD))}
         cards.append({"text": example.text, "display_text": example.label, "icon": icon})
     return cards
 
@@ -139,7 +140,7 @@ def _box(strings: Strings) -> gr.MultimodalTextbox:
         label=strings.message_label,
         show_label=False,
         placeholder=strings.message_hint,
-        file_types=["image"],
+        file_types=["image", "video"],
         file_count="multiple",  # the last one counts; "single" would refuse a second paste
         lines=1,
         max_lines=8,

@@ -16,7 +16,7 @@ from demo.settings import Sampling
 from demo.ui.markup import printable
 from demo.ui.strings import Strings
 from demo.ui.uploads import Uploads
-from demo.vision.media import Picture
+from demo.vision.video import Sight
 
 logger = logging.getLogger(__name__)
 
@@ -99,11 +99,12 @@ def chat_endpoint(
         top_p: float = 1.0,
         seed: int = 0,
     ) -> Iterator[str]:
-        """Answers one message, with or without a picture, and streams the reply so far.
+        """Answers one message, with or without a picture or video, and streams the reply so far.
 
         Parameters:
-            message: What to answer; may be empty when there is a picture.
-            image: A JPEG, PNG, WebP or GIF of at most 10 MB; with gradio_client: handle_file(...).
+            message: What to answer; may be empty when there is a picture or video.
+            image: A JPEG, PNG, WebP or GIF of at most 10 MB, or an MP4, WebM or GIF video of at
+                most 30 s and 50 MB; with gradio_client: handle_file(...).
             adapter: "auto" (picture adapter with a picture, else the plain base), "none", or a
                 name that /adapters lists.
             system: How the model should behave.
@@ -151,7 +152,7 @@ def _text(name: str, value: object, strings: Strings) -> str:
     return value
 
 
-def _opened(image: object, uploads: Uploads, strings: Strings) -> Picture | None:
+def _opened(image: object, uploads: Uploads, strings: Strings) -> Sight | None:
     if image is None:
         return None
     path = image.get("path") if isinstance(image, dict) else None

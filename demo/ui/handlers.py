@@ -17,21 +17,20 @@ from typing import Any
 import gradio as gr
 
 from demo.chat.conversation import Conversation
-from demo.errors import BusyError, ContextFullError, DemoError, InputError
-from demo.runtime import Reply, Runtime
+from demo.errors import BusyError, DemoError, InputError
+from demo.runtime import Runtime
 from demo.settings import Sampling
 from demo.teaching import owner_of
 from demo.ui import snippets
 from demo.ui.chat import ChatView
+from demo.ui.display import Display, Updates
 from demo.ui.markup import from_markdown, printable
 from demo.ui.strings import Strings
 from demo.ui.transcript import Transcript
 from demo.ui.turnstile import Turnstile
 from demo.ui.uploads import Uploads
 
-CHIP = 96  # pixels of the thumbnail beside "picture in use"
 STOP_SECONDS = 5.0  # how long a new chat waits for the running reply to end
-Updates = dict[Any, Any]
 Begin = Callable[[Conversation], None]
 logger = logging.getLogger(__name__)
 
@@ -50,11 +49,11 @@ class ChatHandlers:
     ) -> None:
         self._runtime = runtime
         self._view = view
-        self._session = session
         self._strings = strings
         self._samples = samples
         self._uploads = uploads
         self._transcript = Transcript(uploads, strings)
+        self._display = Display(view, session, self._transcript, strings)
         self._turnstile = Turnstile(strings.being_answered)
 
     def send(
@@ -63,10 +62,13 @@ class ChatHandlers:
         """Send. Inputs: session, message box, adapter, controls. Outputs: the whole tab."""
 
         def begin(conversation: Conversation) -> None:
-            *unused, last = message["files"] or [None]
             for path in unused:
                 self._uploads.discard(path)
-            picture = self._uploads.open(last) if last else None
+            try:
+                picture = self._uploads.open(last) if last else None
+            except BusyError:
+                rejected["files"].append(last)
+                raise
             try:
                 conversation.ask(text, picture)
             except InputError:
@@ -75,10 +77,14 @@ class ChatHandlers:
                 raise
 
         text = message["text"] or ""
+        *unused, last = message["files"] or [None]
+        opening = printable(text) if last and self._uploads.is_video(last) else None
         empty = {"text": "", "files": []}
         # What cannot be sent stays in the box, but for a picture that is no picture.
         rejected: dict[str, Any] = {"text": printable(text), "files": []}
-        yield from self._answer(session, begin, adapter, controls, box=empty, rejected=rejected)
+        yield from self._answer(
+            session, begin, adapter, controls, box=empty, rejected=rejected, opening=opening
+        )
 
     def example(
         self, event: gr.SelectData, session: str | None, adapter: str, *controls: Any
@@ -147,7 +153,7 @@ class ChatHandlers:
         """Stop. Inputs: session. Outputs: message box."""
         if session:
             self._turnstile.stop(session)
-        return {self._view.box: gr.MultimodalTextbox(submit_btn=True, stop_btn=False)}
+        return {self._view.box: self._display.idle_box()}
 
     def undo(self, session: str | None) -> Updates:
         """Undo: the last turn goes back to the box. Inputs: session. Outputs: the whole tab."""
@@ -158,7 +164,7 @@ class ChatHandlers:
             text, picture = conversation.undo()
             files = [str(self._uploads.hand_back(picture))] if picture else []
             value = {"text": printable(text), "files": files}
-            return {self._view.box: _idle_box(value)}
+            return {self._view.box: self._display.idle_box(value)}
 
         return self._change(session, change)
 
@@ -199,17 +205,23 @@ class ChatHandlers:
         drop_oldest: bool = False,
         box: Any = None,
         rejected: Any = None,
+        opening: str | None = None,
     ) -> Iterator[Updates]:
-        """Does `begin`, then streams the reply; `box` and `rejected` are its value then or else."""
+        """Does `begin`, then streams the reply.
+
+        Args:
+            box, rejected: the value of the message box then, and when it is refused.
+            opening: the message that is shown while its video is opened.
+        """
         # A secret that never leaves the server; gradio's own id of a session is the browser's.
         session = session or secrets.token_urlsafe(32)
         try:
             with self._turnstile.enter(session) as stop:
                 yield from self._reply(
-                    session, stop, begin, adapter, controls, drop_oldest, box, rejected
+                    session, stop, begin, adapter, controls, drop_oldest, box, rejected, opening
                 )
         except BusyError as error:  # of the turnstile: the running reply is left alone
-            yield self._notice(error)
+            yield self._display.notice(error)
 
     def _reply(
         self,
@@ -221,15 +233,18 @@ class ChatHandlers:
         drop_oldest: bool,
         box: Any,
         rejected: Any,
+        opening: str | None,
     ) -> Iterator[Updates]:
         try:
             conversation = self._runtime.conversation(session)
             owner, system, *numbers = controls
             sampling = Sampling(*numbers)
             conversation.set_system(printable(system or ""))
+            if opening is not None:
+                yield self._display.opening(session, conversation, opening, box)
             begin(conversation)
             rejected = None
-            yield self._started(session, conversation, box)
+            yield self._display.started(session, conversation, box)
             replies = self._runtime.reply(
                 conversation,
                 adapter=adapter,
@@ -241,7 +256,7 @@ class ChatHandlers:
                 for reply in replies:
                     if stop.is_set():
                         break
-                    yield {self._view.chatbot: self._render(session, conversation, reply)}
+                    yield self._display.growing(session, conversation, reply)
             yield self._settled(session)
         except DemoError as error:
             yield self._problem(session, error, rejected)
@@ -260,65 +275,14 @@ class ChatHandlers:
                 changed = change(self._runtime.conversation(session))
             return self._settled(session) | (changed or {})
         except DemoError as error:
-            return self._notice(error)
+            return self._display.notice(error)
         except Exception:
             logger.exception("an action failed")
-            return self._notice(DemoError(self._strings.unexpected))
-
-    def _render(
-        self, session: str, conversation: Conversation, running: Reply | None = None
-    ) -> list[dict[str, Any]]:
-        return self._transcript.render(session, conversation.turns, running)
-
-    def _started(self, session: str, conversation: Conversation, box: Any) -> Updates:
-        messages = self._render(session, conversation, Reply())
-        changes = {"submit_btn": False, "stop_btn": True}
-        if box is not None:
-            changes["value"] = box
-        return {
-            self._session: session,
-            self._view.chatbot: gr.Chatbot(messages, elem_classes=["streaming"]),
-            self._view.box: gr.MultimodalTextbox(**changes),
-            self._view.notice: gr.Row(visible=False),
-            **self._chip(session, conversation),
-        }
+            return self._display.notice(DemoError(self._strings.unexpected))
 
     def _settled(self, session: str) -> Updates:
-        conversation = self._runtime.conversation(session)
-        return {
-            self._session: session,
-            self._view.chatbot: gr.Chatbot(
-                self._render(session, conversation),
-                feedback_value=self._transcript.liked(conversation.turns),
-                elem_classes=[],
-            ),
-            self._view.box: _idle_box(),
-            self._view.notice: gr.Row(visible=False),
-            **self._chip(session, conversation),
-        }
+        return self._display.settled(session, self._runtime.conversation(session))
 
     def _problem(self, session: str, error: DemoError, rejected: Any) -> Updates:
-        return self._settled(session) | {self._view.box: _idle_box(rejected)} | self._notice(error)
-
-    def _notice(self, error: DemoError) -> Updates:
-        return {
-            self._view.notice: gr.Row(visible=True),
-            self._view.notice_text: snippets.notice(str(error)),
-            self._view.resume: gr.Button(visible=isinstance(error, ContextFullError)),
-        }
-
-    def _chip(self, session: str, conversation: Conversation) -> Updates:
-        picture = conversation.picture
-        if picture is None:
-            return {self._view.picture: gr.Row(visible=False)}
-        thumbnail = self._uploads.thumbnail(session, picture, CHIP)
-        return {
-            self._view.picture: gr.Row(visible=True),
-            self._view.picture_chip: snippets.picture_chip(thumbnail, self._strings),
-        }
-
-
-def _idle_box(value: Any = None) -> gr.MultimodalTextbox:
-    """The message box with Send in place of Stop; its content is kept unless `value` is given."""
-    changes = {} if value is None else {"value": value}
-    return gr.MultimodalTextbox(submit_btn=True, stop_btn=False, **changes)
+        conversation = self._runtime.conversation(session)
+        return self._display.problem(session, conversation, error, rejected)

@@ -9,31 +9,34 @@ from demo.runtime import KEPT_CONVERSATIONS
 from demo.settings import Settings
 from demo.ui.theme import ASSETS, build_theme
 
-UPLOAD_LIMIT = "10mb"  # one file
-BODY_LIMIT = 12 * 2**20  # bytes of one request: a file and its envelope
+UPLOAD_LIMIT = "50mb"  # one file; a video may be as large, what else is opened says its own limit
+UPLOAD_BODY_LIMIT = 52 * 2**20  # bytes of one request: a file and its envelope
+BODY_LIMIT = 12 * 2**20  # of any other, which is read into memory as one piece
 
 
 class BodyLimit:
-    """Refuses a request body above `limit` bytes; gradio itself reads any length.
+    """Refuses a request body above `limit` bytes, or `uploads` where files are received; gradio
+    itself reads any length.
 
     Counts what arrives, since the announced length may be missing or wrong.
     """
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, uploads: int) -> None:
         self._app = app
-        self._limit = limit
+        self._limit, self._uploads = limit, uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         seen, refused = 0, False
+        limit = self._uploads if scope["path"].endswith("/upload") else self._limit
 
         async def counted() -> Message:
             nonlocal seen, refused
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._limit:
+            if seen > limit:
                 refused = True
                 return {"type": "http.disconnect"}
             return message
@@ -88,5 +91,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "allowed_paths": [],
         "pwa": False,
         "mcp_server": False,
-        "app_kwargs": {"middleware": [Middleware(BodyLimit, limit=BODY_LIMIT)]},
+        "app_kwargs": {
+            "middleware": [Middleware(BodyLimit, limit=BODY_LIMIT, uploads=UPLOAD_BODY_LIMIT)]
+        },
     }

@@ -2,11 +2,14 @@
 
 import base64
 from html import escape
-from pathlib import Path
 
 from demo.chat.conversation import ReplyStats
 from demo.runtime import AdapterCard, Status
 from demo.ui.strings import Strings
+from demo.vision.media import thumbnail
+from demo.vision.video import Video
+
+FRAME = 240  # pixels of a video's frame in its strip, which shows it smaller
 
 # A gate half open: what a zero-init gate is after its first steps.
 MARK = (
@@ -93,7 +96,7 @@ def reply_footer(stats: ReplyStats, strings: Strings, *, corrected: bool = False
     }[stats.stopped]
     tokens = strings.tokens.format(prompt=stats.prompt_tokens, reply=stats.reply_tokens)
     facts = [
-        (strings.picture_used if stats.image else strings.no_picture, ""),
+        (_used(stats, strings), ""),
         (tokens, strings.tokens_hint),
         (strings.first_token.format(seconds=f"{stats.first_token_s:.2f}"), ""),
         (strings.speed.format(speed=f"{stats.tokens_per_s:.0f}"), ""),
@@ -106,16 +109,46 @@ def reply_footer(stats: ReplyStats, strings: Strings, *, corrected: bool = False
     return f'<div class="facts"><b>{escape(adapter)}</b>{spans}</div>'
 
 
-def inlined(thumbnail: Path) -> str:
+def _used(stats: ReplyStats, strings: Strings) -> str:
+    if stats.frames:
+        words = strings.frame_used if stats.frames == 1 else strings.frames_used
+        return words.format(count=stats.frames)
+    return strings.picture_used if stats.image else strings.no_picture
+
+
+def inlined(webp: bytes) -> str:
     """A WebP file as an address that holds it whole, so that no file has to be served."""
-    return "data:image/webp;base64," + base64.b64encode(thumbnail.read_bytes()).decode("ascii")
+    return "data:image/webp;base64," + base64.b64encode(webp).decode("ascii")
 
 
-def picture_chip(thumbnail: Path, strings: Strings) -> str:
-    """The picture that every reply sees."""
+def video_strip(video: Video, strings: Strings) -> str:
+    """The frames of a video that are looked at, each with its time."""
+
+    def time(second: float) -> str:
+        return strings.seconds.format(number=f"{second:.1f}")
+
+    frames = "".join(
+        f'<li><img src="{inlined(thumbnail(frame, FRAME))}" '
+        f'alt="{escape(strings.frame_alt.format(second=time(second)))}">'
+        f'<small aria-hidden="true">{escape(time(second))}</small></li>'
+        for frame, second in zip(video.frames, video.seconds, strict=True)
+    )
+    count = len(video.frames)
+    words = strings.video_frame if count == 1 else strings.video_frames
+    words = strings.video_cut if video.cut else words
+    length = f"{video.length:.0f}" if video.length >= 10 else f"{round(video.length, 1):g}"
+    caption = words.format(length=strings.seconds.format(number=length), count=count)
     return (
-        f'<div class="chip"><img alt="" src="{inlined(thumbnail)}">'
-        f"<span><b>{escape(strings.picture_in_use)}</b>"
+        f'<figure class="frames" style="--count:{count}"><ul>{frames}</ul>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def picture_chip(webp: bytes, strings: Strings, *, video: bool = False) -> str:
+    """The picture or video that every reply sees."""
+    return (
+        f'<div class="chip"><img alt="" src="{inlined(webp)}">'
+        f"<span><b>{escape(strings.video_in_use if video else strings.picture_in_use)}</b>"
         f"<small>{escape(strings.picture_in_use_more)}</small></span></div>"
     )
 

@@ -33,18 +33,28 @@ class Strings:
     chat_tab: str = "Chat"
     welcome: str = "What shall we look at?"
     welcome_more: str = (
-        "Drop, paste or take a picture and ask about it, or start with one of these."
+        "Drop, paste or take a picture, or drop a short video, and ask about it, or start with "
+        "one of these."
     )
     message_label: str = "Your message"
-    message_hint: str = "Ask, or drop a picture"
+    message_hint: str = "Ask, or drop a picture or a video"
     settings: str = "Settings"
     new_chat: str = "New chat"
     camera: str = "Camera"
     camera_label: str = "Take a picture"
     picture_in_use: str = "Picture in use"
+    video_in_use: str = "Video in use"
     picture_in_use_more: str = "seen by every reply"
     remove_picture: str = "Remove"
     picture_alt: str = "Picture sent with this message"
+    opening_video: str = "Opening the video"
+    video_frames: str = "A video, {length}; I look at {count} frames of it."
+    video_frame: str = "A video, {length}; I look at one frame of it."
+    video_cut: str = (
+        "A video that breaks off, {length} of it can be read; of these I look at {count} frames."
+    )
+    frame_alt: str = "The video after {second}"
+    seconds: str = "{number} s"
     resume: str = "Continue without the oldest turns"
     dismiss: str = "Dismiss"
     typing: str = "Reading the message"
@@ -78,6 +88,8 @@ class Strings:
 
     plain_base: str = "plain base"
     picture_used: str = "picture used"
+    frames_used: str = "{count} frames used"
+    frame_used: str = "one frame used"
     no_picture: str = "no picture"
     tokens: str = "{prompt} + {reply} tokens"
     tokens_hint: str = "Tokens of the prompt and of the reply"
@@ -90,10 +102,10 @@ class Strings:
     being_answered: str = (
         "The last message is still being answered. Wait for it, or press Stop, and send again."
     )
-    picture_gone: str = "The picture is no longer on the server. Please attach it again."
+    picture_gone: str = "The file is no longer on the server. Please attach it again."
     not_an_upload: str = (
-        "The picture has to be an upload of this session; addresses and paths are not opened. "
-        "With gradio_client, pass handle_file(...)."
+        "The picture or video has to be an upload of this session; addresses and paths are not "
+        "opened. With gradio_client, pass handle_file(...)."
     )
     not_a_text: str = "{name} has to be a text."
     nothing_here: str = "That message is no longer part of this chat. Reload the page."

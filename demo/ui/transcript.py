@@ -1,12 +1,14 @@
 """The turns of a conversation → what `gr.Chatbot` shows.
 
-A turn is one message of the visitor (its thumbnail, then its text) and one or two of the model:
+A turn is one message of the visitor (its text, with a picture before it or the frames of a video
+after it) and one or two of the model:
 the reply, and the line of facts under it. Always made anew from the server's conversation; what a
 browser says its history is, is never read.
 """
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from demo.chat.conversation import Turn
 from demo.runtime import Reply
@@ -14,6 +16,7 @@ from demo.ui import snippets
 from demo.ui.markup import to_markdown
 from demo.ui.strings import Strings
 from demo.ui.uploads import Uploads
+from demo.vision.video import Video
 
 THUMBNAIL = 512  # pixels; the page shows it smaller and this is what a click enlarges
 Message = dict[str, Any]
@@ -25,6 +28,8 @@ class Transcript:
     def __init__(self, uploads: Uploads, strings: Strings) -> None:
         self._uploads = uploads
         self._strings = strings
+        # While a reply grows, all is rendered many times a second; a strip goes with its video.
+        self._strips: WeakKeyDictionary[Video, str] = WeakKeyDictionary()
 
     def render(
         self, session: str, turns: Sequence[Turn], running: Reply | None = None
@@ -59,10 +64,18 @@ class Transcript:
 
     def _question(self, session: str, turn: Turn) -> Message:
         content = [_text(to_markdown(turn.text))]
-        if turn.picture is not None:
+        if isinstance(turn.picture, Video):
+            content.append(_html(self._strip(turn.picture)))
+        elif turn.picture is not None:
             path = self._uploads.thumbnail(session, turn.picture, THUMBNAIL)
             content.insert(0, _picture(str(path), self._strings.picture_alt))
         return {"role": "user", "content": content}
+
+    def _strip(self, video: Video) -> str:
+        strip = self._strips.get(video)
+        if strip is None:
+            strip = self._strips[video] = snippets.video_strip(video, self._strings)
+        return strip
 
     def _running(self, reply: Reply) -> list[Message]:
         if reply.text:

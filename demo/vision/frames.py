@@ -85,7 +85,9 @@ def read_frames(file: BinaryIO, kind: str, seconds: float = DECODING_SECONDS) ->
     """
     end = time.monotonic() + seconds
     try:
-        with av.open(_Source(file), "r", format=FORMATS[kind], options=OPTIONS) as container:
+        with av.open(
+            _Source(file), format=FORMATS[kind], options=OPTIONS, metadata_errors="replace"
+        ) as container:
             stream = _picture_stream(container)
             packets, whole = _packets(container, stream)
             times = sorted({packet.pts for packet in packets})
@@ -152,7 +154,7 @@ def _check_size(width: int, height: int) -> None:
 
 def _check_length(seconds: float) -> None:
     if seconds > MAX_SECONDS + SLACK:
-        raise VideoError(f"The video is {seconds:.0f} s long, {SHORTER}")
+        raise VideoError(f"The video is {seconds:,.0f} s long, {SHORTER}")
 
 
 def _packets(

@@ -18,7 +18,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from demo.errors import BusyError, ImageError, VideoError
+from demo.errors import BusyError, VideoError
 from demo.vision.media import Picture, open_picture
 from demo.vision.video_limits import (
     DAMAGED,
@@ -67,6 +67,15 @@ class Video:
 Sight = Picture | Video  # what a visitor may show
 
 
+def is_video(path: Path) -> bool:
+    """Whether `open_sight` gives a video, if anything: told by its first bytes alone."""
+    try:
+        with open(path, "rb") as file:
+            return _kind(file) is not None
+    except OSError:
+        return False
+
+
 def open_sight(path: Path) -> Sight:
     """Open an untrusted picture or video, whichever it is.
 
@@ -76,12 +85,7 @@ def open_sight(path: Path) -> Sight:
         ImageError: neither, or a picture that `open_picture` refuses.
         VideoError, BusyError: as `open_video`.
     """
-    try:
-        with open(path, "rb") as file:
-            video = _kind(file)
-    except OSError as error:
-        raise ImageError("The file cannot be read. Please choose it again.") from error
-    return open_video(path) if video else open_picture(path, USE_ANY)
+    return open_video(path) if is_video(path) else open_picture(path, USE_ANY)
 
 
 def open_video(path: Path) -> Video:

@@ -1,6 +1,7 @@
 """The chat as a person uses it, in words instead of selectors."""
 
 import base64
+import mimetypes
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -16,6 +17,7 @@ class Chat:
         self.send_button = page.get_by_role("button", name="Submit")
         self.stop_button = page.locator("#box").get_by_role("button", name="Stop")
         self.questions = page.locator("#conversation .user-row .message:not(.component)")
+        self.frames = page.locator("#conversation .user-row .frames img")
         self.pictures = page.locator("#conversation .user-row .component img")
         self.replies = page.locator("#conversation .bot-row:not(:has(.facts)) .message")
         self.facts = page.locator("#conversation .facts")
@@ -84,30 +86,42 @@ class Chat:
         self.page.locator("#conversation textarea").fill(text)
         self.button("Submit")
 
-    def attach(self, picture: Path) -> None:
-        """Chooses a file."""
-        self.page.locator("#box input[type=file]").set_input_files(picture)
-        expect(self.page.locator("#box .thumbnail-item img")).to_be_visible()
+    def attach(self, file: Path) -> None:
+        """Chooses a picture or a video."""
+        self.page.locator("#box input[type=file]").set_input_files(file)
+        self._attached(file)
 
     def paste(self, picture: Path) -> None:
         """Pastes a picture, as after "copy image"."""
         self._transfer("paste", "clipboardData", "ClipboardEvent", picture, "#box textarea")
-        expect(self.page.locator("#box .thumbnail-item img")).to_be_visible()
+        self._attached(picture)
 
-    def drop(self, picture: Path, target: str = "#conversation") -> None:
-        """Drops a picture somewhere on the page."""
-        self._transfer("drop", "dataTransfer", "DragEvent", picture, target)
-        expect(self.page.locator("#box .thumbnail-item img")).to_be_visible()
+    def drop(self, file: Path, target: str = "#conversation") -> None:
+        """Drops a picture or a video somewhere on the page."""
+        self._transfer("drop", "dataTransfer", "DragEvent", file, target)
+        self._attached(file)
 
-    def _transfer(self, kind: str, field: str, event: str, picture: Path, target: str) -> None:
+    def _attached(self, file: Path) -> None:
+        picture = _type_of(file).startswith("image/")
+        thumbnail = self.page.locator("#box .thumbnail-item" + (" img" if picture else ""))
+        expect(thumbnail).to_be_visible()
+
+    def _transfer(self, kind: str, field: str, event: str, file: Path, target: str) -> None:
         self.page.locator(target).evaluate(
-            """(element, [kind, field, event, name, data]) => {
+            """(element, [kind, field, event, name, type, data]) => {
                 const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
                 const transfer = new DataTransfer();
-                transfer.items.add(new File([bytes], name, {type: "image/png"}));
+                transfer.items.add(new File([bytes], name, {type}));
                 element.dispatchEvent(new window[event](kind, {
                     [field]: transfer, bubbles: true, cancelable: true,
                 }));
             }""",
-            [kind, field, event, picture.name, base64.b64encode(picture.read_bytes()).decode()],
+            [
+                *(kind, field, event, file.name, _type_of(file)),
+                base64.b64encode(file.read_bytes()).decode(),
+            ],
         )
+
+
+def _type_of(file: Path) -> str:
+    return mimetypes.guess_type(file)[0] or ""

@@ -13,12 +13,15 @@ import pytest
 from demo.chat.conversation import ReplyStats, Turn
 from demo.errors import BusyError, ImageError, InputError
 from demo.runtime import Reply
+from demo.ui import snippets
+from demo.ui import uploads as door
 from demo.ui.server import BodyLimit
 from demo.ui.strings import ENGLISH
 from demo.ui.transcript import Transcript
 from demo.ui.turnstile import Turnstile
 from demo.ui.uploads import Uploads, sweep
 from demo.vision.media import Picture, save_thumbnail
+from demo.vision.video import Video
 
 STATS = ReplyStats("none", False, 9, 3, 0.1, 50.0, "end")
 
@@ -32,6 +35,12 @@ def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Uploads:
 @pytest.fixture
 def picture() -> Picture:
     return Picture(np.full((20, 30, 3), 200, np.uint8))
+
+
+@pytest.fixture
+def video() -> Video:
+    frames = tuple(Picture(np.full((9, 16, 3), shade, np.uint8)) for shade in range(8))
+    return Video(frames, tuple(0.75 + 1.5 * i for i in range(8)), 12.04)
 
 
 def uploaded(folder: Path, data: bytes | Picture) -> Path:
@@ -141,6 +150,57 @@ def test_a_picture_handed_back_is_an_upload_again(uploads: Uploads, picture: Pic
     assert uploads.open(str(uploads.hand_back(picture))) == picture
 
 
+def test_a_video_handed_back_is_the_same_video(uploads: Uploads, video: Video) -> None:
+    path = str(uploads.hand_back(video))
+    assert path.endswith("video.png")
+    assert not uploads.is_video(path)  # nothing has to be decoded
+    assert uploads.open(path) is video
+    with pytest.raises(InputError, match="no longer on the server"):
+        uploads.open(path)
+    paths = [str(uploads.hand_back(video)) for _ in range(door.HANDED_BACK + 1)]
+    assert uploads.open(paths[0]) == video.frames[0]  # forgotten: what the file itself is
+
+
+def test_an_upload_stays_when_others_videos_are_being_opened(
+    uploads: Uploads, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(path: Path) -> None:
+        raise BusyError("later")
+
+    path = uploaded(tmp_path, picture)
+    monkeypatch.setattr(door, "open_sight", busy)
+    with pytest.raises(BusyError):
+        uploads.open(str(path))
+    assert path.exists()
+
+
+def test_a_video_is_shown_under_its_words(uploads: Uploads, video: Video) -> None:
+    transcript = Transcript(uploads, ENGLISH)
+    words, strip = transcript.render("ada", (Turn("one", video),))[0]["content"]
+    assert words["text"] == "one"
+    html = strip["value"]
+    assert html.count("<img ") == html.count("data:image/webp;base64,") == 8
+    assert 'alt="The video after 0.8 s"' in html
+    assert "A video, 12 s; I look at 8 frames of it." in html
+    cut = Video(video.frames[:3], video.seconds[:3], 2.04, cut=True)
+    html = transcript.render("ada", (Turn("one", cut),))[0]["content"][1]["value"]
+    assert "breaks off, 2 s of it can be read; of these I look at 3 frames." in html
+
+
+@pytest.mark.parametrize(
+    ("image", "frames", "words"),
+    [
+        (False, 0, "no picture"),
+        (True, 0, "picture used"),
+        (True, 1, "one frame used"),
+        (True, 8, "8 frames used"),
+    ],
+)
+def test_facts_say_what_was_seen(image: bool, frames: int, words: str) -> None:
+    stats = ReplyStats("none", image, 9, 3, 0.1, 50.0, "end", frames)
+    assert f">{words}<" in snippets.reply_footer(stats, ENGLISH)
+
+
 def test_turns_are_shown_with_thumbnail_reply_and_facts(uploads: Uploads, picture: Picture) -> None:
     transcript = Transcript(uploads, ENGLISH)
     turns = (Turn("one", picture, "<b>", STATS), Turn("two"), Turn("three", None, "3", STATS))
@@ -173,10 +233,13 @@ def test_a_request_that_is_too_long_is_cut_off() -> None:
         await send({"type": "http.response.body", "body": b"%d" % len(body)})  # type: ignore[operator]
 
     async def sizes() -> list[int]:
-        transport = httpx.ASGITransport(BodyLimit(app, limit=1000))
+        transport = httpx.ASGITransport(BodyLimit(app, limit=1000, uploads=2000))
         async with httpx.AsyncClient(transport=transport, base_url="http://a.test") as client:
-            return [(await client.post("/", content=b"x" * n)).status_code for n in (1000, 1001)]
+            return [
+                (await client.post(path, content=b"x" * n)).status_code
+                for path, n in (("/", 1000), ("/", 1001), ("/a/upload", 2000), ("/a/upload", 2001))
+            ]
 
     # In a thread of its own: browser tests leave a running loop in the main one.
     with ThreadPoolExecutor(1) as thread:
-        assert thread.submit(lambda: asyncio.run(sizes())).result() == [200, 413]
+        assert thread.submit(lambda: asyncio.run(sizes())).result() == [200, 413, 200, 413]

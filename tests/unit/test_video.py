@@ -162,6 +162,9 @@ def test_metadata_is_dropped(tmp_path: Path) -> None:
     secret = b"SECRET +47.3769+008.5417/"
     path.write_bytes(data + (len(secret) + 8).to_bytes(4, "big") + b"free" + secret)
     assert "SECRET" not in repr(vars(open_video(path)))
+    path = write_video(tmp_path / "a.webm", "libvpx")
+    path.write_bytes(path.read_bytes().replace(b"Lavf", b"\xff\xfe\xe9\x80"))  # not UTF-8
+    assert open_video(path).frames
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.webm", "libvpx-vp9")])
