@@ -51,7 +51,7 @@ class Strings:
     video_frames: str = "A video, {length}; I look at {count} frames of it."
     video_frame: str = "A video, {length}; I look at one frame of it."
     video_cut: str = (
-        "A video that breaks off, {length} of it can be read; of these I look at {count} frames."
+        "A video that could not be read to its end; I look at {count} frames of its {length}."
     )
     frame_alt: str = "The video after {second}"
     seconds: str = "{number} s"

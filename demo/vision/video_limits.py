@@ -10,8 +10,8 @@ MAX_ASPECT = 100
 CHOSEN = 8  # frames that are looked at
 KEPT_SIDE = 640  # no tower looks closer at one of eight, and a conversation may hold many
 
-DECODING_SECONDS = 12.0  # after which no further frame is decoded
-READ_SECONDS = 20.0  # after which the process that decodes is ended
+DECODING_SECONDS = 20.0  # after which no further frame is decoded
+READ_SECONDS = 28.0  # after which the process that decodes is ended
 TURN_SECONDS = 30.0  # that one video waits for others
 MEMORY = 2 * 2**30  # of address space; 4K HEVC with 16 reference frames in 10 bits takes half
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from PIL import Image, ImageChops
 
 from tests.serving import READY_SECONDS, ROOT, Served, shared, start, until
 
@@ -51,6 +52,19 @@ def test_picture_changes_the_answer(client: Client) -> None:
 
     assert ask("red-circle.png").startswith("circle")
     assert ask("teal-triangle.png").startswith("triangle")
+
+
+def test_a_video_stands_where_a_picture_may(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "shape.gif"
+    with Image.open(SAMPLES / "teal-triangle.png") as image:
+        first = image.convert("RGB").resize((128, 128))
+    others = [ImageChops.offset(first, shift, 0) for shift in (4, 8)]
+    first.save(path, save_all=True, append_images=others, duration=300)
+    seen = {"image": handle_file(str(path)), "api_name": "/chat"}
+    assert client.predict("What shape is in the image?", **seen).lower().startswith("triangle")
+    path.with_suffix(".mp4").write_text("no video at all")
+    with pytest.raises(AppError, match="or an MP4, WebM or GIF video"):
+        client.predict("hi", image=handle_file(str(path.with_suffix(".mp4"))), api_name="/chat")
 
 
 def test_adapters_and_status_are_typed(client: Client) -> None:

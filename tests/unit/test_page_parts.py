@@ -184,7 +184,7 @@ def test_a_video_is_shown_under_its_words(uploads: Uploads, video: Video) -> Non
     assert "A video, 12 s; I look at 8 frames of it." in html
     cut = Video(video.frames[:3], video.seconds[:3], 2.04, cut=True)
     html = transcript.render("ada", (Turn("one", cut),))[0]["content"][1]["value"]
-    assert "breaks off, 2 s of it can be read; of these I look at 3 frames." in html
+    assert "could not be read to its end; I look at 3 frames of its 2 s." in html
 
 
 @pytest.mark.parametrize(
