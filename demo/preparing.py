@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from demo.drafts import Draft, Drafts
 from demo.errors import InputError, NotReadyError
-from demo.finetune.child import estimate
 from demo.finetune.events import Estimated
 from demo.finetune.layouts import Layout
 from demo.finetune.presets import Choices
 from demo.finetune.report import Report
 from demo.finetune.run_folder import Request, RunFolder
+from demo.finetune.trial import Trial
 from demo.settings import Settings
 from demo.work import Work
 
@@ -60,6 +60,8 @@ class Preparing:
         self._settings, self._language, self._room = settings, language, room
         self.drafts = Drafts(room / "drafts")
         self._one_check, self._one_estimate = threading.Lock(), threading.Lock()
+        self._holding, self._held = threading.Lock(), False
+        self._trial: Trial | None = None  # what is being tried
 
     def check(self, visitor: str, choices: Choices, layout: Layout | None = None) -> Work[Draft]:
         """Reads every row of the visitor's draft → the draft, checked.
@@ -95,12 +97,36 @@ class Preparing:
             try:
                 work.tell("Trying two real steps on this machine")
                 folder.create(request, draft.file)
-                return estimate(folder, begun=work.endable)
+                trial = Trial(folder)
+                self._begun(trial)
+                work.endable(trial.kill)
+                return trial.result()
             finally:
+                self._begun(None)
                 self._one_estimate.release()
                 shutil.rmtree(folder.path, ignore_errors=True)
 
         return Work(do)
+
+    def hold(self) -> None:
+        """What is tried stands still, and so does what begins to be, until `release`."""
+        with self._holding:
+            self._held = True
+            if self._trial:
+                self._trial.pause()
+
+    def release(self) -> None:
+        """It goes on."""
+        with self._holding:
+            self._held = False
+            if self._trial:
+                self._trial.go_on()
+
+    def _begun(self, trial: Trial | None) -> None:
+        with self._holding:
+            self._trial = trial
+            if trial and self._held:
+                trial.pause()
 
     def request(
         self,

@@ -97,11 +97,12 @@ class Teaching:
 
     @contextmanager
     def waits(self) -> Iterator[None]:
-        """A run under way stands still: for as long as a reply is written."""
+        """A run under way stands still, and so does a trial, for as long as a reply is written."""
         with self._count:
             self._writing += 1
             if self._writing == 1 and self._started:
                 self._runs.hold()
+                self.preparing.hold()
         try:
             yield
         finally:
@@ -109,6 +110,7 @@ class Teaching:
                 self._writing -= 1
                 if self._writing == 0 and self._started:
                     self._runs.release()
+                    self.preparing.release()
 
     def begin(
         self,

@@ -88,6 +88,7 @@ def run_child(path: Path) -> int:
 def estimate_child(path: Path) -> int:
     """What the program starts to know what a run will need; one event on the standard output."""
     guard(sys.stdin.fileno())
+    print("guarded", flush=True)
     os.nice(NICENESS)
     logging.basicConfig()
     from demo.finetune.job import estimate_run

@@ -4,75 +4,21 @@ import contextlib
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
-from demo.errors import InputError
-from demo.finetune.events import Estimated, Stage, from_json
 from demo.finetune.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]  # where `python -m demo.finetune` finds the package
 
 
-def estimate(
-    folder: RunFolder,
-    seconds: float = 180.0,
-    begun: Callable[[Callable[[], None]], None] = lambda end: None,
-) -> Estimated:
-    """What a run will need, from real steps in a process of its own.
-
-    Args:
-        begun: is given what ends it before its time.
-
-    Raises:
-        InputError: data, base or adapter cannot be used, or the memory or the time did not do.
-        OSError: the process cannot be started.
-    """
-    with open(folder.errors, "ab") as errors:
-        process = subprocess.Popen(
-            _command("estimate", folder),
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-        )
-    timer = threading.Timer(seconds, process.kill)
-    timer.start()
-    begun(process.kill)
-    try:
-        # Not `communicate`: it would end the pipe that the guardian waits on.
-        line = process.stdout.readline().decode()
-        process.wait()
-    finally:
-        timer.cancel()
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
-    event = from_json(line) if line else None
-    if isinstance(event, Estimated):
-        return event
-    if isinstance(event, Stage):
-        raise InputError(event.message)
-    raise InputError(
-        "Two steps could not be tried: the memory or the time did not do. Choose a smaller batch, "
-        "or fewer layers."
-    )
-
-
-def _command(what: str, folder: RunFolder) -> list[str]:
-    return [sys.executable, "-m", "demo.finetune", what, str(folder.path.resolve())]
-
-
 class Child:
     """One process in one run's folder. It ends by itself if this program does (`guardian.py`)."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        """Raises OSError when it cannot be started."""
+    def __init__(self, folder: RunFolder, what: str = "run") -> None:
+        """Begins to `what`, "run" or "estimate". Raises OSError when it cannot be started."""
         with open(folder.errors, "ab") as errors:
             self._process = subprocess.Popen(
-                _command("run", folder),
+                [sys.executable, "-m", "demo.finetune", what, str(folder.path.resolve())],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,  # held open: its end tells the guardian that we are gone
                 stdout=subprocess.PIPE,
@@ -81,7 +27,6 @@ class Child:
         # Its first line says that the guardian stands. Stopped before, it would not wake again if
         # this program died.
         self._process.stdout.readline()
-        self._process.stdout.close()
 
     @property
     def pid(self) -> int:
@@ -108,11 +53,22 @@ class Child:
             self._process.wait(seconds)
         self.kill()
 
+    def over(self, seconds: float) -> bool:
+        """Whether it ends within so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self._process.poll() is not None
+
     def wait(self) -> int:
         """Its exit code, minus the signal's number when one ended it."""
         code = self._process.wait()
         self._process.stdin.close()
+        self._process.stdout.close()
         return code
+
+    def said(self) -> str:
+        """What it has printed, once it has ended and before `wait`; no more than a pipe holds."""
+        return self._process.stdout.read().decode("utf-8", "replace")
 
     def _send(self, number: signal.Signals) -> None:
         # Popen looks first whether the process has been reaped, so no stranger is hit.

@@ -2,8 +2,10 @@
 
 import copy
 import resource
+import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from demo.finetune.trainer import teach
 from demo.llama.model import Llama
 
 TIGHT, FITS = 0.95, 0.75  # shares of the memory that is free
+SPARE = 8  # steps taken in place of those that were interrupted
 BESIDES = 15.0  # seconds for the start, the questions and the end
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -28,8 +31,8 @@ def estimate(
 ) -> Estimated:
     """Takes one step on the longest examples, for the memory, and two on usual ones, for the time.
 
-    To be called in a process of its own, because what it measures is the most memory that this
-    process has ever had.
+    To be called by the first thread of a process of its own, because what it measures is the most
+    memory that this process has ever had.
 
     Args:
         judged: held-out rows that are passed over twice at the end.
@@ -56,10 +59,31 @@ def verdict(needed: int) -> Verdict:
 def _steps(
     model: Llama, adapter: Adapter, course: Course, settings: TrainSettings, count: int
 ) -> float:
-    """Seconds of the last of some steps, taken on a copy."""
+    """Seconds of the last of some steps, taken on a copy.
+
+    A step in which this process stood still says nothing, so another one is taken.
+    """
+    settings = replace(settings, steps=count + SPARE)
     state = State(copy.deepcopy(adapter), settings, course)
     steps = (event for event in teach(model, state, course) if isinstance(event, Step))
-    return [next(steps).seconds for _ in range(count)][-1]
+    with _pauses() as pauses:
+        for number in range(1, count + SPARE + 1):
+            before = len(pauses)
+            seconds = next(steps).seconds
+            if number >= count and len(pauses) == before:
+                break
+    return seconds
+
+
+@contextmanager
+def _pauses() -> Iterator[list[int]]:
+    """A list that grows each time this process goes on after it stood still (`Child.pause`)."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGCONT, lambda number, frame: seen.append(number))
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGCONT, before)
 
 
 def _peak() -> int:

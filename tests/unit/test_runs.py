@@ -16,7 +16,7 @@ import pytest
 
 from demo.errors import BusyError, InputError
 from demo.finetune import endings, runs
-from demo.finetune.child import ROOT, estimate
+from demo.finetune.child import ROOT
 from demo.finetune.events import OVER, Evaluated, Judged, Stage, Started, Step
 from demo.finetune.log import read_log, without_repeats
 from demo.finetune.presets import Choices
@@ -323,20 +323,6 @@ def test_when_the_program_dies_a_paused_child_ends(settings, rows, tmp_path, whe
         assert folder.checkpoint.exists()
         assert any(isinstance(event, Step) for event in read_log(folder.log).events)
     assert Runs(tmp_path / "runs").get("me", run).state in ("interrupted", "waiting")
-
-
-def test_what_a_run_will_need_is_known_before_it(settings, rows, tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    folder.create(asked(settings=settings), rows)
-    found = estimate(folder)
-    assert found.parameters == 2 * (3 * 36 + 6) and found.file_bytes > 4 * found.parameters
-    assert found.verdict == "fits" and 10 < found.seconds < 60
-    assert 100 * 2**20 < found.memory_bytes < 2 * 2**30  # its own, whatever this process has
-    rows.write_text("a,b\n1,2\n")
-    other = RunFolder(tmp_path / "other")
-    other.create(asked(settings=settings), rows)
-    with pytest.raises(InputError, match="choose them by hand"):
-        estimate(other)
 
 
 def test_the_command_line_prints_the_same_events(settings, rows, tmp_path):
