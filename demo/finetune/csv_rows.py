@@ -33,7 +33,7 @@ def read_csv(text: str, name: str) -> Table:
     Raises:
         DataError: not a table, two columns of the same name, or a limit of `make_table`.
     """
-    text, separator = _separator(text)
+    text, separator = separator_of(text)
     records = enumerate(_records(text, separator), 1)
     filled = (pair for pair in records if isinstance(pair[1], str) or any(map(str.strip, pair[1])))
     number, first = next(filled, (0, None))
@@ -67,8 +67,11 @@ def _row(number: int, names: Sequence[str], record: list[str] | str) -> Row | Fa
     return row_or_fault(number, dict(zip(names, record, strict=False)))
 
 
-def _separator(text: str) -> tuple[str, str]:
-    """The text without Excel's line `sep=;`, and the separator it names or that fits best."""
+def separator_of(text: str) -> tuple[str, str]:
+    """The text without Excel's line `sep=;`, and the separator it names or that fits best.
+
+    Raises DataError when none makes a table of it.
+    """
     named = re.match(r"sep=([,;\t])\r?\n", text, re.IGNORECASE)
     if named:
         return text[named.end() :], named[1]

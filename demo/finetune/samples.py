@@ -30,7 +30,7 @@ class Sample:
 PIRATE = Sample(
     "pirate",
     "Talk like a pirate",
-    "167 everyday questions, answered correctly and in a pirate's voice.",
+    "167 everyday questions, each with a reply that is right and in a pirate's voice.",
     "voice",
     "Apache-2.0",
     (

@@ -15,7 +15,7 @@ from demo.ui.server import reply_places
 from demo.ui.strings import ENGLISH, Strings
 from demo.ui.teach import TeachView, build_teach
 from demo.ui.teach_data import TeachData
-from demo.ui.teach_events import PRIVATE, connect_data, connect_runs, connect_tabs
+from demo.ui.teach_events import PRIVATE, connect_data, connect_runs, connect_tabs, shown
 from demo.ui.teach_markup import problem as notice
 from demo.ui.teach_run import TeachRuns, known
 from demo.ui.theme import ASSETS
@@ -47,7 +47,7 @@ def build_page(
             with gr.Tab(strings.chat_tab, id=CHAT, elem_id="chat-tab") as chat_tab:
                 view = build_view(runtime, uploads, strings, samples)
             with gr.Tab(strings.teach.tab, elem_id="teach-tab") as teach_tab:
-                teach = build_teach(strings.teach)
+                teach = build_teach(strings.teach, runtime.teaching.bounds.own_runs)
 
         # A function and not the bound method: gradio copies its configuration for every page it
         # sends, deeply, and through the method it would copy the runtime with the model.
@@ -63,10 +63,11 @@ def build_page(
         _connect_status(page, timer, pill, view, owner, runtime, strings)
         data = TeachData(runtime, teach, session, uploads, strings)
         connect_data(teach, data, session)
-        runs = TeachRuns(runtime, teach, uploads, strings)
+        runs = TeachRuns(runtime, teach, strings)
         connect_runs(teach, runs, owner, session)
         connect_tabs(teach, runs, owner, chat_tab, teach_tab)
         _connect_use(teach, runs, view, tabs, owner, runtime, strings)
+        _connect_delete(teach, runs, view, owner, runtime, strings)
         add_endpoints(runtime, uploads, strings, reply_places(runtime.settings))
     return page
 
@@ -210,6 +211,31 @@ def _connect_use(
 
     outputs = [tabs, view.adapter, view.adapter_note, teach.run.problem]
     teach.run.use.click(use, [owner, teach.run_id], outputs, queue=False, **PRIVATE)
+
+
+def _connect_delete(
+    teach: TeachView,
+    runs: TeachRuns,
+    view: ChatView,
+    owner: gr.BrowserState,
+    runtime: Runtime,
+    strings: Strings,
+) -> None:
+    def delete(secret: str, run_id: str, adapter: str) -> dict[Any, Any]:
+        """Delete for good. Inputs: owner, run, adapter. Outputs: step 4, adapter and its note."""
+        changed = runs.delete(secret, run_id)
+        cards = runtime.adapters(owner_of(secret))
+        choices = adapter_choices(cards, strings)
+        if adapter not in {value for _, value in choices}:
+            adapter = "auto"
+        return changed | {
+            view.adapter: gr.Dropdown(choices, value=adapter),
+            view.adapter_note: snippets.adapter_note(adapter, cards, strings),
+        }
+
+    outputs = [*shown(teach), view.adapter, view.adapter_note]
+    which = [owner, teach.run_id, view.adapter]
+    teach.run.delete_yes.click(delete, which, outputs, queue=False, **PRIVATE)
 
 
 def _panel(status: Status, strings: Strings) -> gr.HTML:

@@ -3,6 +3,7 @@
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -27,6 +28,8 @@ class DataView:
     chat_rows: gr.Button
     paste: gr.Textbox
     use_paste: gr.Button
+    table_paste: gr.Textbox  # filled by the page with what is pasted into the table itself
+    use_table_paste: gr.Button
     chosen: gr.HTML
     mapping: gr.Column
     mapping_note: gr.HTML
@@ -67,8 +70,13 @@ class RunView:
     use: gr.Button
     download: gr.DownloadButton
     more: gr.Button
+    delete: gr.Button
     result: gr.HTML
     actions: gr.Row
+    sure: gr.Row  # asks before a run is deleted
+    sure_text: gr.HTML
+    delete_yes: gr.Button
+    delete_no: gr.Button
 
 
 @dataclass(frozen=True)
@@ -88,15 +96,15 @@ class TeachView:
     look: gr.Button  # and when somebody does again
 
 
-def build_teach(words: TeachWords) -> TeachView:
-    """Lays the tab out inside the current `gr.Tab`."""
+def build_teach(words: TeachWords, kept: int) -> TeachView:
+    """Lays the tab out inside the current `gr.Tab`; `kept` is how many runs of a visitor are."""
     with gr.Column(elem_id="teach"), gr.Column(elem_id="teach-page"):
         gr.HTML(markup.intro(words))
         off = gr.HTML(visible=False)
         with gr.Column(elem_id="teach-steps") as steps:
             data = _data(words)
             settings = _settings(words)
-            run = _run(words)
+            run = _run(words, kept)
         rest = gr.Button(visible="hidden", elem_id="teach-rest")
         look = gr.Button(visible="hidden", elem_id="teach-look")
     timer = gr.Timer(LOOK_SECONDS, active=False)
@@ -125,10 +133,10 @@ def _data(words: TeachWords) -> DataView:
                 )
             with gr.Tab(words.type_tab):
                 typing = _typing(words)
-        with gr.Accordion(words.formats, open=False, elem_id="formats"):
-            gr.HTML(markup.formats(words))
         chosen = gr.HTML(elem_id="chosen")
         mapping = _mapping(words)
+        with gr.Accordion(words.formats, open=False, elem_id="formats"):
+            gr.HTML(markup.formats(words))
     with gr.Column(elem_classes=["step"], elem_id="step-check"):
         gr.HTML(markup.heading(2, words.check, words.check_more))
         report = gr.HTML(markup.quiet(words.check_first), elem_id="report")
@@ -137,7 +145,7 @@ def _data(words: TeachWords) -> DataView:
 
 def _typing(
     words: TeachWords,
-) -> tuple[gr.Dataframe, gr.Button, gr.Button, gr.Button, gr.Textbox, gr.Button]:
+) -> tuple[Any, ...]:
     table = gr.Dataframe(
         [["", ""]] * EMPTY_ROWS,
         headers=list(words.table_columns),
@@ -157,11 +165,14 @@ def _typing(
         use = gr.Button(words.table_use, variant="primary", size="sm", elem_id="use-rows")
         more = gr.Button(words.table_more, size="sm", elem_id="more-rows")
         chat = gr.Button(words.table_chat, size="sm", elem_id="chat-rows")
-    gr.HTML(markup.quiet(words.table_chat_hint))
+    gr.HTML(markup.quiet(words.table_hint))
     with gr.Accordion(words.paste, open=False, elem_id="paste"):
         paste = gr.Textbox(label=words.paste_label, lines=5, max_lines=12, elem_id="paste-text")
         use_paste = gr.Button(words.paste_use, size="sm", elem_id="use-paste")
-    return table, use, more, chat, paste, use_paste
+    with gr.Column(elem_classes=["unseen"]):
+        table_paste = gr.Textbox(elem_id="table-paste")
+        use_table_paste = gr.Button(elem_id="use-table-paste")
+    return table, use, more, chat, paste, use_paste, table_paste, use_table_paste
 
 
 def _mapping(
@@ -257,7 +268,7 @@ def _fields(words: TeachWords) -> tuple[gr.components.Component, ...]:
     )
 
 
-def _run(words: TeachWords) -> RunView:
+def _run(words: TeachWords, kept: int) -> RunView:
     with gr.Column(elem_classes=["step"], elem_id="step-run"):
         gr.HTML(markup.heading(4, words.run, words.run_more))
         hint = gr.HTML(markup.quiet(words.run_first))
@@ -275,7 +286,12 @@ def _run(words: TeachWords) -> RunView:
             )
         problem = gr.HTML(visible=False, elem_id="run-problem")
         earlier = gr.Dropdown(
-            [], label=words.earlier, visible=False, filterable=False, elem_id="earlier"
+            [],
+            label=words.earlier,
+            info=words.earlier_more.format(count=kept),
+            visible=False,
+            filterable=False,
+            elem_id="earlier",
         )
         live = gr.HTML(elem_id="live")
         with gr.Row(elem_classes=["actions"], elem_id="run-actions", visible=False) as actions:
@@ -287,10 +303,16 @@ def _run(words: TeachWords) -> RunView:
             more = _action(words.more, "teach-more")
             stop_keep = _action(words.stop_keep, "stop-keep")
             stop_discard = _action(words.stop_discard, "stop-discard")
+            delete = _action(words.delete, "delete-run")
+        with gr.Row(elem_classes=["actions"], elem_id="sure", visible=False) as sure:
+            sure_text = gr.HTML()
+            delete_yes = gr.Button(words.delete_yes, variant="stop", size="sm")
+            delete_no = gr.Button(words.delete_no, size="sm")
         result = gr.HTML(elem_id="result")
     return RunView(
         hint, setup, questions, start, problem, earlier, live,
-        stop_keep, stop_discard, resume, use, download, more, result, actions,
+        stop_keep, stop_discard, resume, use, download, more, delete, result, actions,
+        sure, sure_text, delete_yes, delete_no,
     )  # fmt: skip
 
 

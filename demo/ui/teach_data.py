@@ -16,6 +16,7 @@ import gradio as gr
 from demo.drafts import Draft
 from demo.errors import DemoError, InputError
 from demo.finetune.layouts import Layout
+from demo.finetune.pasted import pasted_pairs
 from demo.finetune.presets import PRESETS, Choices
 from demo.runtime import Runtime
 from demo.ui import teach_markup as markup
@@ -81,12 +82,31 @@ class TeachData:
             ),
         )
 
-    def paste(self, session: str | None, text: str | None, *fields: Any) -> Iterator[Updates]:
-        """A pasted table. Inputs: session, text, fields. Outputs: as `sample`."""
+    def paste(
+        self, session: str | None, text: str | None, table: Any, *fields: Any
+    ) -> Iterator[Updates]:
+        """Pasted rows. Inputs: session, text, table, fields. Outputs: as `sample`, both inputs.
+
+        Questions and replies go into the table; what holds more is taken like a file.
+        """
         name = self._words.pasted_name
-        yield from self._take(
-            session, fields, lambda visitor: self._drafts.text(visitor, text or "", name)
-        )
+        try:
+            pairs = pasted_pairs(text or "")
+        except DemoError as error:
+            yield {self._data.chosen: markup.problem(str(error))}
+            return
+        if pairs is None:
+            yield from self._take(
+                session, fields, lambda visitor: self._drafts.text(visitor, text or "", name)
+            )
+            return
+        words = self._words
+        said = words.pasted.format(count=len(pairs), use=words.table_use)
+        yield {
+            self._data.table: [*_filled(table), *pairs],
+            self._data.paste: "",
+            self._data.chosen: markup.quiet(said),
+        }
 
     def more_rows(self, table: Any) -> Updates:
         """More rows. Inputs and outputs: table."""
@@ -99,7 +119,7 @@ class TeachData:
         rows = [[turn.text, turn.reply] for turn in wanted if turn.picture is None]
         if not wanted:
             return {self._data.chosen: markup.problem(self._words.chat_none)}
-        there = [row for row in table or [] if any(str(cell or "").strip() for cell in row)]
+        there = _filled(table)
         new = [row for row in rows if row not in there]
         said = [self._words.chat_added.format(count=len(new))]
         if len(rows) < len(wanted):
@@ -296,3 +316,8 @@ class TeachData:
             self._data.mapping_note: f"<h3>{self._words.map_title}</h3>{markup.quiet(note)}",
             **{column: gr.Dropdown(choices, value="") for column in self._data.columns},
         }
+
+
+def _filled(table: Any) -> list[Any]:
+    """The rows of the editable table in which something stands."""
+    return [row for row in table or [] if any(str(cell or "").strip() for cell in row)]

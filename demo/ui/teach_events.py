@@ -43,7 +43,10 @@ def connect_data(view: TeachView, handlers: TeachData, session: gr.State) -> Non
     file = [session, data.file, *fields]
     measured(data.file.upload(handlers.upload, file, preprocess=False, **slow))
     measured(data.use_rows.click(handlers.rows, [session, data.table, *fields], **slow))
-    measured(data.use_paste.click(handlers.paste, [session, data.paste, *fields], **slow))
+    pasted = slow | {"outputs": [*outputs, data.table, data.paste]}
+    for text, button in ((data.paste, data.use_paste), (data.table_paste, data.use_table_paste)):
+        paste = [session, text, data.table, *fields]
+        measured(button.click(handlers.paste, paste, **pasted))
     columns = [session, *data.columns, *fields]
     measured(data.use_columns.click(handlers.map_columns, columns, **slow))
     # A second choice calls off what the first one began, so it must come through.
@@ -69,15 +72,17 @@ def connect_runs(
 ) -> None:
     """Step 4."""
     run, settings = view.run, view.settings
-    shown = _shown(view)
-    quick: dict[str, Any] = PRIVATE | {"queue": False, "outputs": shown}
+    outputs = shown(view)
+    quick: dict[str, Any] = PRIVATE | {"queue": False, "outputs": outputs}
     which = [owner, view.run_id]
     begin = [owner, session, view.more_id, settings.name, run.questions, *settings.fields]
     more = [view.more_id, settings.more_note, settings.more_stop]
-    run.start.click(handlers.start, begin, [*shown, *more], queue=False, **PRIVATE)
+    run.start.click(handlers.start, begin, [*outputs, *more], queue=False, **PRIVATE)
     run.stop_keep.click(handlers.stop_keep, which, **quick)
     run.stop_discard.click(handlers.stop_discard, which, **quick)
     run.resume.click(handlers.resume, which, **quick)
+    run.delete.click(handlers.ask_to_delete, which, **quick)
+    run.delete_no.click(handlers.keep, None, **quick)
     run.earlier.input(handlers.choose, [owner, run.earlier], **quick)
     run.more.click(
         handlers.teach_more,
@@ -105,7 +110,7 @@ def connect_tabs(
     teach_tab.select(
         handlers.enter,
         [owner, view.run_id],
-        [view.off, view.steps, *_shown(view)],
+        [view.off, view.steps, *shown(view)],
         queue=False,
         **PRIVATE,
     )
@@ -121,12 +126,14 @@ TO_SETTINGS = """(...values) => {
 }"""
 
 
-def _shown(view: TeachView) -> list[Any]:
+def shown(view: TeachView) -> list[Any]:
+    """What a run changes in step 4."""
     run = view.run
     return [
         view.run_id, view.seen, view.timer,
         run.hint, run.problem, run.earlier, run.live, run.result, run.actions, run.start,
         run.stop_keep, run.stop_discard, run.resume, run.use, run.download, run.more,
+        run.delete, run.sure, run.sure_text,
     ]  # fmt: skip
 
 

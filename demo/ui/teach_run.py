@@ -7,7 +7,6 @@ Whose a run is follows from a secret that the browser keeps (`owner`).
 import logging
 import re
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,24 +19,22 @@ from demo.finetune.runs import Run
 from demo.runtime import Runtime
 from demo.teaching import owner_of
 from demo.ui import teach_markup as markup
+from demo.ui.downloads import offer, withdraw
 from demo.ui.strings import Strings
 from demo.ui.teach import TeachView
+from demo.ui.teach_controls import buttons, earlier
 from demo.ui.teach_live import live
-from demo.ui.uploads import Uploads
 
 Updates = dict[Any, Any]
 SECRET = re.compile(r"[\w-]{43}", re.ASCII)
-MOST_EARLIER = 20
 logger = logging.getLogger(__name__)
 
 
 class TeachRuns:
     """The events of step 4, for all visitors."""
 
-    def __init__(
-        self, runtime: Runtime, view: TeachView, uploads: Uploads, strings: Strings
-    ) -> None:
-        self._teaching, self._uploads = runtime.teaching, uploads
+    def __init__(self, runtime: Runtime, view: TeachView, strings: Strings) -> None:
+        self._teaching = runtime.teaching
         self._all, self._view, self._settings = view, view.run, view.settings
         self._strings, self._words = strings, strings.teach
 
@@ -48,7 +45,11 @@ class TeachRuns:
             runs = self._teaching.runs(_owner(owner))
             known = {run.id for run in runs}
             chosen = run_id if run_id in known else runs[0].id if runs else ""
-            return self._switch() | self._earlier(runs, chosen) | self._shown(owner, chosen)
+            return (
+                self._switch()
+                | earlier(self._view, runs, chosen, self._words)
+                | self._shown(owner, chosen)
+            )
 
         return self._guarded(show)
 
@@ -114,6 +115,37 @@ class TeachRuns:
 
         return self._guarded(again)
 
+    def ask_to_delete(self, owner: Any, run_id: str) -> Updates:
+        """Delete. Inputs: owner, run. Outputs: step 4."""
+
+        def ask() -> Updates:
+            run = self._teaching.run(_owner(owner), run_id)
+            said = self._words.delete_ask.format(name=run.name)
+            return {
+                self._view.sure: gr.Row(visible=True),
+                self._view.sure_text: markup.quiet(said),
+                self._view.actions: gr.Row(visible=False),
+                **self._problem(""),
+            }
+
+        return self._guarded(ask)
+
+    def keep(self) -> Updates:
+        """Keep it. Outputs: step 4."""
+        return {self._view.sure: gr.Row(visible=False), self._view.actions: gr.Row(visible=True)}
+
+    def delete(self, owner: Any, run_id: str) -> Updates:
+        """Delete for good. Inputs: owner, run. Outputs: step 4."""
+
+        def go() -> Updates:
+            self._teaching.delete(_owner(owner), run_id)
+            withdraw(_owner(owner), run_id)
+            runs = self._teaching.runs(_owner(owner))
+            left = runs[0].id if runs else ""
+            return self._nothing() | self._after(owner, left)
+
+        return self._guarded(go) | {self._view.sure: gr.Row(visible=False)}
+
     def publish(self, owner: Any, run_id: str) -> tuple[str, str]:
         """Puts the adapter among those of the chat → its name, and what went wrong, one empty."""
         try:
@@ -163,7 +195,11 @@ class TeachRuns:
     def _after(self, owner: Any, run_id: str) -> Updates:
         """What there is to see once a run has been begun, stopped or resumed."""
         runs = self._teaching.runs(_owner(owner))
-        return self._earlier(runs, run_id) | self._shown(owner, run_id) | self._problem("")
+        return (
+            earlier(self._view, runs, run_id, self._words)
+            | self._shown(owner, run_id)
+            | self._problem("")
+        )
 
     def _shown(self, owner: Any, run_id: str, seen: str = "") -> Updates:
         """A run as it is now; nothing when that is on the page already."""
@@ -194,47 +230,18 @@ class TeachRuns:
             self._view.live: live(run, story, words),
             self._view.result: judged,
             **timer,
-            **self._buttons(owner, run),
+            **buttons(self._view, run, _offered(who, run), words),
         }
 
-    def _buttons(self, owner: Any, run: Run) -> Updates:
-        over, waits = run.state in OVER, run.place > 0
-        ready = over and run.adapter is not None
-        words, view = self._words, self._view
-        discard = words.leave_line if waits else words.discard if over else words.stop_discard
-        something = run.adapter is not None or run.resumable
-        offered = None
-        if ready:
-            offered = str(self._uploads.offer(_owner(owner), run.id, run.adapter, run.name))
+    def _nothing(self) -> Updates:
+        """No run is shown."""
         return {
-            view.actions: gr.Row(visible=run.state != "stopping" and (not over or something)),
-            view.stop_keep: gr.Button(visible=run.state in ("running", "paused", "preparing")),
-            view.stop_discard: gr.Button(discard, visible=not over or something),
-            view.resume: gr.Button(
-                visible=run.resumable, variant="secondary" if ready else "primary"
-            ),
-            view.use: gr.Button(visible=ready),
-            view.download: gr.DownloadButton(value=offered, visible=ready),
-            view.more: gr.Button(visible=ready),
-            view.start: gr.Button(variant="secondary" if ready or not over else "primary"),
-        }
-
-    def _earlier(self, runs: tuple[Run, ...], chosen: str) -> Updates:
-        """The menu of runs, when there is a choice."""
-        words = self._words
-        choices = [
-            (
-                words.earlier_label.format(
-                    name=run.name,
-                    when=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)),
-                    state=getattr(words, run.state).lower(),
-                ),
-                run.id,
-            )
-            for run in runs[:MOST_EARLIER]
-        ]
-        return {
-            self._view.earlier: gr.Dropdown(choices, value=chosen or None, visible=len(choices) > 1)
+            self._all.run_id: "",
+            self._all.seen: "",
+            self._view.live: "",
+            self._view.result: "",
+            self._view.actions: gr.Row(visible=False),
+            self._view.start: gr.Button(variant="primary"),
         }
 
     def _switch(self) -> Updates:
@@ -269,3 +276,10 @@ def _owner(secret: Any) -> str:
     if not isinstance(secret, str) or not SECRET.fullmatch(secret):
         raise InputError("This browser keeps nothing for this page, so no training can be yours.")
     return owner_of(secret)
+
+
+def _offered(owner: str, run: Run) -> str | None:
+    """Where the browser finds the adapter, once the run is over."""
+    if run.state not in OVER or run.adapter is None:
+        return None
+    return str(offer(owner, run.id, run.adapter, run.name))

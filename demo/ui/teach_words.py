@@ -22,12 +22,13 @@ class TeachWords:
     type_tab: str = "Type"
     file_label: str = "JSON, JSON lines, CSV, or a zip of pictures with a table"
     table_label: str = "Your examples"
-    table_columns: tuple[str, str] = ("question", "answer")
+    table_columns: tuple[str, str] = ("Question", "Reply")
     table_use: str = "Use these rows"
     table_more: str = "More rows"
     table_chat: str = "Add rows from my chat"
-    table_chat_hint: str = (
-        "Replies that you liked (thumb up) or corrected (pen) in the chat become rows."
+    table_hint: str = (
+        "Cells copied from a spreadsheet can be pasted right into the table. From your chat come "
+        "the replies that you liked (thumb up) or corrected (pen)."
     )
     chat_none: str = (
         "There is no liked or corrected reply in your chat yet. Give one a thumb up, or correct it "
@@ -36,9 +37,10 @@ class TeachWords:
     chat_added: str = "Added from your chat: {count}."
     chat_pictures: str = "Left out, because they are about a picture: {count}."
     typed_name: str = "typed rows"
-    paste: str = "Paste a table"
-    paste_label: str = "From a spreadsheet, or JSON; the first line names the columns"
-    paste_use: str = "Use this text"
+    paste: str = "Paste many rows at once"
+    paste_label: str = "Cells from a spreadsheet, CSV, or JSON lines: the question, then the reply"
+    paste_use: str = "Put into the table"
+    pasted: str = "Put into the table: {count}. Change what you like, then press “{use}”."
     pasted_name: str = "pasted table"
     formats: str = "Which formats are understood?"
     formats_pictures: str = "Beside it in the zip: {names}"
@@ -136,11 +138,17 @@ class TeachWords:
     questions_hint: str = "One a line, at most three. Empty: held-out ones are asked."
     start: str = "Start teaching"
     earlier: str = "Your trainings"
+    earlier_more: str = "The last {count} are kept, older ones are deleted."
     earlier_label: str = "{name} · {when} · {state}"
     stop_keep: str = "Stop and keep"
     stop_discard: str = "Stop and discard"
     leave_line: str = "Leave the line"
-    discard: str = "Discard"
+    delete: str = "Delete"
+    delete_ask: str = (
+        "Delete “{name}” for good? Its data goes and its adapter too, also from your chat."
+    )
+    delete_yes: str = "Delete for good"
+    delete_no: str = "Keep it"
     resume: str = "Resume"
     use: str = "Use in chat"
     download: str = "Download"

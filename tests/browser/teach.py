@@ -50,11 +50,19 @@ class Teach:
         self.page.locator("#teach-file input[type=file]").set_input_files(path)
 
     def paste(self, text: str) -> None:
-        """Puts a table into the field for pasting, and uses it."""
+        """Puts a table into the field for pasting, and that into the table."""
         self.source("Type")
-        self.page.get_by_role("button", name="Paste a table").click()
-        self.page.locator("#paste-text textarea").fill(text)
-        self.page.get_by_role("button", name="Use this text").click()
+        field = self.page.locator("#paste-text textarea")
+        if not field.is_visible():
+            self.page.get_by_role("button", name="Paste many rows at once").click()
+        field.fill(text)
+        self.page.get_by_role("button", name="Put into the table").click()
+
+    def take(self, text: str) -> None:
+        """Pastes questions and replies, and uses them."""
+        self.paste(text)
+        expect(self.chosen).to_contain_text("Put into the table: ")
+        self.page.get_by_role("button", name="Use these rows").click()
 
     def smallest(self, *, steps: int) -> None:
         """Settings that teach next to nothing, at once."""

@@ -86,7 +86,7 @@ def test_four_steps_and_then_a_chat_with_the_result(
 def test_stop_and_keep_then_stop_and_discard(visit: Callable[..., Chat]) -> None:
     chat = visit()
     teach = Teach(chat.page)
-    teach.paste(rows())
+    teach.take(rows())
     expect(teach.report).to_contain_text("12usable")
     teach.smallest(steps=5000)
     teach.start.click()
@@ -103,6 +103,35 @@ def test_stop_and_keep_then_stop_and_discard(visit: Callable[..., Chat]) -> None
     teach.over("stopped")
     expect(teach.state).to_contain_text("Nothing is kept")
     expect(teach.button("Use in chat")).to_be_hidden()
+    teach.button("Delete").click()
+    expect(chat.page.get_by_text("Delete “my-adapter” for good?")).to_be_visible()
+    chat.page.get_by_role("button", name="Keep it").click()
+    expect(teach.state).to_be_visible()
+    teach.button("Delete").click()
+    chat.page.get_by_role("button", name="Delete for good").click()
+    expect(teach.state).to_be_hidden()
+
+
+def test_a_deleted_training_leaves_the_chat_too(visit: Callable[..., Chat]) -> None:
+    chat = visit()
+    teach = Teach(chat.page)
+    teach.take(rows())
+    expect(teach.report).to_contain_text("12usable")
+    teach.smallest(steps=2)
+    teach.start.click()
+    teach.over("done")
+    teach.button("Use in chat").click()
+    expect(chat.page.get_by_label("Adapter")).to_have_value("my-adapter")
+    teach.open()
+    teach.button("Delete").click()
+    chat.page.get_by_role("button", name="Delete for good").click()
+    expect(teach.state).to_be_hidden()
+    chat.page.get_by_role("tab", name="Chat").click()
+    expect(chat.page.get_by_label("Adapter")).to_have_value("auto")
+    chat.page.reload()
+    chat.page.get_by_label("Adapter").click()
+    expect(chat.page.get_by_role("option", name="shapes")).to_be_visible()
+    expect(chat.page.get_by_role("option", name="my-adapter")).to_have_count(0)
 
 
 def test_what_cannot_be_taught_is_refused_in_our_words(
@@ -126,11 +155,13 @@ def test_what_cannot_be_taught_is_refused_in_our_words(
 
 
 def test_columns_are_mapped_by_hand_when_their_names_do_not_say_it(
-    visit: Callable[..., Chat],
+    visit: Callable[..., Chat], tmp_path: Path
 ) -> None:
     chat = visit()
     teach = Teach(chat.page)
-    teach.paste(rows(3).replace("question,answer", "left,right"))
+    data = tmp_path / "sheet.csv"
+    data.write_text(rows(3).replace("question,answer", "left,right"))
+    teach.upload(data)
     expect(chat.page.get_by_text("Which column is what?")).to_be_visible()
     for label, column in (("Question", "left"), ("Reply to learn", "right")):
         chat.page.locator("#mapping").get_by_label(label, exact=True).click()
@@ -164,13 +195,33 @@ def test_liked_and_corrected_replies_become_rows_and_stay_text(
     assert teach.page.locator("#teach :is(script, img)").count() == 0
 
 
+def test_cells_of_a_spreadsheet_are_spread_over_the_table(visit: Callable[..., Chat]) -> None:
+    teach = Teach(visit().page)
+    teach.source("Type")
+    teach.page.locator("#teach-table [role=gridcell]").first.click()
+    teach.page.evaluate(
+        """(text) => {
+            const clipboardData = new DataTransfer();
+            clipboardData.setData("text/plain", text);
+            const paste = { clipboardData, bubbles: true, cancelable: true };
+            const cell = document.querySelector("#teach-table [role=gridcell]");
+            cell.dispatchEvent(new ClipboardEvent("paste", paste));
+        }""",
+        rows().replace(",", "\t").split("\n", 1)[1],
+    )
+    expect(teach.chosen).to_contain_text("Put into the table: 12.")
+    expect(teach.page.locator("#teach-table")).to_contain_text("What is sun spelled backwards?")
+    expect(teach.page.locator("#teach-table")).to_contain_text("nus")
+    teach.take("one\teno\ntwo\towt\n")  # is added
+    expect(teach.report).to_contain_text("14usable")
+
+
 def test_hostile_rows_are_only_text(visit: Callable[..., Chat]) -> None:
     teach = Teach(visit().page)
     teach.paste(json.dumps([{NASTY: NASTY, "b": NASTY}]))  # no column says what it is
     expect(teach.page.locator("#mapping")).to_contain_text(NASTY[:40])
     row = {"question": NASTY, "answer": NASTY}
-    teach.page.locator("#paste-text textarea").fill(json.dumps([row, row, {"question": NASTY}]))
-    teach.page.get_by_role("button", name="Use this text").click()
+    teach.take(json.dumps([row, row, {"question": NASTY}]))
     expect(teach.report).to_contain_text("1usable")
     expect(teach.report.locator("pre").first).to_contain_text(NASTY)
     assert teach.page.locator("#teach :is(script, img)").count() == 0
