@@ -1,0 +1,68 @@
+"""The tables of what pictures show: a name, its synonyms, a group and a top word for each kind.
+
+All are phrases that can stand after "this is": "a goldfish", "guacamole", "swimming trunks".
+`photographs.tsv` and `drawings.tsv` name the kinds, `groups.tsv` says what each group belongs to.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TABLES = Path(__file__).parent
+VOWELS = "aeiouAEIOU"
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A kind of thing: `name` and `synonyms` say exactly it, `group` and `top` what it is."""
+
+    name: str
+    synonyms: tuple[str, ...]
+    group: str
+    top: str
+
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """Every phrase that names it exactly, the everyday name first."""
+        return (self.name, *self.synonyms)
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """All true phrases from fine to coarse, none twice."""
+        return tuple(dict.fromkeys((*self.exact, self.group, self.top)))
+
+
+def photograph_concepts() -> dict[str, Concept]:
+    """The 200 kinds of photographs, by WordNet id."""
+    tops, found = _tops(), {}
+    for row in _rows("photographs.tsv"):
+        words = [word for word in row["synonyms"].split("|") if word]
+        synonyms = tuple(like(row["name"], word) for word in words)
+        found[row["wnid"]] = Concept(row["name"], synonyms, row["group"], tops[row["group"]])
+    return found
+
+
+def drawing_concepts() -> dict[str, Concept]:
+    """The 500 kinds of drawings, by the name of their icon."""
+    tops = _tops()
+    return {
+        row["icon"]: Concept(row["name"], (), row["group"], tops[row["group"]])
+        for row in _rows("drawings.tsv")
+    }
+
+
+def like(name: str, word: str) -> str:
+    """`word` with an article if `name` has one: ("a mountain", "alp") -> "an alp"."""
+    if name.split()[0] not in ("a", "an"):
+        return word
+    return f"{'an' if word[0] in VOWELS else 'a'} {word}"
+
+
+def _tops() -> dict[str, str]:
+    return {row["group"]: row["top"] for row in _rows("groups.tsv")}
+
+
+def _rows(file: str) -> Sequence[dict[str, str]]:
+    with open(TABLES / file, encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines, delimiter="\t"))
