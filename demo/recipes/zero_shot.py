@@ -1,19 +1,110 @@
-"""What a tower reads off scenes it was not trained on, by captions and by linear probes."""
+"""What a tower reads off pictures it was not trained on, by captions and by linear probes."""
 
 import argparse
+import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demo.recipes.concepts import drawing_concepts, photograph_concepts
+from demo.recipes.drawings import UNSEEN, drawings
+from demo.recipes.photographs import photographs
 from demo.recipes.scenes import COLOURS, SHAPES, easy_vqa_scenes, shape_captions
+from demo.recipes.vocabulary import Vocabulary, drawing_kinds, photograph_kinds, shape_kinds
 from demo.vision.clip import Tower
 from demo.vision.media import Picture
+from demo.vision.preprocessing import Preprocessing, normalise, resize
 from demo.vision.tower_files import FOLDER, LOCAL
 
 LABELS = tuple(shape_captions(colour, shape)[0] for colour in COLOURS for shape in SHAPES)
+SEED = 0  # of the choice of pictures for a quick look
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Pictures, the captions to choose from and the right one of each.
+
+    `pixels` (N, 3, P, P) uint8 at the tower's size, `truth` (N,) numbers of `captions`.
+    """
+
+    name: str
+    captions: tuple[str, ...]
+    pixels: Tensor
+    truth: Tensor
+
+
+def scene_exam(preprocessing: Preprocessing, count: int | None = None) -> Exam:
+    """easy-VQA's test scenes of known shape and colour, 24 captions."""
+    known = [scene for scene in easy_vqa_scenes("test") if scene.captions[0] in LABELS]
+    pairs = [(scene.rgb, scene.captions[0]) for scene in known]
+    return _exam("scenes", LABELS, pairs, preprocessing, count)
+
+
+def photograph_exam(folder: Path, preprocessing: Preprocessing, count: int | None = None) -> Exam:
+    """The photographs of `val.zip` in `folder`, 200 captions."""
+    captions = tuple(concept.name for concept in photograph_concepts().values())
+    pairs = [(scene.rgb, scene.captions[0]) for scene in photographs(folder)("test")]
+    return _exam("photographs", captions, pairs, preprocessing, count)
+
+
+def drawing_exam(
+    folder: Path, style: str, preprocessing: Preprocessing, count: int | None = None
+) -> Exam:
+    """One style's drawings on white, 500 captions."""
+    concepts, found = drawing_concepts(), drawings(folder, style)
+    captions = tuple(concept.name for concept in concepts.values())
+    alpha = found.rgba[..., 3:].astype(np.float32) / 255
+    rgb = (found.rgba[..., :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+    pairs = [(p, concepts[icon].name) for p, icon in zip(rgb, found.icons, strict=True)]
+    return _exam(style, captions, pairs, preprocessing, count)
+
+
+def _exam(
+    name: str,
+    captions: tuple[str, ...],
+    pairs: list[tuple[np.ndarray, str]],
+    preprocessing: Preprocessing,
+    count: int | None,
+) -> Exam:
+    """The pictures at the tower's size; with `count`, always the same that many of them."""
+    if count is not None and count < len(pairs):
+        pairs = random.Random(SEED).sample(pairs, count)
+    number = {caption: at for at, caption in enumerate(captions)}
+    pixels = np.stack([resize(rgb, preprocessing) for rgb, _ in pairs])
+    truth = torch.tensor([number[caption] for _, caption in pairs])
+    return Exam(name, captions, torch.from_numpy(pixels).permute(0, 3, 1, 2), truth)
+
+
+def score(
+    model: nn.Module,
+    tokenize: Callable[[list[str]], Tensor],
+    exams: Sequence[Exam],
+    preprocessing: Preprocessing,
+    side: int | None = None,
+) -> dict[str, float]:
+    """Shares of each exam's pictures whose right caption is the nearest, or one of the nearest 5.
+
+    `side` scales the pictures once more, for a model that is still being taught with small ones.
+    """
+    model.eval()
+    found = {}
+    for exam in exams:
+        texts, right = embed_texts(model, tokenize, exam.captions), []
+        for pixels, truth in zip(exam.pixels.split(250), exam.truth.split(250), strict=True):
+            images = normalise(pixels.float() / 255, preprocessing)
+            if side is not None and side != images.shape[-1]:
+                images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+            nearest = (embed_images(model, images) @ texts.T).topk(5).indices  # (B, 5)
+            right.append(nearest == truth[:, None])
+        shares = torch.cat(right).float().cumsum(1).mean(0)
+        found |= {f"{exam.name} top-1": round(float(shares[0]), 4)}
+        found |= {f"{exam.name} top-5": round(float(shares[4]), 4)}
+    return found
 
 
 @torch.inference_mode()
@@ -75,20 +166,43 @@ def _probed(tower: Tower, kind: tuple[str, ...]) -> tuple[float, int]:
     return probe(*parts), len(parts[3])
 
 
+def vocabulary_embeddings(folder: Path) -> tuple[tuple[str, ...], Tensor]:
+    """Every exact caption that the towers of this project are taught, and its unit vector (K, D).
+
+    How close a picture is to the nearest of them says how sure one may be of any of them.
+    """
+    import open_clip  # here, because it takes seconds
+
+    kinds = Vocabulary([*shape_kinds(), *photograph_kinds(), *drawing_kinds()]).kinds
+    captions, model = tuple(kind.exact[0] for kind in kinds), f"{LOCAL}{folder}"
+    tokenize = open_clip.get_tokenizer(model)
+    return captions, embed_texts(open_clip.create_model(model).eval(), tokenize, captions)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print what the embedded tower reads off easy-VQA's test scenes."""
+    """Print what the embedded tower reads off pictures that it was not taught with."""
     import open_clip  # here, because it takes seconds
 
     parser = argparse.ArgumentParser(prog="python -m demo.recipes.zero_shot", description=__doc__)
     parser.add_argument("--checkpoints", type=Path, required=True)
-    folder = parser.parse_args(arguments).checkpoints
-    tower, model = Tower.load(None, torch.device("cpu"), folder), f"{LOCAL}{folder / FOLDER}"
-    tokenize = open_clip.get_tokenizer(model)
-    texts = embed_texts(open_clip.create_model(model).eval(), tokenize, LABELS)
-    scenes = [scene for scene in easy_vqa_scenes("test") if scene.captions[0] in LABELS]
-    images = tower.embeddings([Picture(scene.rgb) for scene in scenes])
-    right = accuracy(images, texts, [scene.captions for scene in scenes])
-    print(f"right caption of {len(LABELS)}: {right:.1%} of {len(scenes)} scenes")
+    parser.add_argument("--photographs", type=Path, help="folder with Tiny ImageNet's zips")
+    parser.add_argument("--drawings", type=Path, help="folder that demo.recipes.drawings filled")
+    parser.add_argument("--side", type=int, action="append", help="pixels to try; repeatable")
+    given = parser.parse_args(arguments)
+    tower = Tower.load(None, torch.device("cpu"), given.checkpoints)
+    folder = f"{LOCAL}{given.checkpoints / FOLDER}"
+    model, tokenize = open_clip.create_model(folder).eval(), open_clip.get_tokenizer(folder)
+    for side in given.side or tower.preprocessing.size[:1]:
+        preprocessing = replace(tower.preprocessing, size=(side, side))
+        exams = [scene_exam(preprocessing)]
+        if given.photographs:
+            exams.append(photograph_exam(given.photographs, preprocessing))
+        if given.drawings:
+            exams.append(drawing_exam(given.drawings, next(iter(UNSEEN)), preprocessing))
+        for exam in exams:
+            shares = score(model, tokenize, [exam], preprocessing)
+            shown = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+            print(f"{shown} of {len(exam.truth)}, {len(exam.captions)} captions, {side} pixels")
     for name, kind in (("shape", SHAPES), ("colour", COLOURS)):
         right, count = _probed(tower, kind)
         print(f"{name}, linear classifier on the features: {right:.1%} of {count} scenes")

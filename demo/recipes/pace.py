@@ -1,0 +1,50 @@
+"""As many threads as help on a machine that is shared with other work."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+TRY = 12  # steps between two tries of another number
+NEWEST = 0.4  # weight of the newest step in a number's average
+
+
+class Pace:
+    """Takes steps with the number of threads that was fastest lately.
+
+    Two threads wait for each other many times a step: where another process holds one core, a
+    single thread is up to three times faster, and on a quiet machine half as fast.
+    """
+
+    def __init__(self, choices: Sequence[int]) -> None:
+        self.choices = tuple(choices)
+        self._seconds: dict[int, float] = {}
+        self._steps = 0
+
+    def threads(self) -> int:
+        """For the next step; now and then one that was not the fastest."""
+        if len(self._seconds) < len(self.choices):
+            return self.choices[len(self._seconds)]
+        if self._steps % TRY == 0:
+            return self.choices[self._steps // TRY % len(self.choices)]
+        return min(self.choices, key=lambda number: self._seconds[number])
+
+    def start(self) -> None:
+        """Call before a step."""
+        self._number = self.threads()
+        torch.set_num_threads(self._number)
+        self._begun = time.monotonic()
+
+    def stop(self) -> None:
+        """Call after a step."""
+        seconds = time.monotonic() - self._begun
+        before = self._seconds.get(self._number, seconds)
+        self._seconds[self._number] = before + NEWEST * (seconds - before)
+        self._steps += 1
+
+    def forget(self) -> None:
+        """Call when steps become longer or shorter for everyone."""
+        self._seconds.clear()
+
+    def __str__(self) -> str:
+        return ", ".join(f"{n} threads {s:.1f} s" for n, s in sorted(self._seconds.items()))

@@ -1,0 +1,126 @@
+"""A run on made-up pictures: it learns, and stopped half-way it goes on as if it never stopped."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from demo.recipes.lesson import Lesson, Plan, stages
+from demo.recipes.muon import Muon, orthogonal
+from demo.recipes.pace import Pace
+from demo.recipes.tower import preprocessing_of
+from demo.recipes.vocabulary import Kind, Vocabulary
+
+VISION = {"timm_model_name": "test_resnet", "timm_model_pretrained": False, "timm_pool": "avg"}
+TEXT = {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1}
+SEEN = {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+CONFIG = {
+    "model_cfg": {
+        "embed_dim": 16,
+        "vision_cfg": VISION | {"timm_proj": "linear", "image_size": 64},
+        "text_cfg": TEXT,
+    },
+    "preprocess_cfg": SEEN,
+}
+KINDS = [Kind(("a dark picture",), ("a picture",)), Kind(("a light picture",), ("a picture",))]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Dark and light squares."""
+
+    kinds: Tensor
+    share: float = 1.0
+
+    def views(self, rows: Tensor, side: int, generator: torch.Generator) -> Tensor:
+        light = self.kinds[rows].float()[:, None, None, None]
+        return light * 0.7 + 0.2 * torch.rand(len(rows), 3, side, side, generator=generator)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(CONFIG))
+    return tmp_path
+
+
+def lesson(folder: Path, plan: Plan) -> Lesson:
+    shelf = Plain(torch.arange(32) % 2)
+    return Lesson(folder, preprocessing_of(folder), [shelf], Vocabulary(KINDS), plan)
+
+
+def test_resumed_is_never_stopped(folder: Path) -> None:
+    plan = Plan(stages=((64, 2), (96, 1)), batch=8, warm_up=0.1)
+    whole = lesson(folder, plan)
+    losses = [whole.epoch() for _ in range(3)]
+    assert losses[-1] < losses[0]
+    assert whole.rate() == 0
+
+    first = lesson(folder, plan)
+    first.epoch(folder / "state.pt", every=3)  # 4 steps an epoch: saved after the third
+    second = lesson(folder, plan)
+    second.load(folder / "state.pt")
+    assert second.step == 3
+    for _ in range(3):
+        second.epoch()
+    assert second.step == whole.step == 12
+    expected = whole.model.state_dict()
+    for name, value in second.model.state_dict().items():
+        assert torch.allclose(value, expected[name], atol=0.02), name
+
+
+def test_a_gradient_that_is_no_number_changes_nothing(folder: Path) -> None:
+    taught = lesson(folder, Plan(stages=((64, 1),), batch=8))
+    weight = next(taught.model.visual.trunk.parameters())
+    weight.register_hook(lambda gradient: gradient * float("nan"))
+    before = taught.model.text_projection.detach().clone()
+    taught.epoch()
+    assert torch.equal(before, taught.model.text_projection)
+    assert taught.step == 4
+
+
+def test_a_plan_has_a_side_for_every_epoch() -> None:
+    plan = Plan(stages=stages("64x2,96x1"))
+    assert (plan.epochs, [plan.side(epoch) for epoch in range(3)]) == (3, [64, 64, 96])
+    with pytest.raises(ValueError, match="no such epoch"):
+        plan.side(3)
+
+
+@pytest.mark.parametrize("text", ["", "64", "64x", "64x8;96x6", "x8"])
+def test_odd_stages_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="64x8,96x6"):
+        stages(text)
+
+
+def test_pace_keeps_to_the_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, used, before = [0.0], [], torch.get_num_threads()
+    monkeypatch.setattr("demo.recipes.pace.time.monotonic", lambda: clock[0])
+    pace = Pace((1, 2))
+    for _ in range(24):
+        pace.start()
+        used.append(torch.get_num_threads())
+        clock[0] += 1.0 if used[-1] == 1 else 3.0
+        pace.stop()
+    torch.set_num_threads(before)
+    assert used[:2] == [1, 2]
+    assert used.count(2) == 2
+    assert str(pace) == "1 threads 1.0 s, 2 threads 3.0 s"
+
+
+@pytest.mark.parametrize("shape", [(8, 20), (20, 8)])
+def test_orthogonal(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    found = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
+    assert (float(found.min()) > 0.5, float(found.max()) < 1.4) == (True, True)
+
+
+def test_muon_turns_and_keeps_the_length() -> None:
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(8, 3, 3, 3))
+    before, optimizer = weight.detach().clone(), Muon([weight], lr=1e-3)
+    weight.grad = torch.randn_like(weight)
+    optimizer.step()
+    assert not torch.equal(before, weight)
+    assert weight.detach().norm().item() == pytest.approx(8**0.5, rel=0.01)
