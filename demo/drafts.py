@@ -64,18 +64,25 @@ class Drafts:
         return self._put(visitor, load_sample(name), sample=name)
 
     def file(self, visitor: str, path: Path, name: str) -> Draft:
-        """A file that was uploaded; it is copied.
+        """A file that was uploaded; it is copied, and the copy is read.
 
         Raises:
             DataError: as `read_table`.
         """
-        table = read_table(path, name)
-        return self._put(visitor, table, path)
+        copy = self._place(Path(name).suffix)
+        try:
+            shutil.copyfile(path, copy)
+            table = read_table(copy, name)
+        except BaseException:
+            shutil.rmtree(copy.parent, ignore_errors=True)
+            raise
+        return self._put(visitor, table, copy)
 
     def text(self, visitor: str, text: str, name: str) -> Draft:
         """A table that was pasted. Raises DataError as `read_table`."""
         data = text.encode("utf-8", "replace")
-        return self._put(visitor, read_table(data, name), data)
+        table = read_table(data, name)
+        return self._put(visitor, table, self._written(data, Path(name).suffix))
 
     def rows(
         self, visitor: str, columns: Sequence[str], rows: Sequence[Sequence[object]], name: str
@@ -91,7 +98,8 @@ class Drafts:
             if any(_typed(cell).strip() for cell in row)
         ]
         data = "\n".join(lines).encode("utf-8", "replace")
-        return self._put(visitor, read_table(data, name), data, suffix=".jsonl")
+        table = read_table(data, name)
+        return self._put(visitor, table, self._written(data, ".jsonl"))
 
     def get(self, visitor: str) -> Draft:
         """Raises InputError when there is none, or none any more."""
@@ -125,20 +133,10 @@ class Drafts:
         self,
         visitor: str,
         table: Table,
-        data: Path | bytes | None = None,
+        file: Path | None = None,
         *,
         sample: str = "",
-        suffix: str = "",
     ) -> Draft:
-        file = None
-        if data is not None:
-            suffix = suffix or Path(table.name).suffix[:8]
-            file = self._folder / secrets.token_hex(8) / f"data{suffix if suffix.isascii() else ''}"
-            file.parent.mkdir(parents=True)
-            if isinstance(data, bytes):
-                file.write_bytes(data)
-            else:
-                shutil.copyfile(data, file)
         draft = Draft(table, recognise(table.columns), file, sample)
         self.drop(visitor)
         with self._lock:
@@ -151,6 +149,17 @@ class Drafts:
         for old in gone:
             _remove(old)
         return draft
+
+    def _place(self, suffix: str) -> Path:
+        """Where a new file goes."""
+        path = self._folder / secrets.token_hex(8) / f"data{suffix[:8] if suffix.isascii() else ''}"
+        path.parent.mkdir(parents=True)
+        return path
+
+    def _written(self, data: bytes, suffix: str) -> Path:
+        path = self._place(suffix)
+        path.write_bytes(data)
+        return path
 
 
 def _typed(cell: object) -> str:

@@ -10,6 +10,7 @@ import unicodedata
 import zipfile
 from collections.abc import Iterator, Mapping
 from io import BytesIO
+from pathlib import Path
 
 from demo.errors import DataError
 from demo.finetune.rows import shown
@@ -19,6 +20,7 @@ MAX_TOTAL = 500_000_000  # bytes unpacked, all members together
 MAX_PICTURE = 10_000_000
 MAX_RATIO = 100  # unpacked to packed; text seldom passes 20
 SMALL = 1_000_000  # bytes up to which a ratio says nothing
+CHUNK = 2**20  # bytes of a file looked through at a time
 ENTRY = b"PK\x01\x02"  # begins each entry of a zip's directory
 
 TABLES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
@@ -32,13 +34,13 @@ class ZipPictures(Mapping[str, bytes]):
     """Pictures of a zip by name, in its order. May be sent to another process.
 
     Args:
-        data: the zip, already judged by `open_zip`.
+        source: the zip, already judged by `open_zip`. A file stays where it is and is read from.
         members: the zip's own name of each picture, by the name it is shown and found under.
     """
 
-    def __init__(self, data: bytes, members: Mapping[str, str]) -> None:
-        self._data, self._members = data, dict(members)
-        self._archive = zipfile.ZipFile(BytesIO(data))
+    def __init__(self, source: bytes | Path, members: Mapping[str, str]) -> None:
+        self._source, self._members = source, dict(members)
+        self._archive = _opened(source)
 
     def __getitem__(self, name: str) -> bytes:
         """Raises DataError when the zip is damaged there."""
@@ -50,21 +52,21 @@ class ZipPictures(Mapping[str, bytes]):
     def __len__(self) -> int:
         return len(self._members)
 
-    def __reduce__(self) -> tuple[type, tuple[bytes, dict[str, str]]]:
-        return ZipPictures, (self._data, self._members)
+    def __reduce__(self) -> tuple[type, tuple[bytes | Path, dict[str, str]]]:
+        return ZipPictures, (self._source, self._members)
 
 
-def open_zip(data: bytes, limit: int) -> tuple[str, bytes, ZipPictures]:
+def open_zip(source: bytes | Path, limit: int) -> tuple[str, bytes, ZipPictures]:
     """The table's name, its bytes (at most `limit` and one more), and the pictures.
 
     Raises:
         DataError: damaged, encrypted, packed in a way we do not open, too large, names that lead
             out of it, an archive in it, or not exactly one table.
     """
-    if data.count(ENTRY) > 4 * MAX_MEMBERS:  # before Python makes an object of each
+    if _entries(source) > 4 * MAX_MEMBERS:  # before Python makes an object of each
         raise _too_many()
     try:
-        archive = zipfile.ZipFile(BytesIO(data))
+        archive = _opened(source)
     except Exception as error:
         # The module fails with half a dozen types on what is no zip.
         raise _damaged() from error
@@ -76,7 +78,7 @@ def open_zip(data: bytes, limit: int) -> tuple[str, bytes, ZipPictures]:
         shown_as: inner for shown_as, inner in names.items() if shown_as.lower().endswith(PICTURES)
     }
     content = read_member(archive, names[tables[0]], limit)
-    return tables[0], content, ZipPictures(data, pictures)
+    return tables[0], content, ZipPictures(source, pictures)
 
 
 def read_member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -97,6 +99,20 @@ def read_member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
             f"picture or table does. {PACK}"
         )
     return data
+
+
+def _opened(source: bytes | Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(source if isinstance(source, Path) else BytesIO(source))
+
+
+def _entries(source: bytes | Path) -> int:
+    """How often an entry of the directory seems to begin; a picture may hold those bytes too."""
+    count, tail = 0, b""
+    with open(source, "rb") if isinstance(source, Path) else BytesIO(source) as file:
+        while piece := file.read(CHUNK):
+            count += (tail + piece).count(ENTRY)
+            tail = piece[-len(ENTRY) + 1 :]
+    return count
 
 
 def _judged(archive: zipfile.ZipFile) -> dict[str, str]:

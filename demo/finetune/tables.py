@@ -15,22 +15,27 @@ from demo.finetune.text_file import decode
 
 MAX_TEXT = 20_000_000  # bytes
 MAX_ZIP = 200_000_000
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # how one begins; the second is empty
 
 
 def read_table(source: bytes | Path, name: str = "data") -> Table:
     """Open an untrusted JSON, JSON lines, CSV or zip file, whatever its name says.
 
     Args:
+        source: the bytes, or a file, from which the pictures of a zip are read when asked for.
         name: what the person calls the file; it is shown and nothing else.
 
     Raises:
         DataError: another kind of file, damaged, or larger than 20 MB (a zip: 200 MB), or it
             passes a limit of `demo.finetune.rows`.
     """
-    data = _read(source)
-    if not data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _read_text(data, name)
-    inner, content, pictures = open_zip(data, MAX_TEXT)
+    try:
+        if not _read(source, len(ZIP[0])).startswith(ZIP):
+            return _read_text(_read(source, MAX_TEXT + 1), name)
+        _check_zip(source.stat().st_size if isinstance(source, Path) else len(source))
+        inner, content, pictures = open_zip(source, MAX_TEXT)
+    except OSError as error:
+        raise DataError("The file cannot be read. Please choose it again.") from error
     table = _read_text(content, name)
     return replace(table, pictures=pictures, folder=inner.rpartition("/")[0])
 
@@ -46,19 +51,17 @@ def _read_text(data: bytes, name: str) -> Table:
     return replace(table, notes=(note, *table.notes)) if note else table
 
 
-def _read(source: bytes | Path) -> bytes:
-    """At most one byte more than the largest limit, so that a huge file costs nothing."""
+def _read(source: bytes | Path, most: int) -> bytes:
+    """At most so many bytes, so that a huge file costs nothing."""
     if isinstance(source, bytes):
-        data = source
-    else:
-        try:
-            with open(source, "rb") as file:
-                data = file.read(MAX_ZIP + 1)
-        except OSError as error:
-            raise DataError("The file cannot be read. Please choose it again.") from error
-    if len(data) > MAX_ZIP:
+        return source[:most]
+    with open(source, "rb") as file:
+        return file.read(most)
+
+
+def _check_zip(size: int) -> None:
+    if size > MAX_ZIP:
         raise DataError(
-            f"The file is larger than {MAX_ZIP // 1_000_000} MB, the most we take. Please use "
-            "fewer or smaller pictures."
+            f"The zip is larger than {MAX_ZIP // 1_000_000} MB, the most we take. Please use fewer "
+            "or smaller pictures."
         )
-    return data

@@ -1,16 +1,20 @@
 """How the page is served: what gradio is told, and what stands in front of it."""
 
+from pathlib import Path
 from typing import Any
 
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from demo.runtime import KEPT_CONVERSATIONS
 from demo.settings import Settings
 from demo.ui.theme import ASSETS, build_theme
+from demo.ui.upload_room import UploadRoom
 
-UPLOAD_LIMIT = "50mb"  # one file; a video may be as large, what else is opened says its own limit
-UPLOAD_BODY_LIMIT = 52 * 2**20  # bytes of one request: a file and its envelope
+UPLOAD_LIMIT = "200mb"  # one file: a zip of pictures; what else is opened says its own limit
+UPLOAD_BODY_LIMIT = 202 * 2**20  # bytes of one request: a file and its envelope
+UPLOADS_LIMIT = 2 * 2**30  # bytes of all files that nobody has used or swept away yet
 BODY_LIMIT = 12 * 2**20  # of any other, which is read into memory as one piece
 
 
@@ -92,6 +96,9 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "pwa": False,
         "mcp_server": False,
         "app_kwargs": {
-            "middleware": [Middleware(BodyLimit, limit=BODY_LIMIT, uploads=UPLOAD_BODY_LIMIT)]
+            "middleware": [
+                Middleware(UploadRoom, folder=Path(get_upload_folder()), limit=UPLOADS_LIMIT),
+                Middleware(BodyLimit, limit=BODY_LIMIT, uploads=UPLOAD_BODY_LIMIT),
+            ]
         },
     }

@@ -20,7 +20,9 @@ class TeachWords:
     samples_tab: str = "Samples"
     file_tab: str = "File"
     type_tab: str = "Type"
-    file_label: str = "JSON, JSON lines, CSV, or a zip of pictures with a table"
+    file_label: str = (
+        "JSON, JSON lines or CSV up to 20 MB, or a zip of pictures with a table up to 200 MB"
+    )
     table_label: str = "Your examples"
     table_columns: tuple[str, str] = ("Question", "Reply")
     table_use: str = "Use these rows"

@@ -19,6 +19,7 @@ from demo.ui.server import BodyLimit
 from demo.ui.strings import ENGLISH
 from demo.ui.transcript import Transcript
 from demo.ui.turnstile import Turnstile
+from demo.ui.upload_room import UploadRoom
 from demo.ui.uploads import Uploads, sweep
 from demo.vision.media import Picture, save_thumbnail
 from demo.vision.video import Video
@@ -220,6 +221,23 @@ def test_a_running_reply_stands_in_for_the_last_turns(uploads: Uploads) -> None:
     assert "Loading, 40%" in waiting[-1]["content"][0]["value"]
     growing = transcript.render("ada", (Turn("one"),), Reply("so far"))
     assert growing[-1]["content"][0]["text"] == "so far"
+
+
+def test_no_more_files_are_received_than_the_disk_may_hold(tmp_path: Path) -> None:
+    async def app(scope: dict, receive: object, send: object) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[operator]
+        await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
+
+    async def codes() -> list[int]:
+        transport = httpx.ASGITransport(UploadRoom(app, tmp_path, limit=1000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://a.test") as client:
+            return [(await client.post(path)).status_code for path in ("/x/upload", "/x/call")]
+
+    with ThreadPoolExecutor(1) as thread:
+        uploaded(tmp_path, bytes(1000))
+        assert thread.submit(lambda: asyncio.run(codes())).result() == [200, 200]
+        uploaded(tmp_path, bytes(1001))
+        assert thread.submit(lambda: asyncio.run(codes())).result() == [507, 200]
 
 
 def test_a_request_that_is_too_long_is_cut_off() -> None:

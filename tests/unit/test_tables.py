@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import re
 import stat
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -219,13 +221,28 @@ def test_too_many_rows():
 def test_too_many_bytes(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(tables, "MAX_TEXT", 10_000)
     assert "The table is larger than 0 MB" in refusal(b"a,b\n" + b"1,2\n" * 5_000)
+    assert "The table is larger than 0 MB" in refusal(packed({"data.csv": CSV * 5_000}))
     monkeypatch.setattr(tables, "MAX_ZIP", 20_000)
-    assert "The file is larger than 0 MB" in refusal(b"x" * 20_001)
+    assert "The zip is larger than 0 MB" in refusal(b"PK\x03\x04" + bytes(20_000))
     path = tmp_path / "data.csv"
     path.write_text(CSV)
     assert cells(read_table(path)) == ROWS
     with pytest.raises(DataError, match="cannot be read. Please choose it again"):
         read_table(tmp_path / "gone.csv")
+
+
+def test_a_large_zip_is_not_held_in_memory(tmp_path: Path):
+    path = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.csv", "image,question,answer\n" + "1.png,q,a\n")
+        for number in range(20):
+            archive.writestr(f"{number}.png", png() + os.urandom(1_000_000))
+    tracemalloc.start()
+    table = read_table(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000 < path.stat().st_size
+    assert table.pictures["1.png"].startswith(png()) and read_table(path.read_bytes()) == table
 
 
 def test_zip_leaves_out_what_is_no_data():

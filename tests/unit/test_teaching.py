@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import pytest
 
@@ -95,6 +96,21 @@ def test_a_draft_belongs_to_its_visitor_and_goes_with_them(tmp_path: Path) -> No
     with pytest.raises(InputError):
         drafts.get("0")
     assert len(list(tmp_path.iterdir())) == MOST_DRAFTS
+
+
+def test_an_uploaded_zip_is_read_from_its_copy(tmp_path: Path) -> None:
+    upload = tmp_path / "pictures.zip"
+    with ZipFile(upload, "w") as archive:
+        archive.writestr("data.csv", "image,question,answer\na.png,q,b\n")
+        archive.writestr("a.png", b"picture")
+    drafts = Drafts(tmp_path / "drafts")
+    draft = drafts.file("v", upload, "mine.zip")
+    upload.unlink()
+    assert draft.table.pictures["a.png"] == b"picture" and draft.table.name == "mine.zip"
+    upload.write_bytes(b"no table")
+    with pytest.raises(DataError):
+        drafts.file("v", upload, "mine.zip")
+    assert drafts.get("v") is draft and len(list((tmp_path / "drafts").iterdir())) == 1
 
 
 def test_two_clicks_are_one_run_and_others_wait(teaching: Teaching) -> None:
