@@ -58,6 +58,23 @@
     true,
   );
 
+  // A file that is too large for the tab "Teach" is not even sent.
+  const tooLarge = (files) =>
+    [...(files ?? [])].some((file) => file.size > (/\.zip$/i.test(file.name) ? 200e6 : 20e6));
+  for (const [name, files] of [
+    ["change", (event) => event.target.files],
+    ["drop", (event) => event.dataTransfer?.files],
+  ]) {
+    const look = (event) => {
+      if (!event.target.closest?.("#teach-file") || !tooLarge(files(event))) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      if (name === "change") event.target.value = "";
+      document.querySelector("#file-too-large").click();
+    };
+    document.addEventListener(name, look, true);
+  }
+
   // A training is looked at only while somebody sees it.
   document.addEventListener("visibilitychange", () => {
     if (!document.querySelector("#teach")?.offsetParent) return;

@@ -22,6 +22,7 @@ class DataView:
 
     samples: dict[str, gr.Button]
     file: gr.File
+    too_large: gr.Button  # pressed by the page for a file that it does not send
     table: gr.Dataframe
     use_rows: gr.Button
     more_rows: gr.Button
@@ -127,10 +128,11 @@ def _data(words: TeachWords) -> DataView:
                 }
             with gr.Tab(words.file_tab):
                 file = gr.File(
-                    label=words.file_label,
-                    height=130,
-                    elem_id="teach-file",
+                    label=words.file_tab, show_label=False, height=150, elem_id="teach-file"
                 )
+                gr.HTML(markup.quiet(words.file_hint))
+                with gr.Column(elem_classes=["unseen"]):
+                    too_large = gr.Button(elem_id="file-too-large")
             with gr.Tab(words.type_tab):
                 typing = _typing(words)
         chosen = gr.HTML(elem_id="chosen")
@@ -140,7 +142,7 @@ def _data(words: TeachWords) -> DataView:
     with gr.Column(elem_classes=["step"], elem_id="step-check"):
         gr.HTML(markup.heading(2, words.check, words.check_more))
         report = gr.HTML(markup.quiet(words.check_first), elem_id="report")
-    return DataView(samples, file, *typing, chosen, *mapping, report)
+    return DataView(samples, file, too_large, *typing, chosen, *mapping, report)
 
 
 def _typing(

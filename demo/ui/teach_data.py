@@ -71,6 +71,10 @@ class TeachData:
 
         yield from self._take(session, fields, put)
 
+    def too_large(self) -> Updates:
+        """A file that the page did not send. Outputs: chosen."""
+        return {self._data.chosen: markup.problem(self._words.file_too_large)}
+
     def rows(self, session: str | None, table: Any, *fields: Any) -> Iterator[Updates]:
         """Typed rows. Inputs: session, table, fields. Outputs: as `sample`."""
         words = self._words

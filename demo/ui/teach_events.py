@@ -57,6 +57,7 @@ def connect_data(view: TeachView, handlers: TeachData, session: gr.State) -> Non
     settings.measure.click(handlers.measure, [session, *fields], **measuring, **again)
 
     quick: dict[str, Any] = PRIVATE | {"queue": False}
+    data.too_large.click(handlers.too_large, None, [data.chosen], **quick)
     data.more_rows.click(handlers.more_rows, [data.table], [data.table], **quick)
     data.chat_rows.click(
         handlers.from_chat, [session, data.table], [data.table, data.chosen], **quick

@@ -98,8 +98,9 @@ def report(checked: Checked, words: TeachWords) -> str:
     if checked.pictures:
         tiles.append((checked.pictures, words.pictures, ""))
     lengths = found.lengths
+    alike = lengths.shortest == lengths.longest
     lines = [
-        words.lengths.format(
+        (words.lengths_alike if alike else words.lengths).format(
             shortest=lengths.shortest,
             median=lengths.median,
             longest=lengths.longest,

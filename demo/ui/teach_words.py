@@ -20,8 +20,13 @@ class TeachWords:
     samples_tab: str = "Samples"
     file_tab: str = "File"
     type_tab: str = "Type"
-    file_label: str = (
-        "JSON, JSON lines or CSV up to 20 MB, or a zip of pictures with a table up to 200 MB"
+    file_hint: str = (
+        "JSON, JSON lines or CSV of at most 20 MB, or a zip of at most 200 MB with pictures and a "
+        "table that names them."
+    )
+    file_too_large: str = (
+        "The file is too large: we take tables of at most 20 MB and zips of at most 200 MB. Please "
+        "keep the best rows, or use fewer or smaller pictures."
     )
     table_label: str = "Your examples"
     table_columns: tuple[str, str] = ("Question", "Reply")
@@ -77,6 +82,7 @@ class TeachWords:
         "out in the settings."
     )
     few: str = "These are very few. Thirty varied examples or more teach a lot better."
+    lengths_alike: str = "{shortest} tokens a row; {window} fit."
     lengths: str = "{shortest} to {longest} tokens a row, {median} in the middle; {window} fit."
     refused_title: str = "Refused"
     repaired_title: str = "Repaired"

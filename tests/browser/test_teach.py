@@ -147,6 +147,14 @@ def test_what_cannot_be_taught_is_refused_in_our_words(
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     teach.upload(picture)
     expect(teach.chosen.get_by_role("alert")).not_to_contain_text("JSON")
+    for name, size in (("table.csv", 21), ("pictures.zip", 201)):  # not even sent
+        huge = tmp_path / name
+        with huge.open("wb") as file:
+            file.truncate(size * 10**6)
+        teach.upload(huge)
+        expect(teach.chosen.get_by_role("alert")).to_contain_text("at most 200 MB")
+        teach.upload(broken)
+        expect(teach.chosen.get_by_role("alert")).to_contain_text("JSON")
     nothing = tmp_path / "nothing.csv"
     nothing.write_text("question,answer\nWhat?,\nWhy?,\n")
     teach.upload(nothing)
