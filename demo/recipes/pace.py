@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-TRY = 12  # steps between two tries of another number
+TRY = 12  # steps of the fastest number for each that a try of another is expected to last
 NEWEST = 0.4  # weight of the newest step in a number's average
 
 
@@ -19,14 +19,15 @@ class Pace:
     def __init__(self, choices: Sequence[int]) -> None:
         self.choices = tuple(choices)
         self._seconds: dict[int, float] = {}
-        self._steps = 0
+        self._idle: dict[int, float] = {}  # seconds since each number was last used
 
     def threads(self) -> int:
-        """For the next step; now and then one that was not the fastest."""
+        """For the next step; now and then one that was not the fastest, the slower the rarer."""
         if len(self._seconds) < len(self.choices):
             return self.choices[len(self._seconds)]
-        if self._steps % TRY == 0:
-            return self.choices[self._steps // TRY % len(self.choices)]
+        for number in self.choices:
+            if self._idle[number] > TRY * self._seconds[number]:
+                return number
         return min(self.choices, key=lambda number: self._seconds[number])
 
     def start(self) -> None:
@@ -40,7 +41,8 @@ class Pace:
         seconds = time.monotonic() - self._begun
         before = self._seconds.get(self._number, seconds)
         self._seconds[self._number] = before + NEWEST * (seconds - before)
-        self._steps += 1
+        self._idle = {n: self._idle.get(n, 0.0) + seconds for n in self.choices}
+        self._idle[self._number] = 0.0
 
     def forget(self) -> None:
         """Call when steps become longer or shorter for everyone."""

@@ -38,7 +38,7 @@ SMALLEST = 0.05  # standard deviation; features have variance 1 within a depth
 MEASURED = 6000  # pictures for the features' statistics
 QUICK = 1000  # pictures of each exam after an epoch
 CURVE, STATE = "curve.jsonl", "state.pt"
-log = logging.getLogger(__name__)
+log = logging.getLogger("demo.recipes.tower")  # run as a program, `__name__` is another
 
 
 @dataclass(frozen=True)

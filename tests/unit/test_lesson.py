@@ -98,13 +98,14 @@ def test_pace_keeps_to_the_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, used, before = [0.0], [], torch.get_num_threads()
     monkeypatch.setattr("demo.recipes.pace.time.monotonic", lambda: clock[0])
     pace = Pace((1, 2))
-    for _ in range(24):
+    for _ in range(50):
         pace.start()
         used.append(torch.get_num_threads())
         clock[0] += 1.0 if used[-1] == 1 else 3.0
         pace.stop()
     torch.set_num_threads(before)
     assert used[:2] == [1, 2]
+    assert used[38:40] == [1, 2]  # more than 12 times the 3 seconds later
     assert used.count(2) == 2
     assert str(pace) == "1 threads 1.0 s, 2 threads 3.0 s"
 
