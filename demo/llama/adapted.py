@@ -52,14 +52,14 @@ class CompiledLayers:
         widest = max(c.width, heads, 2 * c.ffn) + 1
         shapes = [
             *((n, tiles, width, TOKENS) for n, width in (
-                (levels + 1, c.width), (levels, heads), (levels, c.width), (levels, 2 * c.ffn),
+                (levels + 1, c.width), (levels, heads), (levels, c.width), (levels, c.ffn),
             )),
             *2 * [(tiles, c.head_dim // 2, TOKENS)],
             (tiles, (widest + 1) // 2, TOKENS),
-            (tiles, TOKENS),
+            *2 * [(tiles, TOKENS)],
             (self.threads, max(NEAR, ROWS * widest) // 2),
             *((tiles, width, TOKENS) for width in (
-                c.heads * c.head_dim, c.ffn, c.width, c.width, heads,
+                c.heads * c.head_dim, c.ffn, 2 * c.ffn, c.width, c.width, heads,
             )),
         ]  # fmt: skip
         sizes = [int(np.prod(shape)) for shape in shapes]
@@ -68,9 +68,14 @@ class CompiledLayers:
             self._memory = np.empty(sum(sizes), np.float32)
         parts = np.split(self._memory[: sum(sizes)], np.cumsum(sizes)[:-1])
         arrays = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-        packed, unit, rows, *others = arrays[6:]
-        bench = Bench(packed.view(np.int32), unit, rows.view(np.int16), *others)
-        return Tape(*arrays[:6]), bench
+        packed, unit, first, rows, *others = arrays[6:]
+        whole = packed.view(np.int32), unit, first.view(np.int32), rows.view(np.int16)
+        x, qkv, middle, gate_up, cos, sin = arrays[:6]
+        halves = gate_up.view(np.uint16).reshape(levels, tiles, 2 * c.ffn, TOKENS)
+        bench = Bench(*whole, *others)
+        # What is written text by text leaves the places behind the last one as they were.
+        bench.mixed[-1], bench.heads[-1] = 0, 0
+        return Tape(x, qkv, middle, halves, cos, sin), bench
 
 
 class TorchLayers:

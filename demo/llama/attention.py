@@ -7,12 +7,12 @@ values as (S, d), with ROWS spare rows behind the last that is read, because til
 import numba as nb
 import numpy as np
 
+from demo.llama.compiled import LANES_ALIKE
 from demo.llama.kernel import exp
-from demo.llama.product import JIT
 from demo.llama.tile import ROWS, TOKENS, float_tile
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def rotate(qkv, cos, sin, heads, kv_heads):  # a tile ((H + 2 KV) d, TOKENS), in place
     half = cos.shape[0]
     size = 2 * half
@@ -27,7 +27,7 @@ def rotate(qkv, cos, sin, heads, kv_heads):  # a tile ((H + 2 KV) d, TOKENS), in
                 qkv[b, t] = low * sin[i, t] + high * cos[i, t]
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def rotate_back(slope, cos, sin, heads, kv_heads):  # slopes of `rotate`'s outputs -> of its inputs
     half = cos.shape[0]
     size = 2 * half
@@ -41,7 +41,7 @@ def rotate_back(slope, cos, sin, heads, kv_heads):  # slopes of `rotate`'s outpu
                 slope[b, t] = high * cos[i, t] - low * sin[i, t]
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def _soften(q, key, span, seen, scores, mass):  # -> scores (>= span, TOKENS), unnormalised
     # The first token sees `seen` of `span` keys and each one more than the one before.
     size = q.shape[0]
@@ -62,7 +62,7 @@ def _soften(q, key, span, seen, scores, mass):  # -> scores (>= span, TOKENS), u
             mass[t] += scores[s, t]
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def attend(q, key, value, span, seen, gain, scores, out):  # out (d, TOKENS) += gain · attention
     size = q.shape[0]
     mass = np.empty(TOKENS, np.float32)
@@ -76,7 +76,7 @@ def attend(q, key, value, span, seen, gain, scores, out):  # out (d, TOKENS) += 
                 out[i + j, t] += gain * tile[j, t] / mass[t]
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def attend_back(
     q, q_turned, slope, slope_turned, key, value, span, seen, gain, scores, slopes,
     q_slope, key_slope, value_slope,

@@ -1,4 +1,4 @@
-"""Keeps numba's cache of compiled kernels true to the sources.
+"""How kernels are compiled, and what keeps numba's cache of them true to the sources.
 
 Numba compiles a function again when its own file changes, but not when a file does that it calls
 into, so an update of one file could leave a program with halves of two versions.
@@ -11,6 +11,12 @@ from demo.files import replace_file
 
 SOURCES = Path(__file__).parent
 STAMP = "kernels.sha256"
+# A division is always the processor's own: an estimate of it would be taken for some numbers of an
+# array and not for others, and a check for zero would keep it from vectors.
+_ALWAYS = {"nogil": True, "cache": True, "error_model": "numpy"}
+JIT = _ALWAYS | {"fastmath": {"reassoc", "contract", "nsz", "nnan"}}
+# As written, but for NaN: what a token gets must not depend on the place in a tile that it has.
+LANES_ALIKE = _ALWAYS | {"fastmath": {"nsz", "nnan"}}
 
 
 def drop_stale(cache: Path, sources: Path = SOURCES) -> bool:

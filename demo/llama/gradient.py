@@ -1,7 +1,7 @@
 """The layers under an adapter for a batch of texts, and the way back to its prefix, on the CPU.
 
 The base is frozen, so the way back needs no gradient of a matrix: each is passed once forwards and
-once backwards, both as a product of 16-bit with 8-bit integers (`product.py`). Only gates, and keys
+once backwards, as products of integers (`product.py`, `product_back.py`). Only gates, and keys
 and values of prompts (LLaMA-Adapter, arXiv 2303.16199, section 3.2) get a gradient.
 
 Texts lie one after the other in M tiles of tokens, without padding between them. L layers are run,
@@ -14,19 +14,21 @@ import numba as nb
 import numpy as np
 
 from demo.llama.attention import attend, attend_back, rotate, rotate_back
+from demo.llama.compiled import LANES_ALIKE
 from demo.llama.kernel import exp
 from demo.llama.layout import gather, gather_turned, scatter, scatter_turned, turn
 from demo.llama.product import (
-    JIT,
     linear,
-    linear_back,
     norm_and_pack,
     norm_factor,
     pack,
     scale_and_pack,
     tiles_of,
 )
+from demo.llama.product_back import linear_back, pack_all_slopes, pack_slopes
 from demo.llama.tile import ROWS, TOKENS
+
+_HALF = np.uint32(0x8000)  # of the last bit of a bf16
 
 
 class Tape(NamedTuple):
@@ -35,7 +37,7 @@ class Tape(NamedTuple):
     x: np.ndarray  # (L + 1, M, D, TOKENS) what enters each layer, and what leaves the last
     qkv: np.ndarray  # (L, M, (H + 2 KV) d, TOKENS) rotated
     middle: np.ndarray  # (L, M, D, TOKENS) after the attention
-    gate_up: np.ndarray  # (L, M, 2 F, TOKENS)
+    gate_up: np.ndarray  # (L, M, 2 F, TOKENS) uint16, bf16 rounded: the way back is not exact
     cos: np.ndarray  # (M, d / 2, TOKENS)
     sin: np.ndarray
 
@@ -45,15 +47,17 @@ class Bench(NamedTuple):
 
     packed: np.ndarray  # (M, I / 2, TOKENS) int32
     unit: np.ndarray  # (M, TOKENS)
+    first: np.ndarray  # (M, TOKENS) int32
     rows: np.ndarray  # (threads, NEAR or more) int16
     mixed: np.ndarray  # (M, H d, TOKENS)
     inner: np.ndarray  # (M, F, TOKENS)
+    gate_up: np.ndarray  # (M, 2 F, TOKENS)
     slope: np.ndarray  # (M, D, TOKENS) of the loss at the layer's output, then at its input
     part: np.ndarray  # (M, D, TOKENS)
     heads: np.ndarray  # (M, (H + 2 KV) d, TOKENS)
 
 
-@nb.njit(parallel=True, **JIT)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _rotate_all(qkv, cos, sin, heads, kv_heads, tokens, back, threads):
     for thread in nb.prange(threads):
         for tile in range(thread, tiles_of(tokens), threads):
@@ -63,9 +67,10 @@ def _rotate_all(qkv, cos, sin, heads, kv_heads, tokens, back, threads):
                 rotate(qkv[tile], cos[tile], sin[tile], heads, kv_heads)
 
 
-@nb.njit(parallel=True, **JIT)
-def _swiglu_and_pack(gate_up, ones, tokens, inner, packed, unit, threads):
+@nb.njit(parallel=True, **LANES_ALIKE)
+def _swiglu_and_pack(gate_up, kept, ones, tokens, inner, packed, unit, threads):
     size = inner.shape[1]
+    bits = gate_up.view(np.uint32)
     for thread in nb.prange(threads):
         same = np.ones(TOKENS, np.float32)
         for tile in range(thread, tiles_of(tokens), threads):
@@ -73,27 +78,34 @@ def _swiglu_and_pack(gate_up, ones, tokens, inner, packed, unit, threads):
                 for t in range(TOKENS):
                     gate, up = gate_up[tile, i, t], gate_up[tile, size + i, t]
                     inner[tile, i, t] = gate / (np.float32(1) + exp(-gate)) * up
+            for i in range(2 * size):
+                for t in range(TOKENS):
+                    kept[tile, i, t] = np.uint16((bits[tile, i, t] + _HALF) >> np.uint32(16))
             pack(inner[tile], same, ones, packed[tile], unit[tile])
 
 
-@nb.njit(parallel=True, **JIT)
-def _swiglu_back(gate_up, slope, scale, tokens, packed, unit, threads):
-    # gate_up (M, 2 F, TOKENS) becomes its own slope; `slope` (M, F, TOKENS) is that of the product
+@nb.njit(parallel=True, **LANES_ALIKE)
+def _swiglu_back(gate_up, slope, scale, tokens, packed, unit, first, threads):
+    # gate_up (M, 2 F, TOKENS) as bf16; `slope` (M, F, TOKENS) is that of the product
     size, one = slope.shape[1], np.float32(1)
     for thread in nb.prange(threads):
-        same = np.ones(TOKENS, np.float32)
+        both = np.empty((2 * size, TOKENS), np.float32)
+        bits = both.view(np.uint32)
         for tile in range(thread, tiles_of(tokens), threads):
+            for i in range(2 * size):
+                for t in range(TOKENS):
+                    bits[i, t] = np.uint32(gate_up[tile, i, t]) << np.uint32(16)
             for i in range(size):
                 for t in range(TOKENS):
-                    gate, up = gate_up[tile, i, t], gate_up[tile, size + i, t]
+                    gate, up = both[i, t], both[size + i, t]
                     opened = one / (one + exp(-gate))
                     given = slope[tile, i, t]
-                    gate_up[tile, i, t] = given * up * opened * (one + gate * (one - opened))
-                    gate_up[tile, size + i, t] = given * gate * opened
-            pack(gate_up[tile], same, scale, packed[tile], unit[tile])
+                    both[i, t] = given * up * opened * (one + gate * (one - opened))
+                    both[size + i, t] = given * gate * opened
+            pack_slopes(both, scale, packed[tile], unit[tile], first[tile])
 
 
-@nb.njit(parallel=True, **JIT)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _norm_back(x, weight, eps, given, slope, tokens, threads):  # slope (M, D, TOKENS) += back
     size = x.shape[1]
     for thread in nb.prange(threads):
@@ -112,7 +124,7 @@ def _norm_back(x, weight, eps, given, slope, tokens, threads):  # slope (M, D, T
                     slope[tile, i, t] += factor[t] * change
 
 
-@nb.njit(parallel=True, **JIT)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _attention(qkv, starts, lengths, key, value, gate, mixed, heads, threads):
     # Prompts' key, value (B or 1, KV, P + ROWS, d), gate (H,) of one layer -> mixed
     kv_heads, size = key.shape[1], key.shape[3]
@@ -143,7 +155,7 @@ def _attention(qkv, starts, lengths, key, value, gate, mixed, heads, threads):
                 scatter(out, head * size, start, length, mixed)
 
 
-@nb.njit(parallel=True, **JIT)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _attention_back(
     qkv, starts, lengths, key, value, gate, slope, heads, threads,
     qkv_slope, key_slope, value_slope, gate_slope,
@@ -197,7 +209,7 @@ def _attention_back(
             scatter_turned(values_slope, values_at, size, start, length, qkv_slope)
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def forwards(first, starts, lengths, w, key, value, gate, tape, b, heads, eps, threads):
     """From tape.x[0], what enters layer `first`, to tape.x[L]; prompts (L, B or 1, KV, P, d)."""
     tokens, ones = lengths.sum(), np.ones(2 * b.packed.shape[1], np.float32)
@@ -205,23 +217,22 @@ def forwards(first, starts, lengths, w, key, value, gate, tape, b, heads, eps, t
     for level in range(gate.shape[0]):
         layer, x, middle, qkv = first + level, tape.x[level], tape.middle[level], tape.qkv[level]
         norm_and_pack(x, w.attention_norm[layer], eps, tokens, b.packed, b.unit, threads)
-        linear(w.qkv[layer], w.qkv_scale[layer], *packed, tokens, qkv, False, threads)
+        linear(w.qkv[layer], w.qkv_scale[layer], *packed, tokens, qkv[:0], qkv, threads)
         _rotate_all(qkv, tape.cos, tape.sin, heads, key.shape[2], tokens, False, threads)
         prompts = key[level], value[level], gate[level]
         _attention(qkv, starts, lengths, *prompts, b.mixed, heads, threads)
         scale_and_pack(b.mixed, ones, tokens, b.packed, b.unit, threads)
-        middle[:] = x
         matrix, scale = w.attention_output[layer], w.attention_output_scale[layer]
-        linear(matrix, scale, *packed, tokens, middle, True, threads)
+        linear(matrix, scale, *packed, tokens, x, middle, threads)
         norm_and_pack(middle, w.ffn_norm[layer], eps, tokens, b.packed, b.unit, threads)
-        gate_up, after = tape.gate_up[level], tape.x[level + 1]
-        linear(w.gate_up[layer], w.gate_up_scale[layer], *packed, tokens, gate_up, False, threads)
-        _swiglu_and_pack(gate_up, ones, tokens, b.inner, b.packed, b.unit, threads)
-        after[:] = middle
-        linear(w.down[layer], w.down_scale[layer], *packed, tokens, after, True, threads)
+        matrix, scale = w.gate_up[layer], w.gate_up_scale[layer]
+        linear(matrix, scale, *packed, tokens, b.gate_up[:0], b.gate_up, threads)
+        kept, after = tape.gate_up[level], tape.x[level + 1]
+        _swiglu_and_pack(b.gate_up, kept, ones, tokens, b.inner, b.packed, b.unit, threads)
+        linear(w.down[layer], w.down_scale[layer], *packed, tokens, middle, after, threads)
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def backwards(
     first, starts, lengths, w, key, value, gate, tape, b, heads, eps, threads,
     key_slope, value_slope, gate_slope,
@@ -230,18 +241,18 @@ def backwards(
 
     key_slope, value_slope (L, B, KV, C, P + ROWS, TOKENS), gate_slope (L, B, H), zeros at first.
     """
-    tokens, packed = lengths.sum(), (b.packed, b.unit, b.rows)
+    tokens, packed = lengths.sum(), (b.packed, b.unit, b.first)
     for level in range(gate.shape[0] - 1, -1, -1):
         layer, gate_up = first + level, tape.gate_up[level]
-        scale_and_pack(b.slope, w.down_scale[layer], tokens, b.packed, b.unit, threads)
-        linear_back(w.down[layer], *packed, tokens, b.inner, threads)
+        pack_all_slopes(b.slope, w.down_scale[layer], tokens, *packed, threads)
+        linear_back(w.down[layer], *packed, b.rows, tokens, b.inner, threads)
         scale = w.gate_up_scale[layer]
-        _swiglu_back(gate_up, b.inner, scale, tokens, b.packed, b.unit, threads)
-        linear_back(w.gate_up[layer], *packed, tokens, b.part, threads)
+        _swiglu_back(gate_up, b.inner, scale, tokens, *packed, threads)
+        linear_back(w.gate_up[layer], *packed, b.rows, tokens, b.part, threads)
         middle, norm = tape.middle[level], w.ffn_norm[layer]
         _norm_back(middle, norm, eps, b.part, b.slope, tokens, threads)
-        scale_and_pack(b.slope, w.attention_output_scale[layer], tokens, b.packed, b.unit, threads)
-        linear_back(w.attention_output[layer], *packed, tokens, b.mixed, threads)
+        pack_all_slopes(b.slope, w.attention_output_scale[layer], tokens, *packed, threads)
+        linear_back(w.attention_output[layer], *packed, b.rows, tokens, b.mixed, threads)
         _attention_back(
             tape.qkv[level], starts, lengths, key[level], value[level], gate[level], b.mixed,
             heads, threads, b.heads, key_slope[level], value_slope[level], gate_slope[level],
@@ -249,7 +260,7 @@ def backwards(
         if level == 0:  # what lies below learns nothing
             break
         _rotate_all(b.heads, tape.cos, tape.sin, heads, key.shape[2], tokens, True, threads)
-        scale_and_pack(b.heads, w.qkv_scale[layer], tokens, b.packed, b.unit, threads)
-        linear_back(w.qkv[layer], *packed, tokens, b.part, threads)
+        pack_all_slopes(b.heads, w.qkv_scale[layer], tokens, *packed, threads)
+        linear_back(w.qkv[layer], *packed, b.rows, tokens, b.part, threads)
         norm = w.attention_norm[layer]
         _norm_back(tape.x[level], norm, eps, b.part, b.slope, tokens, threads)

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
+from demo.llama.compiled import JIT, LANES_ALIKE
 from demo.llama.dot import BLOCK, MOST_COLUMNS, ROWS, SHIFT, dot_1_1, dot_4_1, dot_4_2, dot_4_4
 
-_JIT = {"fastmath": True, "nogil": True, "cache": True}
 # Sums in the order they are written. Said, because a function that does not say takes over what the
 # one has that it is compiled for.
-_EXACT = {"fastmath": False, "nogil": True, "cache": True}
+_EXACT = JIT | {"fastmath": False}
 
 
 class Slots(NamedTuple):
@@ -46,7 +46,7 @@ class Scratch(NamedTuple):
     unit: np.ndarray  # (B,) fp32
 
 
-@nb.njit(**_JIT)
+@nb.njit(**JIT)
 def _norm(x, weight, eps, out):  # (D,), (D,) -> out (D,)
     total = np.float32(0)
     for i in range(x.shape[0]):
@@ -56,7 +56,7 @@ def _norm(x, weight, eps, out):  # (D,), (D,) -> out (D,)
         out[i] = x[i] * scale * weight[i]
 
 
-@nb.njit(**_JIT)
+@nb.njit(**JIT)
 def fix(x, high, low, unit):  # (B, I) -> planes (B, >= I), unit (B,): x = (high 2^SHIFT + low) unit
     # 30 bits a number, as long as the largest of its row: more than fp32 keeps of a sum.
     for b in range(x.shape[0]):
@@ -122,12 +122,12 @@ def _rows(weight, scale, fixed, y, accumulate, first, last):  # (O, I), (O,) -> 
                 y[b, row] = y[b, row] + total if accumulate else total
 
 
-@nb.njit(**_JIT)
+@nb.njit(**JIT)
 def _share(size, threads):  # rows a thread takes, whole tiles
     return (size + threads * ROWS - 1) // (threads * ROWS) * ROWS
 
 
-@nb.njit(parallel=True, **_JIT)
+@nb.njit(parallel=True, **JIT)
 def linear(weight, scale, fixed, y, accumulate, threads):  # y (B, O) = or += x (B, I) W^T
     # One chunk a thread, not one row: the scheduler would cost more than the row.
     step = _share(weight.shape[0], threads)
@@ -152,14 +152,14 @@ def _gated_rows(weight, scale, fixed, y, first, last):  # (2 F, I), (2 F,) -> y 
                 y[b, row] = gate / (np.float32(1) + exp(-gate)) * up
 
 
-@nb.njit(parallel=True, **_JIT)
+@nb.njit(parallel=True, **JIT)
 def _swiglu(weight, scale, fixed, y, threads):  # y (B, F) = silu(gate) up
     step = _share(y.shape[1], threads)
     for t in nb.prange(threads):
         _gated_rows(weight, scale, fixed, y, t * step, min(y.shape[1], (t + 1) * step))
 
 
-@nb.njit(**_JIT)
+@nb.njit(**LANES_ALIKE)
 def exp(x):  # fp32, within 4e-7 of it; the compiler makes a vector of it, which it cannot of libm's
     # e^x = 2^n e^r, r at most ln 2 / 2 (Cephes' expf).
     x = min(max(x, np.float32(-87)), np.float32(88))
@@ -175,7 +175,7 @@ def exp(x):  # fp32, within 4e-7 of it; the compiler makes a vector of it, which
     return (p * r * r + r + np.float32(1)) * power.view(np.float32)
 
 
-@nb.njit(**_JIT)
+@nb.njit(**JIT)
 def _attend(q, key, value, count, gain, scores, out):  # (d,), (S, d), (S, d) -> out += (d,)
     size = q.shape[0]
     scale = np.float32(1) / np.sqrt(np.float32(size))
@@ -196,7 +196,7 @@ def _attend(q, key, value, count, gain, scores, out):  # (d,), (S, d), (S, d) ->
             out[i] += share * value[s, i]
 
 
-@nb.njit(parallel=True, **_JIT)
+@nb.njit(parallel=True, **JIT)
 def _attention(layer, slot, position, slots, s, heads, threads):
     # Text and prompts are two softmaxes over the same query; the gate scales the second.
     size = slots.key.shape[4]
@@ -219,7 +219,7 @@ def _attention(layer, slot, position, slots, s, heads, threads):
                 _attend(q, key, value, slots.prompts[m], gate, s.scores[job], out)
 
 
-@nb.njit(**_JIT)
+@nb.njit(**JIT)
 def _rotate_and_store(layer, slot, position, w, slots, s, heads):
     kv_heads, size = slots.key.shape[2], slots.key.shape[4]
     half = size // 2
@@ -238,14 +238,14 @@ def _rotate_and_store(layer, slot, position, w, slots, s, heads):
                 slots.value[m, layer, kv, p, i] = s.qkv[b, v + i]
 
 
-@nb.njit(**_JIT)
+@nb.njit(**JIT)
 def _norm_and_fix(s, weight, eps):
     for b in range(s.x.shape[0]):
         _norm(s.x[b], weight, eps, s.normed[b])
     fix(s.normed, s.high, s.low, s.unit)
 
 
-@nb.njit(**_JIT)
+@nb.njit(**JIT)
 def step(token, slot, position, w, slots, s, heads, eps, threads, logits):
     fixed = (s.high, s.low, s.unit)
     for b in range(token.shape[0]):

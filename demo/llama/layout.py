@@ -6,11 +6,11 @@ wanted with tokens last, in tiles of their own, or turned, with features last.
 
 import numba as nb
 
-from demo.llama.product import JIT
+from demo.llama.compiled import LANES_ALIKE
 from demo.llama.tile import TOKENS
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def gather(tiles, feature, start, length, out):  # -> out (>= W, d, TOKENS), zero behind the text
     for place in range((length + TOKENS - 1) // TOKENS):
         first = start + place * TOKENS
@@ -26,7 +26,7 @@ def gather(tiles, feature, start, length, out):  # -> out (>= W, d, TOKENS), zer
                 out[place, i, t] = 0
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def scatter(given, feature, start, length, tiles):  # given (>= W, d, TOKENS) -> tiles
     for place in range((length + TOKENS - 1) // TOKENS):
         first = start + place * TOKENS
@@ -40,7 +40,7 @@ def scatter(given, feature, start, length, tiles):  # given (>= W, d, TOKENS) ->
                 tiles[tile + 1, feature + i, t - here] = given[place, i, t]
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def gather_turned(tiles, feature, start, length, out):  # -> out (>= length, d)
     for t in range(length):
         tile, lane = (start + t) // TOKENS, (start + t) % TOKENS
@@ -48,7 +48,7 @@ def gather_turned(tiles, feature, start, length, out):  # -> out (>= length, d)
             out[t, i] = tiles[tile, feature + i, lane]
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def scatter_turned(chunks, feature, size, start, length, tiles):  # chunks (C, >= length, TOKENS)
     for t in range(length):
         tile, lane = (start + t) // TOKENS, (start + t) % TOKENS
@@ -56,7 +56,7 @@ def scatter_turned(chunks, feature, size, start, length, tiles):  # chunks (C, >
             tiles[tile, feature + i, lane] = chunks[i // TOKENS, t, i % TOKENS]
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def turn(tile, out):  # (d, TOKENS) -> out (C, TOKENS tokens, TOKENS features), the last filled up
     for i in range(out.shape[0] * TOKENS):
         for t in range(TOKENS):

@@ -10,9 +10,9 @@ import numba as nb
 import numpy as np
 
 from demo.llama.attention import attend, rotate
+from demo.llama.compiled import LANES_ALIKE
 from demo.llama.kernel import exp
 from demo.llama.product import (
-    JIT,
     linear,
     norm_and_pack,
     product,
@@ -42,7 +42,7 @@ class Room(NamedTuple):
     sin: np.ndarray
 
 
-@nb.njit(parallel=True, **JIT)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _swiglu(weight, scale, r, tokens, y, threads):  # y (M, F, TOKENS) = silu(gate) up
     # `y` and not r.inner: what a parallel loop stores through a tuple's field, numba drops.
     half, size, columns = ROWS // 2, y.shape[1], weight.shape[1]
@@ -62,7 +62,7 @@ def _swiglu(weight, scale, r, tokens, y, threads):  # y (M, F, TOKENS) = silu(ga
                         y[tile, row + i, t] = gate / (np.float32(1) + exp(-gate)) * up
 
 
-@nb.njit(parallel=True, **JIT)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _rotate_and_store(qkv, key, value, start, tokens, cos, sin, heads, threads):
     # key, value (KV, S, d) of a slot's layer
     kv_heads, _, size = key.shape
@@ -78,7 +78,7 @@ def _rotate_and_store(qkv, key, value, start, tokens, cos, sin, heads, threads):
                         value[kv, first + t, i] = qkv[tile, v + i, t]
 
 
-@nb.njit(parallel=True, **JIT)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _attention(layer, slot, start, tokens, slots, r, heads, threads):
     # Text and prompts are two softmaxes over the same query; the gate scales the second.
     size = slots.key.shape[4]
@@ -105,7 +105,7 @@ def _attention(layer, slot, start, tokens, slots, r, heads, threads):
                 attend(q, key, value, prompts, prompts, gate, scores, out)
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def prefill(ids, slot, start, w, slots, r, heads, eps, threads):
     """At most W ids after the first `start` of a slot: fills its cache, leaves r.x."""
     tokens, half = ids.shape[0], r.cos.shape[1]
@@ -121,14 +121,14 @@ def prefill(ids, slot, start, w, slots, r, heads, eps, threads):
     packed, ones = (r.packed, r.unit, r.rows), np.ones(2 * r.packed.shape[1], np.float32)
     for layer in range(w.qkv.shape[0]):
         norm_and_pack(r.x, w.attention_norm[layer], eps, tokens, r.packed, r.unit, threads)
-        linear(w.qkv[layer], w.qkv_scale[layer], *packed, tokens, r.qkv, False, threads)
+        linear(w.qkv[layer], w.qkv_scale[layer], *packed, tokens, r.qkv[:0], r.qkv, threads)
         key, value = slots.key[slot, layer], slots.value[slot, layer]
         _rotate_and_store(r.qkv, key, value, start, tokens, r.cos, r.sin, heads, threads)
         _attention(layer, slot, start, tokens, slots, r, heads, threads)
         scale_and_pack(r.mixed, ones, tokens, r.packed, r.unit, threads)
         matrix, scale = w.attention_output[layer], w.attention_output_scale[layer]
-        linear(matrix, scale, *packed, tokens, r.x, True, threads)
+        linear(matrix, scale, *packed, tokens, r.x, r.x, threads)
         norm_and_pack(r.x, w.ffn_norm[layer], eps, tokens, r.packed, r.unit, threads)
         _swiglu(w.gate_up[layer], w.gate_up_scale[layer], r, tokens, r.inner, threads)
         scale_and_pack(r.inner, ones, tokens, r.packed, r.unit, threads)
-        linear(w.down[layer], w.down_scale[layer], *packed, tokens, r.x, True, threads)
+        linear(w.down[layer], w.down_scale[layer], *packed, tokens, r.x, r.x, threads)

@@ -11,18 +11,18 @@ to a tile reads memory from one end to the other. Matrices are int8 (O, I) with 
 import numba as nb
 import numpy as np
 
+from demo.llama.compiled import LANES_ALIKE
 from demo.llama.tile import LARGEST, MOST_PAIRS, ROWS, TOKENS, int_tile
 
 NEAR = 2**17  # weights in 16 bits that stay in a core's second cache while tiles go by
-JIT = {"fastmath": True, "nogil": True, "cache": True}
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def tiles_of(tokens):  # how many tiles hold so many tokens
     return (tokens + TOKENS - 1) // TOKENS
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def pack(x, factor, weight, packed, unit):  # a tile of x (I, TOKENS) · factor (TOKENS,) · weight
     size = x.shape[0]
     top = np.full(TOKENS, np.float32(1e-30))
@@ -32,7 +32,7 @@ def pack(x, factor, weight, packed, unit):  # a tile of x (I, TOKENS) · factor 
     steps = np.empty(TOKENS, np.float32)
     for t in range(TOKENS):
         steps[t] = factor[t] * np.float32(LARGEST) / top[t]
-        unit[t] = top[t] / np.float32(LARGEST)
+        unit[t] = top[t] * np.float32(1 / LARGEST)
     for pair in range((size + 1) // 2):
         i, j = 2 * pair, min(2 * pair + 1, size - 1)
         second = weight[j] if j > i else np.float32(0)  # an odd number of features
@@ -42,7 +42,7 @@ def pack(x, factor, weight, packed, unit):  # a tile of x (I, TOKENS) · factor 
             packed[pair, t] = (np.int32(a) & np.int32(0xFFFF)) | (np.int32(b) << np.int32(16))
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def norm_factor(x, eps, factor):  # a tile of x (D, TOKENS) -> 1 / root mean square of each token
     size = x.shape[0]
     factor[:] = 0
@@ -53,7 +53,7 @@ def norm_factor(x, eps, factor):  # a tile of x (D, TOKENS) -> 1 / root mean squ
         factor[t] = np.float32(1) / np.sqrt(factor[t] / np.float32(size) + eps)
 
 
-@nb.njit(parallel=True, **JIT)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def norm_and_pack(x, weight, eps, tokens, packed, unit, threads):
     for thread in nb.prange(threads):
         factor = np.empty(TOKENS, np.float32)
@@ -62,7 +62,7 @@ def norm_and_pack(x, weight, eps, tokens, packed, unit, threads):
             pack(x[tile], factor, weight, packed[tile], unit[tile])
 
 
-@nb.njit(parallel=True, **JIT)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def scale_and_pack(x, weight, tokens, packed, unit, threads):  # x (M, I, TOKENS) · weight (I,)
     for thread in nb.prange(threads):
         ones = np.ones(TOKENS, np.float32)
@@ -70,7 +70,7 @@ def scale_and_pack(x, weight, tokens, packed, unit, threads):  # x (M, I, TOKENS
             pack(x[tile], ones, weight, packed[tile], unit[tile])
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def widen(weight, row, into):  # row of (O, I) int8 -> into (>= I,) int16, zero beyond
     columns = weight.shape[1]
     if row < weight.shape[0]:
@@ -81,25 +81,7 @@ def widen(weight, row, into):  # row of (O, I) int8 -> into (>= I,) int16, zero 
         into[:] = 0
 
 
-@nb.njit(**JIT)
-def _widen_columns(
-    weight, column, count, into
-):  # columns of (O, I) int8 -> into (count ROWS, >= O)
-    outputs, inputs = weight.shape
-    for place in range(0, count * ROWS, ROWS):
-        first = column + place
-        if first + ROWS <= inputs:
-            for o in range(outputs):
-                for r in range(ROWS):
-                    into[place + r, o] = weight[o, first + r]
-        else:
-            for o in range(outputs):
-                for r in range(ROWS):
-                    into[place + r, o] = weight[o, first + r] if first + r < inputs else 0
-        into[place : place + ROWS, outputs:] = 0
-
-
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def product(rows, packed, columns, out):  # one tile of tokens -> out (ROWS, TOKENS)
     out[:] = 0
     pairs = (columns + 1) // 2
@@ -107,21 +89,21 @@ def product(rows, packed, columns, out):  # one tile of tokens -> out (ROWS, TOK
         int_tile(rows, packed, start, min(pairs, start + MOST_PAIRS), out)
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def share_of(rows, tile, threads):  # rows a thread takes, whole tiles
     return (rows + threads * tile - 1) // (threads * tile) * tile
 
 
-@nb.njit(**JIT)
+@nb.njit(**LANES_ALIKE)
 def wide_rows(room, columns):  # a thread's room (NEAR,) int16 as rows of so many columns, in tiles
     length = columns + columns % 2
     count = len(room) // (ROWS * length) * ROWS
     return room[: count * length].reshape(count, length)
 
 
-@nb.njit(parallel=True, **JIT)
-def linear(weight, scale, packed, unit, rooms, tokens, y, accumulate, threads):
-    # y (M, O, TOKENS) = or += W x
+@nb.njit(parallel=True, **LANES_ALIKE)
+def linear(weight, scale, packed, unit, rooms, tokens, before, y, threads):
+    # y (M, O, TOKENS) = W x + before; nothing is before when that has no tiles
     outputs, columns = weight.shape
     share = share_of(outputs, ROWS, threads)
     for thread in nb.prange(threads):
@@ -138,25 +120,5 @@ def linear(weight, scale, packed, unit, rooms, tokens, y, accumulate, threads):
                     for i in range(min(ROWS, outputs - row)):
                         for t in range(TOKENS):
                             total = out[i, t] * scale[row + i] * unit[tile, t]
-                            before = y[tile, row + i, t] if accumulate else np.float32(0)
-                            y[tile, row + i, t] = before + total
-
-
-@nb.njit(parallel=True, **JIT)
-def linear_back(weight, packed, unit, rooms, tokens, y, threads):
-    # The way back of `linear`: y (M, I, TOKENS) = Wᵀ g, where g was packed times the scales of W.
-    columns, outputs = weight.shape
-    share = share_of(outputs, ROWS, threads)
-    for thread in nb.prange(threads):
-        rows, out = wide_rows(rooms[thread], columns), np.empty((ROWS, TOKENS), np.float32)
-        stop = min(outputs, (thread + 1) * share)
-        for first in range(thread * share, stop, len(rows)):
-            count = min(len(rows) // ROWS, (stop - first + ROWS - 1) // ROWS)
-            _widen_columns(weight, first, count, rows)
-            for tile in range(tiles_of(tokens)):
-                for place in range(0, count * ROWS, ROWS):
-                    product(rows[place : place + ROWS], packed[tile], columns, out)
-                    row = first + place
-                    for i in range(min(ROWS, outputs - row)):
-                        for t in range(TOKENS):
-                            y[tile, row + i, t] = out[i, t] * unit[tile, t]
+                            given = before[tile, row + i, t] if len(before) else np.float32(0)
+                            y[tile, row + i, t] = given + total

@@ -10,6 +10,7 @@ Written in LLVM's own vectors, as `dot.py`, which says why products are of 16-bi
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -48,15 +49,72 @@ def int_tile(typing: Any, rows: Any, packed: Any, start: Any, stop: Any, out: An
             return weights, tokens
 
         def multiply(total: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
-            product = builder.mul(a, b, flags=["nsw"])
-            halves = [_every_other(builder, product, odd) for odd in (0, 1)]
-            return builder.add(total, builder.add(*halves))
+            return builder.add(total, _pairs_of(builder, a, b))
 
         sums = _sums(builder, _INTS, call.number(2), call.number(3), term, multiply)
         call.add_to(4, [[builder.sitofp(s, _FLOATS) for s in line] for line in sums])
         return context.get_dummy_value()
 
     return types.none(rows, packed, start, stop, out), generate
+
+
+@intrinsic
+def byte_tile(typing: Any, rows: Any, packed: Any, first: Any, quads: Any, out: Any) -> Any:
+    """`byte_tile(rows (ROWS, I) uint8, packed (quads, TOKENS) int32, first (TOKENS,) int32, …)`.
+
+    Sets `out` (ROWS, TOKENS) fp32 to `first` plus the products over all quads. `packed[q, t]` holds
+    columns 4 q to 4 q + 3 of token t as signed bytes, the first lowest. Nothing is checked.
+    """
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        call = _Call(context, builder, signature, args)
+        multiply, row_of, tokens_of = _byte_arithmetic(builder)
+        places = [_index(LANES * v) for v in range(VECTORS)]
+
+        def term(quad: ir.Value) -> tuple[list[Any], list[Any]]:
+            column = builder.mul(quad, _index(4))
+            four = [call.load(0, _index(r), column, _I32) for r in range(ROWS)]
+            weights = [row_of(_splat(builder, number)) for number in four]
+            return weights, [tokens_of(call.load(1, quad, place, _INTS)) for place in places]
+
+        begin = [call.load(2, None, place, _INTS) for place in places]
+        sums = _sums(builder, _INTS, _index(0), call.number(3), term, multiply, begin)
+        call.store(4, [[builder.sitofp(s, _FLOATS) for s in line] for line in sums])
+        return context.get_dummy_value()
+
+    return types.none(rows, packed, first, quads, out), generate
+
+
+def _byte_arithmetic(builder: ir.IRBuilder) -> tuple[Any, Any, Any]:
+    """How four unsigned bytes times four signed ones are added to each lane of a sum.
+
+    One instruction where a processor has it (VNNI). Written out it is as fast as 16 bits are, and
+    gives the same integers.
+    """
+    if get_host_cpu_features().get("avx512vnni"):
+        kind = ir.FunctionType(_INTS, [_INTS] * 3)
+        name = "llvm.x86.avx512.vpdpbusd.512"
+        code = cgutils.get_or_insert_function(builder.module, kind, name)
+        return (lambda total, a, b: builder.call(code, [total, a, b])), _same, _same
+
+    eight = ir.Constant(_PAIRS, [8] * 2 * LANES)
+
+    def unsigned(wide: ir.Value) -> list[ir.Value]:
+        pairs = builder.bitcast(wide, _PAIRS)
+        low = builder.lshr(builder.shl(pairs, eight), eight)
+        return [_sext(builder, half) for half in (low, builder.lshr(pairs, eight))]
+
+    def signed(wide: ir.Value) -> list[ir.Value]:
+        pairs = builder.bitcast(wide, _PAIRS)
+        low = builder.ashr(builder.shl(pairs, eight), eight)
+        return [_sext(builder, half) for half in (low, builder.ashr(pairs, eight))]
+
+    def multiply(total: ir.Value, a: list[ir.Value], b: list[ir.Value]) -> ir.Value:
+        for x, y in zip(a, b, strict=True):
+            total = builder.add(total, _pairs_of(builder, x, y))
+        return total
+
+    return multiply, unsigned, signed
 
 
 @intrinsic
@@ -104,18 +162,29 @@ class _Call:
         kind = self._types[place]
         return self._context.cast(self._builder, self._args[place], kind, types.int64)
 
-    def pointer(self, place: int, row: ir.Value, column: ir.Value, kind: ir.Type) -> ir.Value:
-        """Where an array holds `[row, column]`."""
+    def pointer(
+        self, place: int, row: ir.Value | None, column: ir.Value, kind: ir.Type
+    ) -> ir.Value:
+        """Where an array holds `[row, column]`, or `[column]` if it has one axis."""
         builder = self._builder
         make = self._context.make_array(self._types[place])
         array = make(self._context, builder, self._args[place])
-        line = builder.mul(row, builder.extract_value(array.shape, 1))
-        there = builder.gep(array.data, [builder.add(line, column)])
+        if row is not None:
+            line = builder.mul(row, builder.extract_value(array.shape, 1))
+            column = builder.add(line, column)
+        there = builder.gep(array.data, [column])
         return builder.bitcast(there, kind.as_pointer())
 
-    def load(self, place: int, row: ir.Value, column: ir.Value, kind: ir.Type) -> ir.Value:
+    def load(self, place: int, row: ir.Value | None, column: ir.Value, kind: ir.Type) -> ir.Value:
         """What is there, read as `kind`."""
         return self._builder.load(self.pointer(place, row, column, kind), align=1)
+
+    def store(self, place: int, values: list[list[ir.Value]]) -> None:
+        """Fills an array (ROWS, TOKENS)."""
+        for r, line in enumerate(values):
+            for v, value in enumerate(line):
+                pointer = self.pointer(place, _index(r), _index(LANES * v), _FLOATS)
+                self._builder.store(value, pointer, align=1)
 
     def add_to(self, place: int, sums: list[list[ir.Value]]) -> None:
         """Adds a tile of sums to an array (ROWS, TOKENS)."""
@@ -127,13 +196,23 @@ class _Call:
 
 
 def _sums(
-    builder: ir.IRBuilder, kind: ir.Type, start: ir.Value, stop: ir.Value, term: Any, multiply: Any
+    builder: ir.IRBuilder,
+    kind: ir.Type,
+    start: ir.Value,
+    stop: ir.Value,
+    term: Any,
+    multiply: Any,
+    begin: list[ir.Value] | None = None,
 ) -> list[list[ir.Value]]:
-    """Every row's number times every vector of tokens, added up from `start` to `stop`."""
-    zero = ir.Constant(kind, [0] * LANES)
+    """Every row's number times every vector of tokens, added up from `start` to `stop`.
+
+    A row's sums begin with the vectors `begin`, or with 0.
+    """
+    begin = begin or [ir.Constant(kind, [0] * LANES)] * VECTORS
     sums = [[cgutils.alloca_once(builder, kind) for _ in range(VECTORS)] for _ in range(ROWS)]
-    for place in (s for line in sums for s in line):
-        builder.store(zero, place)
+    for line in sums:
+        for value, place in zip(begin, line, strict=True):
+            builder.store(value, place)
     with cgutils.for_range_slice(builder, start, stop, _index(1), _INDEX) as (k, _):
         rows, tokens = term(k)
         for row, line in zip(rows, sums, strict=True):
@@ -144,6 +223,16 @@ def _sums(
 
 def _index(number: int) -> ir.Constant:
     return ir.Constant(_INDEX, number)
+
+
+def _same(value: ir.Value) -> ir.Value:
+    return value
+
+
+def _pairs_of(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    """Products of 16-bit numbers, each added to its neighbour's: one instruction."""
+    product = builder.mul(a, b, flags=["nsw"])
+    return builder.add(*(_every_other(builder, product, odd) for odd in (0, 1)))
 
 
 def _sext(builder: ir.IRBuilder, pairs: ir.Value) -> ir.Value:

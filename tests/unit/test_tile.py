@@ -4,7 +4,8 @@ import numba as nb
 import numpy as np
 import pytest
 
-from demo.llama.tile import LARGEST, MOST_PAIRS, ROWS, TOKENS, float_tile, int_tile
+from demo.llama import tile
+from demo.llama.tile import LARGEST, MOST_PAIRS, ROWS, TOKENS, byte_tile, float_tile, int_tile
 
 RANDOM = np.random.default_rng(0)
 
@@ -52,3 +53,22 @@ def test_floats(across):
     floats(a, 9, across, b, count, out)
     lines = a[:count, 9 : 9 + ROWS].T if across else a[9 : 9 + ROWS]
     assert np.allclose(out, 1 + lines @ b[:count], atol=1e-4)
+
+
+@pytest.mark.parametrize("processor", ["this one", "without VNNI"])
+def test_bytes(processor, monkeypatch):
+    if processor == "without VNNI":
+        monkeypatch.setattr(tile, "get_host_cpu_features", dict)
+
+    @nb.njit
+    def bytewise(rows, packed, first, quads, out):
+        byte_tile(rows, packed, first, quads, out)
+
+    rows = RANDOM.integers(0, 256, (ROWS, 72)).astype(np.uint8)
+    x = RANDOM.integers(-127, 128, (68, TOKENS)).astype(np.int8)
+    rows[0, :68], x[:, 0] = 255, 127
+    quads = np.ascontiguousarray(x.reshape(17, 4, TOKENS).swapaxes(1, 2)).view(np.int32)[..., 0]
+    first = RANDOM.integers(-(10**6), 10**6, TOKENS).astype(np.int32)
+    out = np.full((ROWS, TOKENS), np.nan, np.float32)
+    bytewise(rows, quads, first, 17, out)
+    assert np.array_equal(out, first + rows[:, :68].astype(np.int64) @ x.astype(np.int64))

@@ -208,7 +208,7 @@ def test_the_first_look_is_the_bases_and_a_tiny_set_is_learned(base, model, cour
     text = Course([replace(e, picture=None) for e in course.examples[:3]])
     text = replace(text, held_out=text.examples)
     settings = TrainSettings(
-        250, 3, rate=1e-1, gate_rate=1e-1, weight_decay=0, evaluate_every=30, patience=99
+        300, 3, rate=1e-1, gate_rate=1e-1, weight_decay=0, evaluate_every=30, patience=99
     )
     shape = {"layers": 3, "prompts": 8}
     state = fresh(base, text, settings, **shape)

@@ -1,0 +1,121 @@
+"""The compiled way forwards and back against autograd over fp32, on tiny models of odd sizes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from demo.adapter.adapter import Adapter
+from demo.adapter.spec import AdapterSpec
+from demo.llama import product_back
+from demo.llama.adapted import CompiledLayers, TorchLayers
+from demo.llama.base import open_base
+from demo.llama.cache import Base
+from demo.llama.int8 import Int8Linear
+from demo.llama.model import Llama, Prefix
+from demo.llama.product_back import LARGEST, MOST_COLUMNS
+from demo.llama.tile import ROWS, TOKENS
+
+LENGTHS = torch.tensor([40, 1, 7, 33, 64, 12])  # ends within a tile, at one, one token
+
+
+@pytest.fixture(scope="module")
+def base(
+    tiny_llama_folder: Callable[..., Path], no_progress, tmp_path_factory: pytest.TempPathFactory
+) -> Base:
+    return open_base(str(tiny_llama_folder()), tmp_path_factory.mktemp("cache"), no_progress)
+
+
+@pytest.fixture(scope="module")
+def model(base: Base) -> Llama:
+    return Llama(base.config, base.weights, Int8Linear(torch.float32), 128)
+
+
+@pytest.fixture
+def prefix_of(base, model):
+    def make(layers: int, texts: int) -> Prefix:
+        torch.manual_seed(layers)
+        adapter = Adapter(AdapterSpec.for_base(base.config, layers=layers, prompts=5))
+        torch.nn.init.normal_(adapter.gate)
+        with torch.no_grad():
+            prefix = adapter.prefix(model)
+            noise = 1 + 0.3 * torch.randn(1, texts, 1, 1, 1)  # as if each text had a picture
+        return Prefix(prefix.key * noise, prefix.value * noise, prefix.gate)
+
+    return make
+
+
+def both_ways(run, below, prefix, slope) -> list[torch.Tensor]:
+    leaves = Prefix(*(part.clone().requires_grad_() for part in prefix))
+    out = run(below, LENGTHS, leaves)
+    out.backward(slope)
+    return [out.detach(), *(leaf.grad for leaf in leaves)]
+
+
+def distance(one: torch.Tensor, two: torch.Tensor) -> float:
+    return ((one - two).norm() / two.norm()).item()
+
+
+@pytest.mark.parametrize("texts", [1, len(LENGTHS)])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_forwards_and_back(model: Llama, prefix_of, layers, texts):
+    torch.manual_seed(1)
+    below = torch.randn(len(LENGTHS), int(LENGTHS.max()), model.config.width)
+    slope = torch.randn(int(LENGTHS.sum()), model.config.width)
+    prefix = prefix_of(layers, texts)
+    expected = both_ways(TorchLayers(model), below, prefix, slope)
+    for threads in (1, 2):
+        found = both_ways(CompiledLayers(model, threads), below, prefix, slope)
+        assert distance(found[0], expected[0]) < 1e-3
+        for part, exact in zip(found[1:], expected[1:], strict=True):
+            assert part.shape == exact.shape
+            assert distance(part, exact) < 0.05  # slopes have 8 bits
+
+
+def test_threads_and_company_change_no_bit(model: Llama, prefix_of):
+    torch.manual_seed(2)
+    below = torch.randn(len(LENGTHS), int(LENGTHS.max()), model.config.width)
+    slope = torch.randn(int(LENGTHS.sum()), model.config.width)
+    prefix = prefix_of(2, 1)
+    one, two = (both_ways(CompiledLayers(model, n), below, prefix, slope) for n in (1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    run = CompiledLayers(model, 2)
+    with torch.no_grad():
+        alone = run(below[3:4], LENGTHS[3:4], prefix)
+        together = run(below, LENGTHS, prefix).split(LENGTHS.tolist())[3]
+    assert torch.equal(alone, together)
+
+
+def test_the_way_back_must_be_taken_before_another_batch(model: Llama, prefix_of):
+    run, prefix = CompiledLayers(model, 1), prefix_of(1, 1)
+    prefix = Prefix(*(part.requires_grad_() for part in prefix))
+    below, lengths = torch.randn(1, 4, model.config.width), torch.tensor([4])
+    first, second = (run(below, lengths, prefix).sum() for _ in range(2))
+    with pytest.raises(RuntimeError, match="another batch"):
+        first.backward()
+    second.backward()
+    with pytest.raises(RuntimeError, match="another batch"):
+        second.backward()
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(70, 36), (33, 19), (5, 8)])
+def test_a_product_back(outputs, inputs):
+    random = np.random.default_rng(3)
+    weight = random.integers(-127, 128, (outputs, inputs)).astype(np.int8)
+    x = random.standard_normal((2, outputs, TOKENS)).astype(np.float32)
+    scale = random.random(outputs, np.float32)
+    packed = np.zeros((2, (outputs + 3) // 4, TOKENS), np.int32)
+    unit, first = np.zeros((2, TOKENS), np.float32), np.zeros((2, TOKENS), np.int32)
+    product_back.pack_all_slopes(x, scale, 2 * TOKENS, packed, unit, first, 2)
+    y = np.zeros((2, inputs, TOKENS), np.float32)
+    rooms = np.zeros((2, 4 * ROWS * outputs), np.int16)
+    product_back.linear_back(weight, packed, unit, first, rooms, 2 * TOKENS, y, 2)
+    rounded = np.floor(x * scale[:, None] / unit[:, None] + 0.5) * unit[:, None]
+    assert np.abs(rounded).max(axis=1) == pytest.approx(LARGEST * unit, rel=1e-5)
+    assert np.allclose(y, weight.T.astype(np.float32) @ rounded, atol=1e-2 * unit.max())
+
+
+def test_no_sum_overflows_in_the_largest_model():
+    assert MOST_COLUMNS > 2 * 28_672  # gate and up of a 70B
