@@ -101,6 +101,11 @@ class Drafts:
         table = read_table(data, name)
         return self._put(visitor, table, self._written(data, ".jsonl"))
 
+    def has(self, visitor: str) -> bool:
+        """Whether there is one."""
+        with self._lock:
+            return visitor in self._drafts
+
     def get(self, visitor: str) -> Draft:
         """Raises InputError when there is none, or none any more."""
         with self._lock:

@@ -87,8 +87,8 @@ def connect_runs(
     run.earlier.input(handlers.choose, [owner, run.earlier], **quick)
     run.more.click(
         handlers.teach_more,
-        which,
-        [*more, settings.name, run.problem],
+        [*which, session],
+        [*more, settings.name, run.problem, view.data.chosen],
         queue=False,
         js=TO_SETTINGS,
         **PRIVATE,

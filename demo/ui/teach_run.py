@@ -156,15 +156,18 @@ class TeachRuns:
             logger.exception("an adapter could not be published")
             return "", self._strings.unexpected
 
-    def teach_more(self, owner: Any, run_id: str) -> Updates:
-        """Teach more. Inputs: owner, run. Outputs: step 4 and the note of step 3."""
+    def teach_more(self, owner: Any, run_id: str, session: str | None) -> Updates:
+        """Teach more. Inputs: owner, run, session. Outputs: the notes of steps 1, 3 and 4."""
 
         def note() -> Updates:
             run = self._teaching.run(_owner(owner), run_id)
             if run.adapter is None:
                 raise InputError(self._words.no_adapter)
             said = self._words.more_from.format(name=run.name)
+            first = self._words.more_first.format(name=run.name)
+            chosen = self._teaching.preparing.drafts.has(session or "")
             return {
+                self._all.data.chosen: gr.skip() if chosen else markup.quiet(first),
                 self._all.more_id: run_id,
                 self._settings.more_note: gr.HTML(markup.quiet(said), visible=True),
                 self._settings.more_stop: gr.Button(visible=True),
@@ -213,8 +216,9 @@ class TeachRuns:
             map(
                 str,
                 (
-                    run_id, run.state, run.place, run.resumable, story.done, len(story.looks),
-                    len(story.probes), story.judged is not None, run.adapter is not None,
+                    run_id, run.state, run.ending, run.place, run.resumable, story.done,
+                    len(story.looks), len(story.probes), story.judged is not None,
+                    run.adapter is not None,
                 ),
             )
         )  # fmt: skip

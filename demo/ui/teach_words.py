@@ -162,6 +162,7 @@ class TeachWords:
     download: str = "Download"
     more: str = "Teach more"
     more_from: str = "Goes on from “{name}”. Its prompts and layers stay as they are."
+    more_first: str = "Now choose the examples from which “{name}” is to learn more."
     more_stop: str = "Start a new one instead"
 
     waiting: str = "Waiting"
