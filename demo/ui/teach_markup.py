@@ -41,6 +41,11 @@ def problem(text: str) -> str:
     return f'<div class="problem" role="alert">{escape(text)}</div>'
 
 
+def notice(text: str) -> str:
+    """How things are, without anything having gone wrong."""
+    return f'<div class="calm" role="status">{escape(text)}</div>'
+
+
 def working(progress: Progress) -> str:
     """What is being done, and how far it is."""
     share = "" if progress.share is None else f"{progress.share:.0%}"

@@ -251,7 +251,7 @@ class TeachRuns:
     def _switch(self) -> Updates:
         off = self._teaching.off
         return {
-            self._all.off: gr.HTML(markup.problem(off) if off else "", visible=bool(off)),
+            self._all.off: gr.HTML(markup.notice(off) if off else "", visible=bool(off)),
             self._all.steps: gr.Column(visible=not off),
         }
 

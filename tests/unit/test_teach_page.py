@@ -86,6 +86,7 @@ def test_text_of_strangers_is_only_text() -> None:
         markup.chosen(Draft(table, Layout(NASTY, "question", "answer")), WORDS),
         markup.compared(JUDGED, WORDS),
         markup.problem(NASTY),
+        markup.notice(NASTY),
         markup.working(Progress(NASTY, 0.4)),
         markup.quiet(NASTY),
         live(run(message=NASTY), story(), WORDS),
