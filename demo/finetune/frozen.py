@@ -24,6 +24,7 @@ class Frozen:
         self.model = model
         self.below = Below(model, model.config.layers - layers, examples)
         self._above = adapted_layers(model)
+        self._untaught: dict[Example, Tensor] = {}
 
     def hidden(
         self,
@@ -45,3 +46,12 @@ class Frozen:
         seen = None if seen is None else seen.to(self.model.device)
         prefix = adapter.prefix(self.model, seen, strength=strength)
         return self.model.finish(self._above(self.below.of(examples), lengths, prefix))
+
+    def untaught(self, adapter: Adapter, texts: Sequence[Example]) -> Tensor:
+        """`hidden` of texts without the adapter, which is kept."""
+        if new := [text for text in texts if text not in self._untaught]:
+            with torch.no_grad():
+                hidden = self.hidden(adapter, new, None, strength=0.0)
+            parts = hidden.split([len(text.ids) for text in new])
+            self._untaught.update(zip(new, (part.clone() for part in parts), strict=True))
+        return torch.cat([self._untaught[text] for text in texts])

@@ -9,16 +9,29 @@ from torch.nn import functional as F
 from demo.adapter.adapter import Adapter
 from demo.finetune.examples import IGNORED, Example
 from demo.finetune.frozen import Frozen
+from demo.finetune.rehearsal import divergence
 
 
 def loss_of(
-    frozen: Frozen, adapter: Adapter, examples: Sequence[Example], features: Tensor | None
+    frozen: Frozen,
+    adapter: Adapter,
+    examples: Sequence[Example],
+    features: Tensor | None,
+    rehearsed: Sequence[Example] = (),
 ) -> Tensor:
-    """Mean cross-entropy of the marked tokens, in nats. Logits are made for those alone."""
-    hidden = frozen.hidden(adapter, examples, features)
+    """Mean cross-entropy of the marked tokens, and what changes in `rehearsed` texts, in nats.
+
+    Logits are made for those tokens alone.
+    """
+    untaught = frozen.untaught(adapter, rehearsed) if rehearsed else None
+    hidden = frozen.hidden(adapter, [*examples, *rehearsed], features)
     labels = labels_of(examples).to(hidden.device)
     known = labels != IGNORED
-    return F.cross_entropy(frozen.model.logits(hidden[known]), labels[known])
+    taught = hidden[: len(labels)][known]
+    loss = F.cross_entropy(frozen.model.logits(taught), labels[known])
+    if untaught is None:
+        return loss
+    return loss + divergence(frozen.model, hidden[len(labels) :], untaught)
 
 
 def labels_of(examples: Sequence[Example]) -> Tensor:

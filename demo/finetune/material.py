@@ -18,6 +18,7 @@ from demo.finetune.layouts import recognise
 from demo.finetune.order import Order
 from demo.finetune.presets import Choices
 from demo.finetune.probe import Question
+from demo.finetune.rehearsal import passages
 from demo.finetune.run_folder import MOST_PROBES, Request, RunFolder
 from demo.finetune.samples import SAMPLES, load_sample
 from demo.finetune.state import Course
@@ -77,6 +78,7 @@ def read_material(
         [item.example for item in learned],
         [item.example for item in judged[: choices.looked]],
         features,
+        passages(tokenizer) if features is None else (),
     )
     asked = _questions(judged or learned, tokenizer)
     sample = SAMPLES[request.sample].probes if request.sample else ()

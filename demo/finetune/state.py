@@ -22,16 +22,25 @@ from demo.finetune.train_settings import TrainSettings
 
 @dataclass(frozen=True)
 class Course:
-    """What is taught: examples, the part held out, features (pictures, S) that both point to."""
+    """What is taught: examples, the part held out, features (pictures, S) that both point to.
+
+    `rehearsed` are texts without pictures that are to stay as they are (`rehearsal.py`).
+    """
 
     examples: Sequence[Example]
     held_out: Sequence[Example] = ()
     features: Tensor | None = field(default=None, repr=False)
+    rehearsed: Sequence[Example] = ()
+
+    def rehearsed_at(self, step: int, count: int) -> list[Example]:
+        """The texts of a step, so many of them, all in turn."""
+        texts = self.rehearsed
+        return [texts[(step * count + i) % len(texts)] for i in range(count if texts else 0)]
 
     def fingerprint(self) -> str:
         """sha256 over all examples and features."""
         digest = hashlib.sha256()
-        for part in (self.examples, self.held_out):
+        for part in (self.examples, self.held_out, self.rehearsed):
             for example in part:
                 digest.update(repr((example.ids, example.labels, example.picture)).encode())
             digest.update(b"|")

@@ -21,6 +21,7 @@ class TrainSettings:
     weight_decay: float = 0.02
     warmup: int = 20
     clip: float = 1.0
+    rehearsed: int = 2  # texts a step that are to stay as they are, where a course has some
     seed: int = 0
     evaluate_every: int = 10
     patience: int = 3

@@ -59,7 +59,9 @@ def teach(
     The held-out part is looked at as the settings say. A step whose loss or gradient is not finite
     is not taken: the run ends with the weights before it. `State.settle` then picks the best.
     """
-    frozen = Frozen(model, state.adapter.spec.layers, [*course.examples, *course.held_out])
+    frozen = Frozen(
+        model, state.adapter.spec.layers, [*course.examples, *course.held_out, *course.rehearsed]
+    )
     yield Started(
         parameters=state.adapter.spec.parameters,
         steps=state.settings.steps,
@@ -91,7 +93,8 @@ def _step(frozen: Frozen, state: State, course: Course) -> Step | None:
     for group in optimizer.param_groups:
         group["lr"] = group["top"] * scale
     part = [course.examples[place] for place in state.order.next()]
-    loss = loss_of(frozen, adapter, part, course.features)
+    rehearsed = course.rehearsed_at(state.step, settings.rehearsed)
+    loss = loss_of(frozen, adapter, part, course.features, rehearsed)
     optimizer.zero_grad()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(adapter.parameters(), settings.clip)

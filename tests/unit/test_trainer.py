@@ -17,8 +17,9 @@ from demo.finetune import trainer
 from demo.finetune.checkpoint import load_checkpoint, save_checkpoint
 from demo.finetune.evaluate import Measured, measure, perplexity
 from demo.finetune.events import Evaluated, Finished, Probed, Started, Step, from_json, to_json
-from demo.finetune.examples import Lesson, encode
+from demo.finetune.examples import Example, Lesson, encode
 from demo.finetune.frozen import Frozen
+from demo.finetune.rehearsal import divergence, passages
 from demo.finetune.state import Course, State
 from demo.finetune.train_settings import TrainSettings
 from demo.finetune.trainer import teach, train
@@ -239,3 +240,42 @@ def test_the_base_stays_as_it_is(base, model, course):
         off = perplexity(model, state.adapter, numbers, strength=0.0)
         assert off == perplexity(model, fresh(base, course).adapter, numbers, strength=1.0)
         assert perplexity(model, state.adapter, numbers, strength=1.0) != off
+
+
+def test_rehearsed_text_is_left_as_it_is(base, model, course):
+    text = Course([replace(e, picture=None) for e in course.examples[:3]])
+    ids = tuple(base.tokenizer.encode_text("the quick brown fox jumps over the lazy dog"))
+    ordinary = (Example(ids[:-1], ids[1:]),)
+    settings = TrainSettings(60, 3, rate=1e-1, gate_rate=1e-1, weight_decay=0)
+    changed = []
+    for rehearsed in ((), ordinary):
+        kept = replace(text, rehearsed=rehearsed)
+        state = fresh(base, kept, settings, layers=3, prompts=8)
+        first = next(e for e in teach(model, state, kept) if isinstance(e, Step)).loss
+        last = [e for e in teach(model, state, kept) if isinstance(e, Step)][-1].loss
+        assert last < 0.5 * first
+        frozen = Frozen(model, 3, ordinary)
+        on = frozen.hidden(state.adapter, ordinary, None)
+        changed.append(divergence(model, on, frozen.untaught(state.adapter, ordinary)).item())
+    assert changed[1] < 0.4 * changed[0]
+
+
+def test_rehearsed_texts_take_turns():
+    three = [Example((i,), (i,)) for i in range(3)]
+    course = Course([], rehearsed=three)
+    assert [e.ids[0] for step in range(3) for e in course.rehearsed_at(step, 2)] == [
+        0,
+        1,
+        2,
+        0,
+        1,
+        2,
+    ]
+    assert Course([]).rehearsed_at(5, 2) == []
+    assert Course([]).fingerprint() != course.fingerprint()
+
+
+def test_the_passages_that_come_with_the_program(base):
+    found = passages(base.tokenizer)
+    assert len(found) == 60
+    assert all(e.ids[1:] == e.labels[:-1] and len(e.ids) == 32 for e in found)
