@@ -114,6 +114,12 @@ class Drafts:
             raise InputError("The data is no longer here. Please choose it again.")
         return draft
 
+    def pictures(self, visitor: str) -> bool:
+        """Whether a visitor's data has pictures; False when there is none."""
+        with self._lock:
+            draft = self._drafts.get(visitor)
+        return bool(draft and draft.table.pictures)
+
     def change(self, visitor: str, draft: Draft, **changes: object) -> Draft:
         """The draft with something else known of it, unless another one was chosen meanwhile."""
         changed = replace(draft, **changes)  # type: ignore[arg-type]

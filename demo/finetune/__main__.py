@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import tempfile
+import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 from demo.errors import DemoError
 from demo.finetune.events import Event, Stage, to_json
 from demo.finetune.guardian import guard
-from demo.finetune.presets import PRESETS, Choices
+from demo.finetune.presets import PRESETS, Choices, presets
 from demo.finetune.run_folder import Request, RunFolder
 from demo.settings import Settings
 
@@ -107,15 +108,17 @@ def teach(arguments: list[str]) -> int:
     from demo.finetune.samples import SAMPLES
 
     chosen = {name: value for name, value in vars(args).items() if name in FIELDS}
+    sample = args.data if args.data in SAMPLES and not Path(args.data).exists() else ""
+    pictures = SAMPLES[sample].kind == "pictures" if sample else zipfile.is_zipfile(args.data)
     choices = replace(
-        PRESETS[args.preset], **{n: value for n, value in chosen.items() if value is not None}
+        presets(pictures=pictures)[args.preset],
+        **{n: value for n, value in chosen.items() if value is not None},
     )
     settings = Settings(llama=args.llama, clip=args.clip, adapters=args.adapters)
     with contextlib.ExitStack() as stack:
         place = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = RunFolder(place)
         if not (place / "run.json").exists():
-            sample = args.data if args.data in SAMPLES and not Path(args.data).exists() else ""
             request = Request("", args.out, choices, settings, args.description, sample=sample)
             data = None if sample else Path(args.data)
             folder.create(request, data, held_out=args.held_out_data)

@@ -63,27 +63,21 @@ SENTENCES = (
 
 
 def times() -> list[tuple[str, str]]:
-    """Every wording of a time, and what it means on a 24-hour clock."""
-    found = [(f"{hour}:{minute:02}", _clock(hour, minute)) for hour, minute in DIGITAL]
-    found += [(f"{hour} am", _clock(hour)) for hour in range(7, 12)]
-    found += [(f"{hour} pm", _clock(hour + 12)) for hour in range(1, 10)]
-    found += [(f"{hour}:30 pm", _clock(hour + 12, 30)) for hour in range(1, 10)]
-    found += [("noon", "12:00")]
+    """Every wording of a time, and how it is written: hour, minutes, am or pm."""
+    found = [("noon", "12:00 pm")]
+    for half, hours in (("am", range(7, 12)), ("pm", range(1, 10))):
+        for hour in hours:
+            found.append((f"{hour} {half}", f"{hour}:00 {half}"))
+            found += [(f"{hour}:{m} {half}", f"{hour}:{m} {half}") for m in (15, 30, 45)]
     for hour, word in enumerate(("eight", "nine", "ten", "eleven"), 8):
-        found.append((f"{word} in the morning", _clock(hour)))
-    for hour, word in enumerate(("one", "two", "three", "four", "five"), 13):
-        found.append((f"{word} in the afternoon", _clock(hour)))
-        found.append((f"half past {word} in the afternoon", _clock(hour, 30)))
-    for hour, word in enumerate(("six", "seven", "eight"), 18):
-        found.append((f"{word} in the evening", _clock(hour)))
+        found.append((f"{word} in the morning", f"{hour}:00 am"))
+        found.append((f"half past {word} in the morning", f"{hour}:30 am"))
+    for hour, word in enumerate(("one", "two", "three", "four", "five"), 1):
+        found.append((f"{word} in the afternoon", f"{hour}:00 pm"))
+        found.append((f"half past {word} in the afternoon", f"{hour}:30 pm"))
+    for hour, word in enumerate(("six", "seven", "eight"), 6):
+        found.append((f"{word} in the evening", f"{hour}:00 pm"))
     return found
-
-
-# Already on a 24-hour clock: copied, with a 0 before an hour of one digit.
-DIGITAL = (
-    *((hour, minute) for hour in (8, 9) for minute in (0, 15, 30)),
-    *((hour, minute) for hour in (10, 11, 13, 14, 15, 16, 17, 18, 19) for minute in (15, 45)),
-)
 
 
 def rows(seed: int) -> list[dict[str, str]]:
@@ -118,10 +112,6 @@ def _endless(chance: random.Random, values: Sequence) -> Iterator:
     """The values in a new order each time round."""
     while True:
         yield from chance.sample(values, len(values))
-
-
-def _clock(hour: int, minute: int = 0) -> str:
-    return f"{hour:02}:{minute:02}"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,7 +17,7 @@ from demo.drafts import Draft
 from demo.errors import DemoError, InputError
 from demo.finetune.layouts import Layout
 from demo.finetune.pasted import pasted_pairs
-from demo.finetune.presets import PRESETS, Choices
+from demo.finetune.presets import Choices, fitted, presets, usable
 from demo.runtime import Runtime
 from demo.ui import teach_markup as markup
 from demo.ui.strings import Strings
@@ -141,12 +141,17 @@ class TeachData:
         def layout() -> Layout:
             return Layout("by hand", question, reply, given, chat, picture, system)
 
-        yield from self._guarded(session, lambda visitor: self._check(visitor, fields, layout()))
+        yield from self._guarded(
+            session, lambda visitor: self._check(visitor, usable(fields), layout())
+        )
 
-    def preset(self, name: str) -> Updates:
-        """A preset. Inputs: preset. Outputs: the eight fields."""
-        chosen = vars(PRESETS.get(name, Choices()))
-        return dict(zip(self._settings.fields, chosen.values(), strict=True))
+    def preset(self, session: str | None, name: str) -> Updates:
+        """A preset. Inputs: session, preset. Outputs: the eight fields."""
+        kind = presets(pictures=self._drafts.pictures(session or ""))
+        return self._chosen(kind.get(name, Choices()))
+
+    def _chosen(self, choices: Choices) -> Updates:
+        return dict(zip(self._settings.fields, vars(choices).values(), strict=True))
 
     def changed(self) -> Updates:
         """A field was changed. Outputs: preset, needs, measure, start."""
@@ -186,19 +191,15 @@ class TeachData:
         def steps(visitor: str) -> Iterator[Updates]:
             yield self._emptied(visitor)
             draft = put(visitor)
-            yield {self._data.chosen: markup.chosen(draft, self._words)} | self._columns(draft)
+            choices = fitted(usable(fields), pictures=bool(draft.table.pictures))
+            shown = {self._data.chosen: markup.chosen(draft, self._words)}
+            yield shown | self._chosen(choices) | self._columns(draft)
             if draft.layout:
-                yield from self._check(visitor, fields, None)
+                yield from self._check(visitor, choices, None)
 
         yield from self._guarded(session, steps, self._data.chosen)
 
-    def _check(
-        self, visitor: str, fields: tuple[Any, ...], layout: Layout | None
-    ) -> Iterator[Updates]:
-        try:
-            choices = Choices(*fields)
-        except DemoError:  # said where it is set
-            choices = Choices()
+    def _check(self, visitor: str, choices: Choices, layout: Layout | None) -> Iterator[Updates]:
         yield {self._data.mapping: gr.Column(visible=False)}
         work = self._teaching.preparing.check(visitor, choices, layout)
         try:

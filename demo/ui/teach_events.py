@@ -24,7 +24,7 @@ def connect_data(view: TeachView, handlers: TeachData, session: gr.State) -> Non
     outputs = [
         session,
         data.file, data.chosen, data.mapping, data.mapping_note, *data.columns, data.report,
-        settings.hint, settings.body, settings.name, settings.needs, settings.measure,
+        settings.hint, settings.body, settings.name, settings.needs, settings.measure, *fields,
         run.hint, run.setup, run.start,
     ]  # fmt: skip
     slow: dict[str, Any] = PRIVATE | {
@@ -52,7 +52,9 @@ def connect_data(view: TeachView, handlers: TeachData, session: gr.State) -> Non
     # A second choice calls off what the first one began, so it must come through.
     again = {"trigger_mode": "multiple"}
     measured(
-        settings.preset.input(handlers.preset, [settings.preset], fields, queue=False, **PRIVATE)
+        settings.preset.input(
+            handlers.preset, [session, settings.preset], fields, queue=False, **PRIVATE
+        )
     )
     settings.measure.click(handlers.measure, [session, *fields], **measuring, **again)
 

@@ -8,7 +8,7 @@ from demo.errors import InputError
 from demo.finetune.events import Compared, Evaluated, Judged, Stage, Started, Step
 from demo.finetune.layouts import Layout
 from demo.finetune.log import EventLog, read_log, without_repeats
-from demo.finetune.presets import PRESETS, Choices
+from demo.finetune.presets import PRESETS, Choices, fitted, presets
 from demo.finetune.publish import free_name
 from demo.finetune.run_folder import Request, RunFolder
 from demo.finetune.train_settings import TrainSettings
@@ -52,15 +52,28 @@ def test_presets_grow_and_fit_a_base():
         context=256,
         tied=False,
     )
-    steps = [preset.steps * preset.batch for preset in PRESETS.values()]
-    assert steps == sorted(steps) and list(PRESETS) == ["taste", "balanced", "thorough"]
+    both = presets(pictures=False), presets(pictures=True)
+    for kind in both:
+        steps = [preset.steps * preset.batch for preset in kind.values()]
+        assert steps == sorted(steps) and list(kind) == ["taste", "balanced", "thorough"]
+    # A card says how many steps, before it is known what is taught.
+    assert len({tuple(preset.steps for preset in kind.values()) for kind in both}) == 1
     assert PRESETS["balanced"].spec(config, None).layers == 3
     assert Choices(layers=2).spec(config, 7).visual.feature_size == 7
     with pytest.raises(InputError, match="Layers: 4. This base has 3; please use 1 to 3, or 0"):
         Choices(layers=4).spec(config, None)
     settings = Choices(steps=8.0, rate=1e-2).settings()
-    assert settings.steps == 8 and settings.warmup == 2 and settings.visual_rate == 1e-3
+    assert settings.steps == 8 and settings.warmup == 2 and settings.visual_rate == 2e-3
     assert settings.evaluate_every == 1 and settings.probe_every == 2
+
+
+def test_a_preset_follows_the_data_and_what_was_set_by_hand_stays():
+    text, pictures = presets(pictures=False), presets(pictures=True)
+    assert fitted(text["taste"], pictures=True) == pictures["taste"]
+    assert fitted(pictures["thorough"], pictures=False) == text["thorough"]
+    assert fitted(pictures["thorough"], pictures=True) == pictures["thorough"]
+    by_hand = Choices(steps=7)
+    assert fitted(by_hand, pictures=True) == by_hand == fitted(by_hand, pictures=False)
 
 
 def test_the_rate_warms_up_and_falls():
