@@ -9,6 +9,7 @@ BENCHMARKS = {
     "prefill": "tokens a second of a prompt, beside peers with --peers",
     "serve": "many people at once: fairness, visitors who leave, steadiness, second turn",
     "memory": "megabytes with four long conversations, and that the weights are there once",
+    "learn": "what the samples teach, and zero-init against open gates with --race",
     "train": "seconds a training step, beside peers with --peers",
     "switch": "milliseconds to change the adapter, and what reading everything again costs",
     "startup": "seconds to the page and to the first token, and memory",
