@@ -24,7 +24,7 @@ from demo.finetune.samples import SAMPLES
 from demo.finetune.state import Course, State
 from demo.finetune.trainer import teach
 from demo.settings import Settings
-from demo.ui.charts import Line, chart
+from demo.ui.charts import BOTTOM, HEIGHT, RIGHT, TOP, WIDTH, Line, chart
 
 RACE, LOOK, JUDGED = 100, 10, 200  # steps, steps between two looks, test questions of a look
 STYLE = (
@@ -160,6 +160,13 @@ def _drawn(zero: Sequence[tuple[float, float]], random: Sequence[tuple[float, fl
     alt = "Share of easy-VQA's test questions answered right, by step: zero-init and open gates"
     lines = [Line("zero", zero, dots=True), Line("open", random, dots=True)]
     drawn = chart(lines, end=RACE, alt=alt, top=1.0, percent=True)
-    opening = drawn.index(">") + 1
+    opening, ending = drawn.index(">") + 1, drawn.rindex("</svg>")
     head = drawn[:opening].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    return head + STYLE + drawn[opening:] + "\n"
+    names = _name("zero-init gates", zero) + _name("open gates", random)
+    return head + STYLE + drawn[opening:ending] + names + "</svg>\n"
+
+
+def _name(text: str, curve: Sequence[tuple[float, float]]) -> str:
+    """What a line is, above its end."""
+    y = TOP + (HEIGHT - TOP - BOTTOM) * (1 - curve[-1][1]) - 8
+    return f'<text class="y" x="{WIDTH - RIGHT}" y="{y:.1f}">{text}, {curve[-1][1]:.0%}</text>'

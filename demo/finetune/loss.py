@@ -11,6 +11,8 @@ from demo.finetune.examples import IGNORED, Example
 from demo.finetune.frozen import Frozen
 from demo.finetune.rehearsal import divergence
 
+KEPT = 2.0  # weight of what changes in rehearsed texts: at 1 a voice cost 16 % of perplexity
+
 
 def loss_of(
     frozen: Frozen,
@@ -31,7 +33,7 @@ def loss_of(
     loss = F.cross_entropy(frozen.model.logits(taught), labels[known])
     if untaught is None:
         return loss
-    return loss + divergence(frozen.model, hidden[len(labels) :], untaught)
+    return loss + KEPT * divergence(frozen.model, hidden[len(labels) :], untaught)
 
 
 def labels_of(examples: Sequence[Example]) -> Tensor:
