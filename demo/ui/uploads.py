@@ -104,15 +104,6 @@ class Uploads:
                 self._handed_back.popitem(last=False)
         return path
 
-    def offer(self, session: str, key: str, file: Path, name: str) -> Path:
-        """A copy of an adapter for the visitor to download, where nobody else can guess it."""
-        safe = "".join(c if c.isalnum() and c.isascii() else "-" for c in name).strip("-")
-        path = self._folder_of(session) / key / f"{safe[:60] or 'adapter'}{file.suffix}"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, path)
-        return path
-
     def forget(self, session: str) -> None:
         """Deletes the thumbnails of a visitor."""
         shutil.rmtree(self._folder_of(session), ignore_errors=True)
