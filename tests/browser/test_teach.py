@@ -60,7 +60,7 @@ def test_four_steps_and_then_a_chat_with_the_result(
     teach.over("done")
     expect(chat.page.locator("#earlier")).to_be_hidden()  # two clicks were one run
     expect(chat.page.locator("#live svg.chart").first).to_be_visible()
-    expect(chat.page.locator("#live .strip i")).to_have_count(1)
+    expect(chat.page.locator("#live .strip i")).to_have_count(8)
     expect(teach.result.locator(".beside").first).to_contain_text("With the adapter")
     with chat.page.expect_download() as download:
         teach.button("Download").click()
