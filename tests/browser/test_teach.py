@@ -221,7 +221,7 @@ def test_cells_of_a_spreadsheet_are_spread_over_the_table(visit: Callable[..., C
     expect(teach.page.locator("#teach-table")).to_contain_text("What is sun spelled backwards?")
     expect(teach.page.locator("#teach-table")).to_contain_text("nus")
     teach.take("one\teno\ntwo\towt\n")  # is added
-    expect(teach.report).to_contain_text("14usable")
+    expect(teach.report).to_contain_text("14usable", timeout=60_000)
 
 
 def test_hostile_rows_are_only_text(visit: Callable[..., Chat]) -> None:

@@ -1,6 +1,7 @@
 """A run on made-up pictures: it learns, and stopped half-way it goes on as if it never stopped."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def lesson(folder: Path, plan: Plan) -> Lesson:
     return Lesson(folder, preprocessing_of(folder), [shelf], Vocabulary(KINDS), plan)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """The pace chooses threads by the clock, and sums depend on how many there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_resumed_is_never_stopped(folder: Path) -> None:
     plan = Plan(stages=((64, 2), (96, 1)), batch=8, warm_up=0.1)
     whole = lesson(folder, plan)
