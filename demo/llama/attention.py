@@ -13,7 +13,9 @@ from demo.llama.tile import ROWS, TOKENS, float_tile
 
 
 @nb.njit(**LANES_ALIKE)
-def rotate(qkv, cos, sin, heads, kv_heads):  # a tile ((H + 2 KV) d, TOKENS), in place
+def rotate(qkv, cos, sin, heads, kv_heads, way):  # a tile ((H + 2 KV) d, TOKENS), in place
+    # `way` is 1; or -1, which takes slopes of the outputs to those of the inputs: a rotation's
+    # transpose is the rotation back.
     half = cos.shape[0]
     size = 2 * half
     for head in range(heads + kv_heads):
@@ -23,22 +25,9 @@ def rotate(qkv, cos, sin, heads, kv_heads):  # a tile ((H + 2 KV) d, TOKENS), in
             a, b = head * size + i, head * size + i + half
             for t in range(TOKENS):
                 low, high = qkv[a, t] * scale, qkv[b, t] * scale
-                qkv[a, t] = low * cos[i, t] - high * sin[i, t]
-                qkv[b, t] = low * sin[i, t] + high * cos[i, t]
-
-
-@nb.njit(**LANES_ALIKE)
-def rotate_back(slope, cos, sin, heads, kv_heads):  # slopes of `rotate`'s outputs -> of its inputs
-    half = cos.shape[0]
-    size = 2 * half
-    for head in range(heads + kv_heads):
-        scale = np.float32(1) / np.sqrt(np.float32(size)) if head < heads else np.float32(1)
-        for i in range(half):
-            a, b = head * size + i, head * size + i + half
-            for t in range(TOKENS):
-                low, high = slope[a, t] * scale, slope[b, t] * scale
-                slope[a, t] = low * cos[i, t] + high * sin[i, t]
-                slope[b, t] = high * cos[i, t] - low * sin[i, t]
+                across = way * sin[i, t]
+                qkv[a, t] = low * cos[i, t] - high * across
+                qkv[b, t] = low * across + high * cos[i, t]
 
 
 @nb.njit(**LANES_ALIKE)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
-from demo.llama.attention import attend, attend_back, rotate, rotate_back
+from demo.llama.attention import attend, attend_back, rotate
 from demo.llama.compiled import LANES_ALIKE
 from demo.llama.kernel import exp
 from demo.llama.layout import gather, gather_turned, scatter, scatter_turned, turn
@@ -58,13 +58,10 @@ class Bench(NamedTuple):
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
-def _rotate_all(qkv, cos, sin, heads, kv_heads, tokens, back, threads):
+def _rotate_all(qkv, cos, sin, heads, kv_heads, way, tokens, threads):
     for thread in nb.prange(threads):
         for tile in range(thread, tiles_of(tokens), threads):
-            if back:
-                rotate_back(qkv[tile], cos[tile], sin[tile], heads, kv_heads)
-            else:
-                rotate(qkv[tile], cos[tile], sin[tile], heads, kv_heads)
+            rotate(qkv[tile], cos[tile], sin[tile], heads, kv_heads, np.float32(way))
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
@@ -218,7 +215,7 @@ def forwards(first, starts, lengths, w, key, value, gate, tape, b, heads, eps, t
         layer, x, middle, qkv = first + level, tape.x[level], tape.middle[level], tape.qkv[level]
         norm_and_pack(x, w.attention_norm[layer], eps, tokens, b.packed, b.unit, threads)
         linear(w.qkv[layer], w.qkv_scale[layer], *packed, tokens, qkv[:0], qkv, threads)
-        _rotate_all(qkv, tape.cos, tape.sin, heads, key.shape[2], tokens, False, threads)
+        _rotate_all(qkv, tape.cos, tape.sin, heads, key.shape[2], 1, tokens, threads)
         prompts = key[level], value[level], gate[level]
         _attention(qkv, starts, lengths, *prompts, b.mixed, heads, threads)
         scale_and_pack(b.mixed, ones, tokens, b.packed, b.unit, threads)
@@ -259,7 +256,7 @@ def backwards(
         )  # fmt: skip
         if level == 0:  # what lies below learns nothing
             break
-        _rotate_all(b.heads, tape.cos, tape.sin, heads, key.shape[2], tokens, True, threads)
+        _rotate_all(b.heads, tape.cos, tape.sin, heads, key.shape[2], -1, tokens, threads)
         pack_all_slopes(b.heads, w.qkv_scale[layer], tokens, *packed, threads)
         linear_back(w.qkv[layer], *packed, b.rows, tokens, b.part, threads)
         norm = w.attention_norm[layer]

@@ -68,7 +68,7 @@ def _rotate_and_store(qkv, key, value, start, tokens, cos, sin, heads, threads):
     kv_heads, _, size = key.shape
     for thread in nb.prange(threads):
         for tile in range(thread, tiles_of(tokens), threads):
-            rotate(qkv[tile], cos[tile], sin[tile], heads, kv_heads)
+            rotate(qkv[tile], cos[tile], sin[tile], heads, kv_heads, np.float32(1))
             first = start + tile * TOKENS
             for kv in range(kv_heads):
                 k, v = (heads + kv) * size, (heads + kv_heads + kv) * size

@@ -59,7 +59,6 @@ def test_a_package_that_is_there_is_read(tmp_path: Path) -> None:
 def test_the_command_keeps_what_it_drew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    pytest.importorskip("resvg_py")
     monkeypatch.setattr(recipe, "STYLES", {"tiny": package(tmp_path)})
     monkeypatch.setattr(recipe, "UNSEEN", {})
     recipe.main(["--out", str(tmp_path)])
