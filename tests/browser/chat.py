@@ -28,11 +28,16 @@ class Chat:
     def ask(self, text: str) -> None:
         """Types and sends; does not wait for the reply."""
         self.box.fill(text)
+        expect(self.box).to_have_value(text)
         self.box.press("Enter")
 
     def answered(self, turns: int) -> str:
         """Waits until `turns` replies are complete; the last of them."""
-        expect(self.facts).to_have_count(turns, timeout=60_000)
+        try:
+            expect(self.facts).to_have_count(turns, timeout=60_000)
+        except AssertionError as error:
+            there = self.page.locator("#conversation").inner_text()
+            raise AssertionError(f"{error}\n{there}\nbox: {self.box.input_value()!r}") from None
         expect(self.send_button).to_be_visible()
         return self.replies.last.inner_text().strip()
 
