@@ -9,7 +9,7 @@ Sampling.
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,9 @@ class ChatHandlers:
         empty = {"text": "", "files": []}
         # What cannot be sent stays in the box, but for a picture that is no picture.
         rejected: dict[str, Any] = {"text": printable(text), "files": []}
+        if self._is_repeated(session, text, last):
+            yield {}  # a generator that says nothing empties what it could have changed
+            return
         yield from self._answer(
             session, begin, adapter, controls, box=empty, rejected=rejected, opening=opening
         )
@@ -217,9 +220,11 @@ class ChatHandlers:
         session = session or secrets.token_urlsafe(32)
         try:
             with self._turnstile.enter(session) as stop:
-                yield from self._reply(
+                end = yield from self._reply(
                     session, stop, begin, adapter, controls, drop_oldest, box, rejected, opening
                 )
+            # Whoever sees the reply complete may send the next message: the place is free by then.
+            yield end
         except BusyError as error:  # of the turnstile: the running reply is left alone
             yield self._display.notice(error)
 
@@ -234,7 +239,8 @@ class ChatHandlers:
         box: Any,
         rejected: Any,
         opening: str | None,
-    ) -> Iterator[Updates]:
+    ) -> Generator[Updates, None, Updates]:
+        """Streams the reply; what is shown at its end is returned."""
         try:
             conversation = self._runtime.conversation(session)
             owner, system, *numbers = controls
@@ -257,12 +263,12 @@ class ChatHandlers:
                     if stop.is_set():
                         break
                     yield self._display.growing(session, conversation, reply)
-            yield self._settled(session)
+            return self._settled(session)
         except DemoError as error:
-            yield self._problem(session, error, rejected)
+            return self._problem(session, error, rejected)
         except Exception:
             logger.exception("a reply failed")
-            yield self._problem(session, DemoError(self._strings.unexpected), rejected)
+            return self._problem(session, DemoError(self._strings.unexpected), rejected)
 
     def _change(
         self, session: str | None, change: Callable[[Conversation], Updates | None]
@@ -279,6 +285,13 @@ class ChatHandlers:
         except Exception:
             logger.exception("an action failed")
             return self._display.notice(DemoError(self._strings.unexpected))
+
+    def _is_repeated(self, session: str | None, text: str, file: str | None) -> bool:
+        """Whether this is the second press of Send for what is being answered."""
+        if not session or file or not self._turnstile.is_taken(session):
+            return False
+        turns = self._runtime.conversation(session).turns
+        return not text.strip() or bool(turns) and turns[-1].text == text
 
     def _settled(self, session: str) -> Updates:
         return self._display.settled(session, self._runtime.conversation(session))

@@ -1,5 +1,6 @@
 """The page: header, tabs, and which event calls which handler."""
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,12 @@ def build_page(
             data.call_off(visitor)
             handlers.forget(visitor)
 
-        session = gr.State(delete_callback=forget)  # None until the first message
+        session = gr.State(delete_callback=forget)  # None until the page has loaded
         handlers = ChatHandlers(runtime, view, session, uploads, strings, samples)
         _connect_replies(session, owner, view, handlers, runtime)
         _connect_actions(view, handlers, owner)
         _connect_camera(view, uploads)
-        _connect_status(page, timer, pill, view, owner, runtime, strings)
+        _connect_status(page, timer, pill, view, owner, session, runtime, strings)
         data = TeachData(runtime, teach, session, uploads, strings)
         connect_data(teach, data, session)
         runs = TeachRuns(runtime, teach, strings)
@@ -98,7 +99,9 @@ def _connect_replies(
         "concurrency_id": "chat",
         "concurrency_limit": reply_places(runtime.settings),
     }
-    view.box.submit(handlers.send, [session, view.box, *choices[1:]], **chat)
+    # "multiple": else the browser drops what is sent before it knows that the last reply ended.
+    message = [session, view.box, *choices[1:]]
+    view.box.submit(handlers.send, message, trigger_mode="multiple", **chat)
     view.chatbot.example_select(handlers.example, choices, **chat)
     view.chatbot.retry(handlers.retry, choices, **chat)
     view.chatbot.edit(handlers.edit, choices, **chat)
@@ -163,6 +166,7 @@ def _connect_status(
     pill: gr.HTML,
     view: ChatView,
     owner: gr.BrowserState,
+    session: gr.State,
     runtime: Runtime,
     strings: Strings,
 ) -> None:
@@ -176,15 +180,17 @@ def _connect_status(
             gr.Timer(active=not settled),
         )
 
-    def greet(secret: object) -> tuple[str, gr.HTML, gr.Timer, gr.Dropdown, str]:
-        """As `look`, the adapters that are in the folder now, and the browser's secret."""
+    def greet(secret: object) -> tuple[str, gr.HTML, gr.Timer, gr.Dropdown, str, str]:
+        """As `look`, the adapters in the folder now, the browser's secret, and the visit's."""
         secret = known(secret)
         cards = runtime.adapters(owner_of(secret))
-        return *look(), gr.Dropdown(adapter_choices(cards, strings)), secret
+        adapters = gr.Dropdown(adapter_choices(cards, strings))
+        return *look(), adapters, secret, secrets.token_urlsafe(32)
 
     outputs = [pill, view.panel, timer]
     timer.tick(look, None, outputs, queue=False, **PRIVATE)
-    page.load(greet, [owner], [*outputs, view.adapter, owner], queue=False, **PRIVATE)
+    greeted = [*outputs, view.adapter, owner, session]
+    page.load(greet, [owner], greeted, queue=False, **PRIVATE)
 
 
 def _connect_use(

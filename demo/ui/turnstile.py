@@ -34,6 +34,11 @@ class Turnstile:
             with self._lock:
                 del self._taken[session]
 
+    def is_taken(self, session: str) -> bool:
+        """Whether a reply of `session` is running."""
+        with self._lock:
+            return session in self._taken
+
     def stop(self, session: str) -> None:
         """Asks the running reply of `session`, if any, to stop."""
         with self._lock:
@@ -45,8 +50,7 @@ class Turnstile:
         self.stop(session)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            with self._lock:
-                if session not in self._taken:
-                    return True
+            if not self.is_taken(session):
+                return True
             time.sleep(0.02)
         return False

@@ -61,6 +61,8 @@ class Teach:
     def take(self, text: str) -> None:
         """Pastes questions and replies, and uses them."""
         self.paste(text)
+        # The field is emptied with the rows' arrival; the sentence may be an earlier paste's.
+        expect(self.page.locator("#paste-text textarea")).to_have_value("")
         expect(self.chosen).to_contain_text("Put into the table: ")
         self.page.get_by_role("button", name="Use these rows").click()
 

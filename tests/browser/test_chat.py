@@ -119,6 +119,29 @@ def test_two_clicks_on_send_are_one_question(chat: Chat) -> None:
     expect(chat.questions).to_have_count(1)
 
 
+def test_enter_pressed_twice_is_one_question(chat: Chat) -> None:
+    chat.box.fill("What is the capital of France?")
+    chat.box.evaluate(
+        """(box) => [1, 2].forEach(() => box.dispatchEvent(
+            new KeyboardEvent("keypress", {key: "Enter", bubbles: true})
+        ))"""
+    )
+    chat.answered(1)
+    expect(chat.questions).to_have_count(1)
+    expect(chat.notice).to_be_hidden()
+
+
+def test_a_message_sent_too_early_is_kept_and_explained(chat: Chat) -> None:
+    chat.ask(LONG)
+    chat.streaming()
+    chat.ask("And more?")
+    expect(chat.notice).to_contain_text("still being answered")
+    expect(chat.box).to_have_value("And more?")
+    chat.stop_button.click()
+    chat.answered(1)
+    expect(chat.questions).to_have_count(1)
+
+
 def test_what_cannot_be_sent_is_kept_and_explained(chat: Chat) -> None:
     chat.box.press("Enter")
     expect(chat.notice).to_contain_text("Please type a message")
