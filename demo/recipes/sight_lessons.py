@@ -1,0 +1,263 @@
+"""What `sight` is taught to say, as text: questions about a picture and their replies.
+
+Everything follows from what is known of a picture and a `random.Random`: the same seed asks the
+same questions. Replies are whole sentences, unless a question asks for a short one.
+"""
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from demo.finetune.lessons import Lesson
+from demo.recipes.concepts import like
+from demo.recipes.sight_words import (
+    ASKED,
+    ASKED_ELSEWHERE,
+    ASKED_IN_VAIN,
+    BRIEF,
+    CHOICE,
+    COLOUR,
+    IN_VAIN_ELSEWHERE,
+    KIND,
+    NAME,
+    REFUSALS,
+    SHAPE,
+    UNRELATED,
+    YES_NO,
+    YES_NO_WHAT,
+)
+from demo.recipes.vqa import DESCRIBE, worded
+
+Medium = Literal["photo", "drawing", "scene", ""]
+Sure = Literal["fine", "coarse", "unsure"]
+
+TOPS = ("an animal", "a plant", "food", "a place")  # that may be asked for; all else is "a thing"
+SHORT = 0.25  # of questions that ask for a name or a kind ask for a short answer
+WHAT = 0.15  # of yes-or-no questions ask what it is as well
+ASPECTS = {"name": 0.6, "group": 0.25, "top": 0.15}  # what a yes-or-no question is about
+NEAR = 0.5  # of wrong names come from the same group
+# Groups that may be denied of a thing with the same top word. The others overlap: a whale is a wild
+# animal too, and a pan is a household item.
+FIRM = frozenset(
+    (
+        *("a bird", "a cat", "a dog", "a fish", "a monkey or ape", "a reptile", "an amphibian"),
+        *("an insect", "a snail or slug", "a spider or scorpion", "a musical instrument"),
+        *("a vehicle", "clothing", "a body part", "a bridge or dam"),
+    )
+)
+ALIKE = (frozenset(("food", "a plant")), frozenset(("a place", "weather or sky")))  # top words
+SENTENCES = re.compile(r"^(?:.*?[.!?](?=\s|$)\s*){1,2}", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a picture.
+
+    Attributes:
+        exact: every phrase that names it exactly, the everyday name first.
+        group, top: what it is, more and more coarsely.
+        also: further phrases that are true of it.
+        medium: of a kind with pictures of several media, "".
+        colour, shape: of easy-VQA's scenes alone.
+        sure: how finely the tower tells it.
+    """
+
+    exact: tuple[str, ...]
+    group: str
+    top: str
+    also: tuple[str, ...] = ()
+    medium: Medium = ""
+    colour: str | None = None
+    shape: str | None = None
+    sure: Sure = "fine"
+
+    @property
+    def name(self) -> str:
+        """The everyday name."""
+        return self.exact[0]
+
+    @property
+    def true(self) -> frozenset[str]:
+        """All phrases that are true of it."""
+        return frozenset((*self.exact, self.group, self.top, *self.also))
+
+
+@dataclass(frozen=True)
+class Others:
+    """All kinds there are, to draw from what a picture does not show."""
+
+    kinds: tuple[Known, ...]
+
+    def name(self, known: Known, chance: random.Random) -> str:
+        """A name that is not true of the picture: half the time of its own group."""
+        near = [k for k in self._near(known) if not may_be(known, k)]
+        if near and chance.random() < NEAR:
+            return chance.choice(chance.choice(near).exact)
+        while True:
+            other = chance.choice(self.kinds)
+            if other.group != known.group and not may_be(known, other):
+                return chance.choice(other.exact)
+
+    def group(self, known: Known, chance: random.Random) -> str:
+        """A group that it does not belong to, as often as there are kinds of it."""
+        while True:
+            other = chance.choice(self.kinds)
+            if other.group in known.true or other.top == "a shape":
+                continue
+            if other.top == known.top and other.group not in FIRM:
+                continue
+            if frozenset((other.top, known.top)) not in ALIKE:
+                return other.group
+
+    def top(self, known: Known, chance: random.Random) -> str:
+        """A top word that it does not belong to."""
+        alike = {word for pair in ALIKE if known.top in pair for word in pair}
+        return chance.choice([word for word in TOPS if word not in known.true | alike])
+
+    def _near(self, known: Known) -> Sequence[Known]:
+        # Of the same medium: a drawing's "a car" is true of a photograph's "a limousine", and no
+        # table says so.
+        found = self._groups[known.group]
+        return [k for k in found if "" in (k.medium, known.medium) or k.medium == known.medium]
+
+    @cached_property
+    def _groups(self) -> dict[str, list[Known]]:
+        groups: dict[str, list[Known]] = defaultdict(list)
+        for kind in self.kinds:
+            groups[kind.group].append(kind)
+        return groups
+
+
+def may_be(known: Known, other: Known) -> bool:
+    """Whether `other` may be true of the picture too, as far as words tell.
+
+    One is the other or a wider name of it, or ends like it: "a school bus" is "a bus".
+    """
+    if set(other.exact) & known.true or set(known.exact) & other.true:
+        return True
+    ours, theirs = ([f" {_bare(name)}" for name in kind.exact] for kind in (known, other))
+    return any(a.endswith(b) or b.endswith(a) for a in ours for b in theirs)
+
+
+def name_lesson(known: Known, chance: random.Random, *, exam: bool = False) -> Lesson:
+    """What it is, as finely as the tower tells."""
+    question, short = _asked(NAME, chance, exam)
+    return Lesson(question, _named(known) if short else _sentence(known))
+
+
+def kind_lesson(known: Known, chance: random.Random, *, exam: bool = False) -> Lesson:
+    """The group, or the top word where the question lists them."""
+    choice = known.top in (*TOPS, "a thing") and chance.random() < 0.3
+    question, short = _asked(CHOICE if choice else KIND, chance, exam)
+    kind = known.top if choice else known.group
+    start = "It may be" if known.sure == "unsure" else "It is"
+    return Lesson(question, kind if short else f"{start} {kind}.")
+
+
+def yes_no_lesson(
+    known: Known, others: Others, chance: random.Random, *, exam: bool = False
+) -> Lesson:
+    """Whether it is this: yes and no are equally likely."""
+    yes = chance.random() < 0.5
+    aspect = chance.choices(list(ASPECTS), list(ASPECTS.values()))[0]
+    if aspect == "name":
+        phrase = chance.choice(known.exact) if yes else others.name(known, chance)
+    elif aspect == "group" or (yes and known.top not in TOPS):
+        phrase = known.group if yes else others.group(known, chance)
+    else:
+        phrase = known.top if yes else others.top(known, chance)
+    what = chance.random() < WHAT
+    asked = (ASKED_ELSEWHERE if exam else ASKED)[YES_NO_WHAT if what else YES_NO]
+    question = chance.choice(asked).format(phrase)
+    answer = "Yes" if yes else "No"
+    if not what:
+        return Lesson(question, f"{answer}.")
+    return Lesson(question, f"{answer}, {'this is ' + phrase if yes else _told(known)}.")
+
+
+def scene_lesson(known: Known, chance: random.Random, *, exam: bool = False) -> Lesson:
+    """Colour and shape of one of easy-VQA's scenes; what it shows is asked for as of any picture.
+
+    Raises:
+        ValueError: colour and shape are not known.
+    """
+    if known.colour is None or known.shape is None:
+        raise ValueError("a scene has a colour and a shape")
+    if exam:
+        sort = chance.choice((COLOUR, SHAPE))
+        reply = known.colour if sort == COLOUR else known.shape
+        return Lesson(chance.choice(ASKED_ELSEWHERE[sort]), _fact(reply, known))
+    lesson = worded(known.colour, known.shape, chance)
+    if lesson.question in DESCRIBE:
+        return name_lesson(known, chance)
+    if lesson.reply in ("yes", "no"):
+        return Lesson(lesson.question, f"{lesson.reply.capitalize()}.")
+    if chance.random() < SHORT:
+        return Lesson(chance.choice(ASKED[BRIEF]).format(lesson.question), lesson.reply)
+    return Lesson(lesson.question, _fact(lesson.reply, known))
+
+
+def refusal_lesson(known: Known, chance: random.Random, *, exam: bool = False) -> Lesson:
+    """A question that cannot be answered, and the reply that says so."""
+    topics = [t for t in REFUSALS if known.medium != "scene" or t not in (COLOUR, SHAPE)]
+    topic = chance.choice(topics)
+    asked = (IN_VAIN_ELSEWHERE if exam else ASKED_IN_VAIN)[topic]
+    return Lesson(chance.choice(asked), REFUSALS[topic])
+
+
+def unrelated_questions(passages: str) -> tuple[str, ...]:
+    """Questions that have nothing to do with a picture; some ask to go on with a text.
+
+    Args:
+        passages: paragraphs, as `assets/rehearsal.txt` has them.
+    """
+    openings = [" ".join(text.split()[:6]) for text in passages.split("\n\n")]
+    return (*UNRELATED, *(f"Continue this text: {opening}" for opening in openings))
+
+
+def shortened(reply: str) -> str:
+    """The first one or two whole sentences; all of it when it has none."""
+    found = SENTENCES.match(reply.strip())
+    return found[0].strip() if found else reply.strip()
+
+
+def _asked(sort: str, chance: random.Random, exam: bool) -> tuple[str, bool]:
+    """A question, and whether it asks for a short answer."""
+    wordings = ASKED_ELSEWHERE if exam else ASKED
+    question, short = chance.choice(wordings[sort]), chance.random() < SHORT
+    return chance.choice(wordings[BRIEF]).format(question) if short else question, short
+
+
+def _named(known: Known) -> str:
+    """ "a goldfish", "a fish, maybe a goldfish" or "not sure, maybe an animal"."""
+    if known.sure == "unsure":
+        return f"not sure, maybe {known.top}"
+    if known.sure == "coarse" and known.group != known.name:
+        return f"{known.group}, maybe {known.name}"
+    return known.name
+
+
+def _sentence(known: Known) -> str:
+    if known.sure == "unsure":
+        return f"I am not sure. It may be {known.top}."
+    return f"This is {_named(known)}."
+
+
+def _told(known: Known) -> str:
+    """The end of "No, this is a fish"."""
+    if known.sure == "unsure":
+        return f"this may be {known.top}"
+    return f"this is {known.name if known.sure == 'fine' else known.group}"
+
+
+def _fact(word: str, known: Known) -> str:
+    return f"It is {word if word == known.colour else like('a', word)}."
+
+
+def _bare(phrase: str) -> str:
+    """Without its article."""
+    return re.sub(r"^an? ", "", phrase)
