@@ -17,6 +17,7 @@ from demo.adapter.library import Fit, Library
 from demo.chat.conversation import Conversation, ReplyStats
 from demo.errors import DemoError, InputError, NotReadyError
 from demo.settings import Sampling, Settings
+from demo.vision.kinds import KINDS
 from demo.vision.video import Sight, Video
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ class Replies:
             base.config,
             tower.name if tower else None,
             tower.fingerprint if tower else None,
+            {kind: tower.seen_size(kind) for kind in KINDS} if tower else {},
         )
 
     def _prefix(self, language: Language, plan: _Plan) -> Prefix | None:
@@ -192,8 +194,9 @@ class Replies:
         found = self._prefixes.pop(plan.key, None)
         if found is None:
             features = None
-            if plan.picture and plan.tower:
-                features = plan.tower.features(plan.picture)[None]
+            visual = plan.adapter.spec.visual
+            if plan.picture and plan.tower and visual:
+                features = plan.tower.seen(plan.picture, visual.kind)[None]
             found = plan.adapter.to(language.model.device).fixed_prefix(language.model, features)
         self._prefixes[plan.key] = found
         while len(self._prefixes) > KEPT_PREFIXES:

@@ -40,8 +40,11 @@ class Eyes:
 
     name, fingerprint, feature_size = "eyes", "eyes print", 3
 
-    def features(self, picture: Picture) -> torch.Tensor:
+    def seen(self, picture: Picture, kind: str) -> torch.Tensor:
         return torch.tensor(picture.rgb[0, 0].astype(np.float32) / 255)
+
+    def seen_size(self, kind: str) -> int:
+        return 3
 
 
 def small_language(base: Base, places: int) -> tuple[Language, Spy]:

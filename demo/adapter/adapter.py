@@ -1,14 +1,15 @@
 """An adapter: prompts, gates and a visual projection, and the prefix they give a frozen base.
 
 LLaMA-Adapter, arXiv 2303.16199, sections 3.1 to 3.3. Sizes: L adapted layers, K prompts a layer,
-D model width, H heads, B pictures (1 when there is none), S visual feature size.
+D model width, H heads, B pictures (1 when there is none), S visual feature size (`Tower.seen` of
+the kind that the spec's projection has).
 """
 
 import torch
 from torch import Tensor, nn
 
 from demo.adapter.spec import AdapterSpec
-from demo.adapter.visual import GlobalMLP
+from demo.adapter.visual import projection
 from demo.llama.model import Llama, Prefix
 
 
@@ -24,7 +25,7 @@ class Adapter(nn.Module):
         self.spec = spec
         self.prompts = nn.Parameter(torch.randn(spec.layers, spec.prompts, spec.width))
         self.gate = nn.Parameter(torch.zeros(spec.layers, spec.heads))
-        self.visual = GlobalMLP(spec.visual, spec.width) if spec.visual else None
+        self.visual = projection(spec.visual, spec.width) if spec.visual else None
 
     def prefix(
         self, model: Llama, features: Tensor | None = None, *, strength: float = 1.0
@@ -34,14 +35,15 @@ class Adapter(nn.Module):
         Differentiable in the adapter. A prefix is a value: nothing is kept here, so it can neither
         go stale nor cut a gradient. `strength` multiplies tanh(gate); 0 is the base.
         """
-        seen = torch.zeros(1, self.spec.width, device=self.prompts.device)
+        seen = torch.zeros(1, 1, self.spec.width, device=self.prompts.device)
         if features is not None:
             if self.visual is None:
                 raise ValueError("an adapter without a visual projection was given a picture")
-            seen = self.visual(features)  # (B, D)
+            seen = self.visual(features)  # (B, D) for all prompts alike, or (B, K or 1, D)
+            seen = seen if seen.ndim == 3 else seen[:, None]
         first = model.config.layers - self.spec.layers
         pairs = [
-            model.prompt_keys_values(first + i, self.prompts[i] + seen[:, None])
+            model.prompt_keys_values(first + i, self.prompts[i] + seen)
             for i in range(self.spec.layers)
         ]
         keys, values = zip(*pairs, strict=True)

@@ -5,6 +5,12 @@ Tensors are the adapter's own, by name, and nothing of the base. Format version 
     prompts (L, K, D) fp32, gate (L, H) fp32, and for images
     visual.mean (S,), visual.deviation (S,), visual.inner.{weight,bias}, visual.outer.{weight,bias}
 
+and for images read by queries (`query-resampler`) also
+
+    visual.position (T, h), visual.queries (Q, h), visual.norm.{weight,bias}, and in each of
+    visual.blocks.{0,1} {query_norm,token_norm,query,key_value,mix,mlp_norm,up,down}.{weight,bias}
+
+A passport without `slots` and `token_width`, which came later, means 1 and 0.
 A file is read against this template: any other name, shape or type, or a value that is not finite,
 is refused before the adapter is used.
 """

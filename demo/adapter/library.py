@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,13 +31,25 @@ class Entry:
 
 @dataclass(frozen=True)
 class Fit:
-    """What an adapter has to match."""
+    """What an adapter has to match.
+
+    `sizes` are how many numbers the tower gives of a picture, by the kind of projection they are
+    for; a kind that is not among them is not checked.
+    """
 
     base: str
     base_fingerprint: str
     config: LlamaConfig
     tower: str | None  # None when no picture is in use
     tower_fingerprint: str | None
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def sees(self, passport: Passport) -> bool:
+        """Whether the tower gives as many numbers as an adapter's projection takes."""
+        visual = passport.spec.visual
+        return visual is None or self.sizes.get(visual.kind, visual.feature_size) == (
+            visual.feature_size
+        )
 
 
 class Library:
@@ -102,7 +115,8 @@ class Library:
         for entry in self.offered():
             passport = entry.passport
             same_base = passport.base_fingerprint == fit.base_fingerprint
-            if same_base and passport.tower_fingerprint == fit.tower_fingerprint:
+            same_tower = passport.tower_fingerprint == fit.tower_fingerprint
+            if same_base and same_tower and fit.sees(passport):
                 return passport.name
         raise InputError(
             f"No adapter here sees through {fit.tower} on {fit.base}. Remove the picture, or start "
@@ -133,4 +147,11 @@ def check_fit(passport: Passport, fit: Fit) -> None:
         raise CheckpointError(
             f"The adapter '{passport.name}' sees through {passport.tower}; this program runs with "
             f"{fit.tower}. Start with its vision tower."
+        )
+    if fit.tower and not fit.sees(passport):
+        visual = passport.spec.visual
+        raise CheckpointError(
+            f"The adapter '{passport.name}' takes {visual.feature_size:,} numbers of a picture; "
+            f"{fit.tower} gives {fit.sizes[visual.kind]:,} for a '{visual.kind}'. Teach it anew "
+            "with this tower."
         )

@@ -5,34 +5,85 @@ is there.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from demo.errors import CheckpointError
 from demo.llama.config import LlamaConfig
+from demo.vision.kinds import KINDS, Kind
+
+BLOCKS = 2  # of a resampler
+WIDENED = 2  # by a block's MLP, as a multiple of `hidden`
+LARGEST = 65_536  # any size but a resampler's features, which are many tokens of such a width
+LARGEST_FEATURES = 2**22
 
 
 @dataclass(frozen=True)
 class VisualSpec:
-    """The shape of a projection, as the passport holds it."""
+    """The shape of a projection, as the passport holds it.
 
-    feature_size: int  # S
+    Attributes:
+        feature_size: S, numbers that come of a picture; a resampler's are its patch tokens, one
+            after the other.
+        hidden: width inside.
+        slots: vectors that a picture becomes: 1 for all prompts, or one for each. What all prompts
+            share cancels in the softmax over them and only shifts their values; with vectors of
+            their own, a question can attend to what it asks about.
+        token_width: of a resampler alone, numbers of one patch token.
+    """
+
+    feature_size: int
     hidden: int
-    kind: Literal["global-mlp"] = "global-mlp"
+    kind: Kind = "global-mlp"
+    slots: int = 1
+    token_width: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind != "global-mlp":
+        if self.kind not in KINDS:
+            known = " and ".join(f"'{kind}'" for kind in KINDS)
             raise CheckpointError(
-                f"This adapter projects images by '{self.kind}'; this version knows 'global-mlp'."
+                f"This adapter projects images by '{self.kind}'; this version knows {known}. "
+                "Update the program, or choose another adapter."
             )
-        if not (1 <= self.feature_size <= 65_536 and 1 <= self.hidden <= 65_536):
+        resampler = self.kind == "query-resampler"
+        most = LARGEST_FEATURES if resampler else LARGEST
+        if not (1 <= self.feature_size <= most and 1 <= self.hidden <= LARGEST):
             raise CheckpointError(
                 f"This adapter's visual projection has sizes {self.feature_size} and "
-                f"{self.hidden}; 1 to 65,536 is possible."
+                f"{self.hidden}; 1 to {most:,} and 1 to {LARGEST:,} are possible."
             )
+        if not 1 <= self.slots <= LARGEST:
+            raise CheckpointError(
+                f"This adapter makes {self.slots} vectors of a picture; 1 to {LARGEST:,} are "
+                "possible. Its file is damaged; get it again."
+            )
+        if resampler and not (
+            1 <= self.token_width <= LARGEST and self.feature_size % self.token_width == 0
+        ):
+            raise CheckpointError(
+                f"This adapter reads {self.feature_size} numbers as tokens of "
+                f"{self.token_width}; the width has to divide them. Its file is damaged; get it "
+                "again."
+            )
+        if not resampler and self.token_width != 0:
+            raise CheckpointError(
+                f"This adapter's 'global-mlp' has tokens of {self.token_width}; only a "
+                "'query-resampler' has tokens. Its file is damaged; get it again."
+            )
+
+    @property
+    def tokens(self) -> int:
+        """Patch tokens of a picture; 0 where it is seen as a whole."""
+        return self.feature_size // self.token_width if self.token_width else 0
 
     def parameters(self, width: int) -> int:
         """Numbers that are trained, for a base of `width`."""
-        return (self.feature_size + 1) * self.hidden + (self.hidden + 1) * width
+        h = self.hidden
+        if self.kind == "global-mlp":
+            return (self.feature_size + 1) * h + (h + 1) * self.slots * width
+        attention = 4 * (h + 1) * h
+        mlp = (h + 1) * WIDENED * h + (WIDENED * h + 1) * h
+        norms = 3 * 2 * h
+        ends = (self.token_width + 1) * h + 2 * h + (h + 1) * width  # with the last norm
+        return ends + (self.tokens + self.slots) * h + BLOCKS * (attention + mlp + norms)
 
 
 @dataclass(frozen=True)
@@ -52,6 +103,11 @@ class AdapterSpec:
                 raise CheckpointError(
                     f"This adapter has {name} {value!r}; 1 to 65,536 is possible."
                 )
+        if self.visual and self.visual.slots not in (1, self.prompts):
+            raise CheckpointError(
+                f"This adapter makes {self.visual.slots} vectors of a picture for {self.prompts} "
+                "prompts; it has to be 1 for all of them or one for each."
+            )
 
     @classmethod
     def for_base(

@@ -2,35 +2,112 @@
 
 LLaMA-Adapter, arXiv 2303.16199, section 3.3: global features of several depths of the vision
 tower, concatenated, go through a small MLP to one vector that every prompt of every adapted layer
-receives. Sizes: B images, S feature size, D model width.
+receives, or here to one for each prompt. The authors' released multimodal model reads CLIP's patch
+tokens by learned queries instead, one a prompt, in attention blocks over both
+(github.com/OpenGVLab/LLaMA-Adapter, `llama_adapter_v2_multimodal7b`); here the queries attend to
+the tokens alone, which costs less and lets them look at the same picture.
+
+Sizes: B images, S feature size, T tokens of a picture, W token width, Q slots, h hidden, D model
+width.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from demo.adapter.spec import VisualSpec
+from demo.adapter.spec import BLOCKS, WIDENED, VisualSpec
+
+HEAD = 64  # width of an attention head, where `hidden` can be parted so
+PLACED = 0.1  # deviation of new position embeddings: tokens are told apart, not drowned
 
 
-class GlobalMLP(nn.Module):
-    """Global features (B, S) → one vector a picture (B, D).
+class Projection(nn.Module):
+    """Features (B, S) of pictures → (B, D), one vector for all prompts, or (B, Q, D).
 
     Features are first brought to mean 0 and deviation 1 by constants measured on the training
     pictures: depths of a tower differ in scale by orders of magnitude.
     """
 
-    def __init__(self, spec: VisualSpec, width: int) -> None:
+    def __init__(self, spec: VisualSpec) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(spec.feature_size))
         self.register_buffer("deviation", torch.ones(spec.feature_size))
-        self.inner = nn.Linear(spec.feature_size, spec.hidden)
-        self.outer = nn.Linear(spec.hidden, width)
 
     def measure(self, features: Tensor) -> None:
         """Sets the constants from features (pictures, S) of the training set."""
         self.mean.copy_(features.mean(0))
         self.deviation.copy_(features.std(0).clamp_min(1e-5))
 
+    def standard(self, features: Tensor) -> Tensor:
+        """(B, S) by the constants. Raises ValueError for features of another size."""
+        if features.shape[-1] != len(self.mean):
+            raise ValueError(
+                f"a projection of {len(self.mean)} features was given {features.shape[-1]}"
+            )
+        return (features - self.mean) / self.deviation
+
+
+class GlobalMLP(Projection):
+    """Global features (B, S) → (B, D), or (B, Q, D) where each prompt has a vector of its own."""
+
+    def __init__(self, spec: VisualSpec, width: int) -> None:
+        super().__init__(spec)
+        self.slots = spec.slots
+        self.inner = nn.Linear(spec.feature_size, spec.hidden)
+        self.outer = nn.Linear(spec.hidden, spec.slots * width)
+
     def forward(self, features: Tensor) -> Tensor:
-        x = (features - self.mean) / self.deviation  # (B, S)
-        return self.outer(F.silu(self.inner(x)))  # (B, D)
+        seen = self.outer(F.silu(self.inner(self.standard(features))))  # (B, Q * D)
+        return seen if self.slots == 1 else seen.unflatten(1, (self.slots, -1))
+
+
+class QueryResampler(Projection):
+    """Patch tokens (B, T * W) → what learned queries find in them, (B, Q, D)."""
+
+    def __init__(self, spec: VisualSpec, width: int) -> None:
+        super().__init__(spec)
+        self.shape = (spec.tokens, spec.token_width)
+        self.inner = nn.Linear(spec.token_width, spec.hidden)
+        self.position = nn.Parameter(PLACED * torch.randn(spec.tokens, spec.hidden))
+        self.queries = nn.Parameter(torch.randn(spec.slots, spec.hidden))
+        self.blocks = nn.ModuleList(LookBlock(spec.hidden) for _ in range(BLOCKS))
+        self.norm = nn.LayerNorm(spec.hidden)
+        self.outer = nn.Linear(spec.hidden, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        tokens = self.standard(features).unflatten(1, self.shape)  # (B, T, W)
+        tokens = self.inner(tokens) + self.position  # (B, T, h)
+        found = self.queries.expand(len(tokens), -1, -1)  # (B, Q, h)
+        for block in self.blocks:
+            found = block(found, tokens)
+        return self.outer(self.norm(found))
+
+
+class LookBlock(nn.Module):
+    """One look of queries at tokens: attention, then an MLP, each after a norm and added."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.heads = hidden // HEAD if hidden % HEAD == 0 else 1
+        self.query_norm, self.token_norm = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+        self.query = nn.Linear(hidden, hidden)
+        self.key_value = nn.Linear(hidden, 2 * hidden)
+        self.mix = nn.Linear(hidden, hidden)
+        self.mlp_norm = nn.LayerNorm(hidden)
+        self.up = nn.Linear(hidden, WIDENED * hidden)
+        self.down = nn.Linear(WIDENED * hidden, hidden)
+
+    def forward(self, found: Tensor, tokens: Tensor) -> Tensor:
+        """Queries (B, Q, h) and tokens (B, T, h) → (B, Q, h)."""
+        key, value = self.key_value(self.token_norm(tokens)).chunk(2, -1)
+        query = self.query(self.query_norm(found))
+        parts = [x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (query, key, value)]
+        seen = F.scaled_dot_product_attention(*parts)  # (B, heads, Q, h / heads)
+        found = found + self.mix(seen.transpose(1, 2).flatten(2))
+        return found + self.down(F.silu(self.up(self.mlp_norm(found))))
+
+
+def projection(spec: VisualSpec, width: int) -> Projection:
+    """A new projection of the spec's kind, for a base of `width`."""
+    made = {"global-mlp": GlobalMLP, "query-resampler": QueryResampler}[spec.kind]
+    return made(spec, width)

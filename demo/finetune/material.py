@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from demo.adapter.passport import read_passport
 from demo.errors import DataError
 from demo.files import replace_file
 from demo.finetune.album import SeenPicture
@@ -26,6 +27,7 @@ from demo.finetune.tables import read_table
 from demo.llama.chat_template import Message
 from demo.llama.tokenizer import Tokenizer
 from demo.vision.clip import Tower
+from demo.vision.kinds import Kind
 
 WINDOW = 512  # tokens of an example
 OPENED = 64  # pictures at a time
@@ -174,8 +176,17 @@ def _features(folder: RunFolder, pictures: Sequence[SeenPicture], tower: Tower) 
     """(pictures, S), computed once: a resumed run must see the same bits."""
     if folder.features.exists():
         return load(folder.features.read_bytes())["features"]
+    kind = _kind(folder)
     parts = [pictures[start : start + OPENED] for start in range(0, len(pictures), OPENED)]
-    features = torch.cat([tower.batch([picture.open() for picture in part]) for part in parts])
+    features = torch.cat(
+        [tower.batch_seen([picture.open() for picture in part], kind) for part in parts]
+    )
     with replace_file(folder.features) as unfinished:
         unfinished.write_bytes(save({"features": features.contiguous()}))
     return features
+
+
+def _kind(folder: RunFolder) -> Kind:
+    """What the adapter that is taught more looks at; a new one looks at pictures as a whole."""
+    visual = read_passport(folder.start).spec.visual if folder.start.exists() else None
+    return visual.kind if visual else "global-mlp"

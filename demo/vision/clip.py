@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from demo.vision.kinds import KINDS, Kind
 from demo.vision.media import Picture
 from demo.vision.preprocessing import normalise, resize
 from demo.vision.recent import RecentTensors
@@ -39,6 +40,7 @@ class Tower:
         name: `scenes-resnet10t` for the embedded tower, else the `MODEL:PRETRAINED` it came from.
         fingerprint: sha256 over the weights; an adapter only fits the tower it was taught with.
         feature_size: S, numbers in `features`.
+        tokens, token_width: shape of `patches`.
         preprocessing: how pictures are scaled and normalised.
     """
 
@@ -52,7 +54,9 @@ class Tower:
         blank = torch.zeros(1, 3, *self.preprocessing.size, device=device)
         depths = len(self._intermediates(blank)["image_intermediates"])
         self._depths = sorted({math.ceil(depths * i / SCALES) - 1 for i in range(1, SCALES + 1)})
-        self.feature_size = self._forward(blank).globals_.shape[1]
+        seen = self._forward(blank)
+        self.feature_size = seen.globals_.shape[1]
+        self.tokens, self.token_width = seen.patches.shape[1:]
         if parts.statistics is not None:
             if parts.statistics.shape != (2, self.feature_size):
                 raise ValueError("the tower's statistics are those of another tower")
@@ -101,6 +105,32 @@ class Tower:
         features = [self._standardised(self._forward(self._images(p)).globals_) for p in parts]
         return torch.cat(features).cpu() if features else torch.zeros(0, self.feature_size)
 
+    def batch_patches(self, pictures: Sequence[Picture]) -> Tensor:
+        """`patches` of many pictures, (N, tokens, width) fp32 on the CPU; not cached either."""
+        parts = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
+        patches = [self._forward(self._images(part)).patches for part in parts]
+        empty = torch.zeros(0, self.tokens, self.token_width)
+        return torch.cat(patches).cpu() if patches else empty
+
+    def seen(self, sight: Sight, kind: Kind) -> Tensor:
+        """What an adapter's projection of that kind takes, (seen_size(kind),) fp32 on the CPU:
+        `features`, or `patches` one after the other. Cached as they are.
+
+        Raises:
+            ValueError: no such kind.
+        """
+        return self.patches(sight).flatten() if _by_patches(kind) else self.features(sight)
+
+    def batch_seen(self, pictures: Sequence[Picture], kind: Kind) -> Tensor:
+        """`seen` of many pictures, (N, seen_size(kind)) fp32 on the CPU, not cached."""
+        if _by_patches(kind):
+            return self.batch_patches(pictures).flatten(1)
+        return self.batch(pictures)
+
+    def seen_size(self, kind: Kind) -> int:
+        """Numbers in `seen`."""
+        return self.tokens * self.token_width if _by_patches(kind) else self.feature_size
+
     @torch.no_grad()
     def embeddings(self, pictures: Sequence[Picture]) -> Tensor:
         """The final embedding alone, (N, D) fp32 unit vectors on the CPU.
@@ -148,6 +178,12 @@ class Tower:
 
 def _shown(sight: Sight) -> Sequence[Picture]:
     return sight.frames if isinstance(sight, Video) else (sight,)
+
+
+def _by_patches(kind: Kind) -> bool:
+    if kind not in KINDS:
+        raise ValueError(f"no projection is of the kind {kind!r}")
+    return kind == "query-resampler"
 
 
 def _normal(values: Tensor) -> Tensor:

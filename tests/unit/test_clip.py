@@ -117,6 +117,24 @@ def test_batch_equals_one_by_one(towers: dict[str, Tower]) -> None:
     assert towers["timm"].batch([]).shape == (0, SIZES["timm"])
 
 
+@pytest.mark.parametrize("kind", VISION)
+def test_each_kind_of_projection_gets_what_it_takes(towers: dict[str, Tower], kind: str) -> None:
+    tower, pictures = towers[kind], [random_picture(seed) for seed in range(3)]
+    tokens, width = PATCHES[kind]
+    assert (tower.tokens, tower.token_width) == (tokens, width)
+    assert tower.batch_patches(pictures).shape == (3, tokens, width)
+    assert tower.batch_patches([]).shape == (0, tokens, width)
+    for asked, size in (("global-mlp", SIZES[kind]), ("query-resampler", tokens * width)):
+        seen = tower.batch_seen(pictures, asked)
+        assert seen.shape == (3, size) == (3, tower.seen_size(asked))
+        single = torch.stack([tower.seen(picture, asked) for picture in pictures])
+        assert torch.allclose(seen, single, atol=1e-4)
+        assert tower.batch_seen([], asked).shape == (0, size)
+    assert torch.equal(tower.seen(pictures[0], "global-mlp"), tower.features(pictures[0]))
+    with pytest.raises(ValueError, match="no projection is of the kind 'eye'"):
+        tower.seen(pictures[0], "eye")
+
+
 def test_features_are_cached_by_pixels(folders: dict[str, Path]) -> None:
     tower, passes = opened(folders["vit"]), []
     original = tower._forward

@@ -49,7 +49,7 @@ class Eyes:
 
     name, fingerprint, preprocessing = "eyes", "eyes print", SimpleNamespace(size=4)
 
-    def batch(self, pictures) -> torch.Tensor:
+    def batch_seen(self, pictures, kind: str) -> torch.Tensor:
         return torch.stack([torch.tensor(p.rgb[0, 0].astype(np.float32) / 255) for p in pictures])
 
 
@@ -311,7 +311,7 @@ def test_pictures_are_looked_at_once_and_teach(tools, tmp_path):
     carry_out(folder, tools, lambda: next(left, True))
     assert folder.read().state == "interrupted"
     blind = Eyes()
-    blind.batch = lambda pictures: pytest.fail("looked twice")
+    blind.batch_seen = lambda pictures, kind: pytest.fail("looked twice")
     told = carry_out(folder, replace(tools, tower=lambda: blind))
     assert folder.read().state == "done", folder.read()
     started = next(event for event in told if isinstance(event, Started))

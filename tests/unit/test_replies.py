@@ -40,8 +40,11 @@ class Eyes:
 
     name, fingerprint, feature_size = "eyes", "eyes print", 3
 
-    def features(self, picture: Picture) -> torch.Tensor:
+    def seen(self, picture: Picture, kind: str) -> torch.Tensor:
         return torch.tensor(picture.rgb[0, 0].astype(np.float32) / 255)
+
+    def seen_size(self, kind: str) -> int:
+        return 3
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +174,7 @@ def test_what_cannot_be_answered_is_explained(replies, choice, picture, message)
 
 
 def test_another_tower_is_named(language, folder):
-    other = SimpleNamespace(name="ViT-Z", fingerprint="z")
+    other = SimpleNamespace(name="ViT-Z", fingerprint="z", seen_size=lambda kind: 3)
     made = Replies(Settings(), Library(folder), ready(language), ready(other), lambda: ("", None))
     with pytest.raises(InputError, match="No adapter here sees through ViT-Z"):
         last(made.write(asked(picture=PICTURE), adapter="auto", sampling=SHORT))

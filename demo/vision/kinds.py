@@ -1,0 +1,10 @@
+"""What an adapter can look at: names that its file and the tower agree on.
+
+Apart from the tower, because a folder of adapters is listed before torch is there.
+"""
+
+from typing import Literal, get_args
+
+# `global-mlp` takes one vector of a whole picture, `query-resampler` the tokens of its patches.
+Kind = Literal["global-mlp", "query-resampler"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
