@@ -14,6 +14,7 @@ BENCHMARKS = {
     "switch": "milliseconds to change the adapter, and what reading everything again costs",
     "startup": "seconds to the page and to the first token, and memory",
     "shapes": "exact answers of the adapter `shapes` on easy-VQA's test questions",
+    "sight": "what the adapter `sight` names and answers, of pictures it was not taught with",
 }
 
 
