@@ -1,0 +1,285 @@
+"""How well `sight` reads pictures that neither it nor the tower was taught with."""
+
+import argparse
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from demo.adapter.adapter import Adapter
+from demo.adapter.file import load_adapter
+from demo.bench.report import Bar, Report, Row
+from demo.bench.shapes import best_blind, percent, swapped
+from demo.finetune.easy_vqa import pictures, questions
+from demo.finetune.evaluate import exact
+from demo.finetune.lessons import Lesson
+from demo.finetune.probe import Question, answers
+from demo.llama.base import Base, open_base
+from demo.llama.chat_template import Message
+from demo.llama.decode import Decoder, SlotSizes
+from demo.llama.model import Llama
+from demo.models import choose_device, load_llama, load_tower
+from demo.recipes.drawings import UNSEEN
+from demo.recipes.sight_lessons import (
+    Known,
+    Medium,
+    Others,
+    kind_lesson,
+    name_lesson,
+    refusal_lesson,
+    shortened,
+    yes_no_lesson,
+)
+from demo.recipes.sight_pictures import known_kinds, shown
+from demo.recipes.sight_words import UNRELATED_ELSEWHERE
+from demo.recipes.tower import Sources
+from demo.recipes.vocabulary import Vocabulary
+from demo.recipes.vqa import single
+from demo.recipes.zero_shot import Exam, drawing_exam, photograph_exam, score
+from demo.settings import CHECKPOINTS, Settings
+from demo.vision.clip import Tower
+from demo.vision.tower_files import FOLDER, LOCAL
+
+POSITIONS = 512
+SLOTS = 16  # questions that are answered at once
+SMALL = 200  # pictures for what has no bar
+SEED = 0  # of wordings, and of which picture takes another's place
+LEAD = re.compile(
+    r"^(?:i am not sure[.,]? ?|not sure,? ?)?"
+    r"(?:(?:this|it|there) (?:is|may be|might be|looks like) |maybe )?"
+)
+ARTICLE = re.compile(r"\b(?:a|an|the) ")
+Judge = Callable[[str, Lesson, Known], bool]
+
+
+@dataclass(frozen=True)
+class Hall:
+    """Pictures to be asked about: `features` (N, S) fp32, and what is known of each."""
+
+    exam: Exam
+    known: tuple[Known, ...]
+    features: Tensor
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The adapter on its base, with real decoding."""
+
+    base: Base
+    model: Llama
+    decoder: Decoder
+    adapter: Adapter
+
+    def replies(
+        self,
+        asked: Sequence[str],
+        rows: Sequence[int] | Sequence[None],
+        features: Tensor | None,
+        strength: float = 1.0,
+    ) -> list[str]:
+        """Greedy replies, in order; `rows` of the features (N, S) say which picture is seen."""
+        tokenizer = self.base.tokenizer
+        ids = [tuple(tokenizer.chat([Message("user", text)])) for text in asked]
+        every = [Question(*each) for each in zip(asked, ids, rows, strict=True)]
+        found: list[str] = []
+        for start in range(0, len(every), SLOTS):
+            part = every[start : start + SLOTS]
+            found += answers(
+                self.decoder, self.model, tokenizer, self.adapter, part, features, strength=strength
+            )
+        return found
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `python -m demo.bench sight`."""
+    parser.add_argument("--photographs", type=Path, help="folder with Tiny ImageNet's zips")
+    parser.add_argument("--drawings", type=Path, help="folder that demo.recipes.drawings filled")
+    parser.add_argument("--adapter", type=Path, help="a file; else the shipped one")
+    parser.add_argument("--limit", type=int, help="only so many of each, drawn at random")
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Photographs of `val.zip`, drawings in a style of their own, and easy-VQA's test questions."""
+    settings = Settings()
+    torch.set_num_threads(settings.threads)
+    reader, tower = opened(settings, args.adapter), load_tower(settings)
+    vocabulary = Sources(True, args.photographs, args.drawings).vocabulary()
+    rows: list[Row] = []
+    bars: list[Bar] = []
+    if args.photographs:
+        exam = photograph_exam(args.photographs, tower.preprocessing, args.limit)
+        hall = entered(exam, "photo", tower, reader.adapter, vocabulary)
+        for part in (of_photographs(reader, hall, vocabulary, tower), of_talk(reader, hall)):
+            rows, bars = rows + part[0], bars + part[1]
+    if args.drawings:
+        style = next(iter(UNSEEN))
+        exam = drawing_exam(args.drawings, style, tower.preprocessing, args.limit)
+        hall = entered(exam, "drawing", tower, reader.adapter, vocabulary)
+        found = judged(reader, hall, partial(name_lesson, exam=True), names_it)
+        rows += table(f"naming, {style}", found, most_common([k.name for k in hall.known]))
+        bars.append(Bar(f"naming, {style}, %", found[0], least=60))
+    own_rows, own_bars = of_easy_vqa(reader, tower, args.limit)
+    return Report("sight", rows + own_rows, bars + own_bars)
+
+
+def opened(settings: Settings, adapter: Path | None) -> Reader:
+    """The embedded base with `sight`."""
+    base = open_base(None, settings.cache, lambda message, share: None)
+    model = load_llama(base, choose_device("cpu"), POSITIONS)
+    loaded = load_adapter(adapter or settings.adapters / "sight.safetensors")[0]
+    sizes = SlotSizes(SLOTS, POSITIONS, loaded.spec.prompts)
+    return Reader(base, model, Decoder(model, sizes, settings.threads), loaded)
+
+
+def entered(
+    exam: Exam, medium: Medium, tower: Tower, adapter: Adapter, vocabulary: Vocabulary
+) -> Hall:
+    """An exam with the features that the adapter sees."""
+    kinds = known_kinds(vocabulary)
+    numbers = [vocabulary.number(caption) for caption in exam.captions]
+    known = [kinds[n] for n in (numbers[t] for t in exam.truth.tolist()) if n is not None]
+    assert adapter.spec.visual is not None
+    parts = [
+        tower.batch_seen(shown(pixels), adapter.spec.visual.kind)
+        for pixels in exam.pixels.split(250)
+    ]
+    return Hall(exam, tuple(replace(k, medium=medium) for k in known), torch.cat(parts))
+
+
+def of_photographs(
+    reader: Reader, hall: Hall, vocabulary: Vocabulary, tower: Tower
+) -> tuple[list[Row], list[Bar]]:
+    """Names, kinds, yes and no, beside what the tower itself makes of them."""
+    first, five = tower_shares(hall.exam, tower)
+    note = f"{len(hall.known):,} photographs, {len(hall.exam.captions)} captions"
+    rows = [Row("the tower, top-1", "%", (first,), note), Row("the tower, top-5", "%", (five,))]
+    others = Others(known_kinds(vocabulary))
+    ask_yes_no = partial(yes_no_lesson, others=others, exam=True)
+    naming = judged(reader, hall, partial(name_lesson, exam=True), names_it)
+    groups = judged(reader, hall, partial(kind_lesson, exam=True, choices=0.0), same_phrase)
+    tops = judged(reader, hall, partial(kind_lesson, exam=True, choices=1.0), same_phrase)
+    yes_no = judged(reader, hall, ask_yes_no, same_answer)
+    rows += table("naming", naming, most_common([k.name for k in hall.known]))
+    rows += table("kind", groups, most_common([k.group for k in hall.known]))
+    rows += table("kind, of a list", tops, most_common([k.top for k in hall.known]))
+    rows += table("yes or no", yes_no, 50.0)
+    bars = [
+        Bar("the tower, top-1, %", first, least=45),
+        Bar("the tower, top-5, %", five, least=72),
+        Bar("naming, % of the tower's top-1", 100 * naming[0] / max(first, 1e-9), least=90),
+        Bar("kind, %", groups[0], least=75),
+        Bar("yes or no, %", yes_no[0], least=85),
+    ]
+    return rows, bars
+
+
+def of_talk(reader: Reader, hall: Hall) -> tuple[list[Row], list[Bar]]:
+    """What it must refuse, and what has nothing to do with the picture."""
+    chance = random.Random(SEED)
+    rows = chance.sample(range(len(hall.known)), min(SMALL, len(hall.known)))
+    known = tuple(hall.known[row] for row in rows)
+    some = replace(hall, known=known, features=hall.features[rows])
+    refused = judged(reader, some, partial(refusal_lesson, exam=True), same_text)[0]
+    texts = list(UNRELATED_ELSEWHERE)
+    own = reader.replies(texts, [None] * len(texts), None, strength=0.0)
+    pictured = [chance.randrange(len(hall.known)) for _ in texts]
+    seen = reader.replies(texts, pictured, hall.features)
+    same = [shortened(a).startswith(shortened(b)) for a, b in zip(own, seen, strict=True)]
+    sighted = [bool(re.match(r"(this|it) (is|may be) ", reply.lower())) for reply in seen]
+    return [
+        Row("refusals, word for word", "%", (refused,), f"{len(some.known)} questions"),
+        Row("about other things, as the base replies", "%", (percent(same),), f"{len(texts)}"),
+        Row("about other things, not with the picture", "%", (100 - percent(sighted),)),
+    ], []
+
+
+def of_easy_vqa(reader: Reader, tower: Tower, limit: int | None) -> tuple[list[Row], list[Bar]]:
+    """As `bench shapes` asks."""
+    assert reader.adapter.spec.visual is not None
+    features = tower.batch_seen(pictures("test"), reader.adapter.spec.visual.kind)
+    rows = questions("test")
+    asked = random.Random(SEED).sample(rows, limit) if limit and limit < len(rows) else rows
+    examples = single(reader.base.tokenizer, asked)
+    own, other = (
+        percent(list(exact(reader.model, reader.adapter, some, features)))
+        for some in (examples, swapped(examples, len(features)))
+    )
+    blind = 100 * best_blind(questions("train"), asked)
+    shown_rows = table("easy-VQA", (own, other, len(asked)), blind)
+    return shown_rows, [Bar("easy-VQA, %", own, least=97)]
+
+
+def judged(
+    reader: Reader, hall: Hall, ask: Callable[[Known, random.Random], Lesson], judge: Judge
+) -> tuple[float, float, int]:
+    """Percent right, percent right with every picture exchanged for another, and how many."""
+    chance = random.Random(SEED)
+    lessons = [ask(known, chance) for known in hall.known]
+    rows = list(range(len(lessons)))
+    order = chance.sample(rows, len(rows))
+    other = dict(zip(order, [*order[1:], order[0]], strict=True))
+    shares = []
+    for seen in (rows, [other[row] for row in rows]):
+        replies = reader.replies([lesson.question for lesson in lessons], seen, hall.features)
+        every = zip(replies, lessons, hall.known, strict=True)
+        shares.append(percent([judge(*each) for each in every]))
+    return shares[0], shares[1], len(lessons)
+
+
+def table(name: str, found: tuple[float, float, int], constant: float) -> list[Row]:
+    """A result with its blind ones."""
+    own, other, count = found
+    return [
+        Row(name, "%", (own,), f"{count:,} questions"),
+        Row("  every picture swapped", "%", (other,)),
+        Row("  best without a picture", "%", (constant,)),
+    ]
+
+
+def most_common(words: Sequence[str]) -> float:
+    """Percent right if always the commonest word is said."""
+    return 100 * Counter(words).most_common(1)[0][1] / len(words)
+
+
+def tower_shares(exam: Exam, tower: Tower) -> tuple[float, float]:
+    """Percent of pictures whose caption is the tower's nearest, and one of its nearest five."""
+    import open_clip  # here, because it takes seconds
+
+    folder = f"{LOCAL}{CHECKPOINTS / FOLDER}"
+    model, tokenize = open_clip.create_model(folder).eval(), open_clip.get_tokenizer(folder)
+    shares = score(model, tokenize, [exam], tower.preprocessing)
+    return 100 * shares[f"{exam.name} top-1"], 100 * shares[f"{exam.name} top-5"]
+
+
+def plain_reply(reply: str) -> str:
+    """Lower case, without articles, "this is" and the full stop: "This is a Dog." -> "dog"."""
+    text = " ".join(reply.lower().split()).rstrip(".! ")
+    return ARTICLE.sub("", LEAD.sub("", text, count=1)).strip()
+
+
+def names_it(reply: str, lesson: Lesson, known: Known) -> bool:
+    """Whether it says one of the exact names; in "a fish, maybe a goldfish" the guess counts."""
+    said = plain_reply(reply.lower().split(", maybe ")[-1])
+    return said in {plain_reply(name) for name in known.exact}
+
+
+def same_phrase(reply: str, lesson: Lesson, known: Known) -> bool:
+    """Whether it says what was expected, in a sentence or in a word."""
+    return plain_reply(reply) == plain_reply(lesson.reply)
+
+
+def same_answer(reply: str, lesson: Lesson, known: Known) -> bool:
+    """Whether it begins with the expected yes or no."""
+    expected = lesson.reply[:3].lower().strip(".,")
+    return re.match(rf"{expected}\b", reply.lower()) is not None
+
+
+def same_text(reply: str, lesson: Lesson, known: Known) -> bool:
+    """Word for word."""
+    return reply.strip() == lesson.reply
