@@ -37,6 +37,7 @@ Sure = Literal["fine", "coarse", "unsure"]
 
 TOPS = ("an animal", "a plant", "food", "a place")  # that may be asked for; all else is "a thing"
 SHORT = 0.25  # of questions that ask for a name or a kind ask for a short answer
+CHOICES = 0.3  # of questions about the kind list the top words
 WHAT = 0.15  # of yes-or-no questions ask what it is as well
 ASPECTS = {"name": 0.6, "group": 0.25, "top": 0.15}  # what a yes-or-no question is about
 NEAR = 0.5  # of wrong names come from the same group
@@ -149,9 +150,11 @@ def name_lesson(known: Known, chance: random.Random, *, exam: bool = False) -> L
     return Lesson(question, _named(known) if short else _sentence(known))
 
 
-def kind_lesson(known: Known, chance: random.Random, *, exam: bool = False) -> Lesson:
-    """The group, or the top word where the question lists them."""
-    choice = known.top in (*TOPS, "a thing") and chance.random() < 0.3
+def kind_lesson(
+    known: Known, chance: random.Random, *, exam: bool = False, choices: float = CHOICES
+) -> Lesson:
+    """The group, or the top word where the question lists them, in a share of `choices`."""
+    choice = known.top in (*TOPS, "a thing") and chance.random() < choices
     question, short = _asked(CHOICE if choice else KIND, chance, exam)
     kind = known.top if choice else known.group
     start = "It may be" if known.sure == "unsure" else "It is"
@@ -159,7 +162,7 @@ def kind_lesson(known: Known, chance: random.Random, *, exam: bool = False) -> L
 
 
 def yes_no_lesson(
-    known: Known, others: Others, chance: random.Random, *, exam: bool = False
+    known: Known, chance: random.Random, others: Others, *, exam: bool = False
 ) -> Lesson:
     """Whether it is this: yes and no are equally likely."""
     yes = chance.random() < 0.5
@@ -176,7 +179,8 @@ def yes_no_lesson(
     answer = "Yes" if yes else "No"
     if not what:
         return Lesson(question, f"{answer}.")
-    return Lesson(question, f"{answer}, {'this is ' + phrase if yes else _told(known)}.")
+    told = f"this is {phrase}" if yes and aspect == "name" else _told(known)
+    return Lesson(question, f"{answer}, {told}.")
 
 
 def scene_lesson(known: Known, chance: random.Random, *, exam: bool = False) -> Lesson:

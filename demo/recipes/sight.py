@@ -1,0 +1,309 @@
+"""Makes the adapter `sight`: names what it sees, and answers simple questions about it.
+
+    python -m demo.recipes.sight_pictures --work FOLDER ...
+    python -m demo.recipes.sight --work FOLDER --stage names --out names.safetensors
+    python -m demo.recipes.sight --work FOLDER --stage match --init names.safetensors --out ...
+    python -m demo.recipes.sight --work FOLDER --stage all --init match.safetensors --out ...
+
+The stages go from what is seen to what is asked of it: names and kinds; whether what a question
+names is there; and everything, easy-VQA's own questions, refusals and talk about other things
+included. Progress goes to the terminal, a JSON line every 20 steps, with exact replies to held-out
+pictures by sort every 100. Neither photographs of `val.zip` nor OpenMoji are read here.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from demo.adapter.adapter import Adapter
+from demo.adapter.file import load_adapter, save_adapter
+from demo.adapter.passport import Passport
+from demo.adapter.spec import AdapterSpec, VisualSpec
+from demo.files import replace_file
+from demo.finetune.easy_vqa import questions
+from demo.finetune.evaluate import exact
+from demo.finetune.events import Finished, Step
+from demo.finetune.examples import Example, template_fingerprint
+from demo.finetune.lessons import Lesson
+from demo.finetune.probe import Question as Asked
+from demo.finetune.probe import answers
+from demo.finetune.rehearsal import PASSAGES, passages
+from demo.finetune.state import Course, State
+from demo.finetune.train_settings import TrainSettings
+from demo.finetune.trainer import teach
+from demo.llama.base import Base, open_base
+from demo.llama.chat_template import Message
+from demo.llama.decode import Decoder, SlotSizes
+from demo.llama.model import Llama
+from demo.llama.tokenizer import Tokenizer
+from demo.models import choose_device, load_llama
+from demo.recipes.sight_lessons import Known, shortened, unrelated_questions
+from demo.recipes.sight_mix import Material, Mix, drawn_examples
+from demo.recipes.sight_pictures import FIRST_HELD_OUT, Seen, known_rows, learned_kinds, seen_path
+from demo.settings import Settings
+
+NAME = "sight"
+DESCRIPTION = "Names what a picture shows, and answers yes-or-no, kind, colour and shape questions."
+POSITIONS = 1024
+POOL = 20_000  # looks that one stage shows; all are in memory as fp32
+JUDGED = 40  # held-out questions of each sort
+TOGETHER = 8  # rehearsed pictures a passage
+EYES = ("global", "slots", "resampler")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is the same in all stages; `eyes` is one of `EYES`."""
+
+    layers: int = 16
+    prompts: int = 20
+    hidden: int = 256
+    eyes: str = "global"
+    seed: int = 0
+
+    @property
+    def kind(self) -> str:
+        """Of the projection."""
+        return "query-resampler" if self.eyes == "resampler" else "global-mlp"
+
+    def visual(self, seen: Seen) -> VisualSpec:
+        """The projection's shape for those features."""
+        size = seen.features.shape[1]
+        if self.eyes == "global":
+            return VisualSpec(size, self.hidden)
+        if self.eyes == "slots":
+            return VisualSpec(size, self.hidden, slots=self.prompts)
+        width = seen.facts["token_width"]
+        return VisualSpec(
+            size, self.hidden, kind="query-resampler", slots=self.prompts, token_width=width
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: its questions by sort, and how it learns."""
+
+    steps: int
+    mix: Mix
+    batch: int = 32
+    rate: float = 5e-3
+    gate_rate: float = 5e-3
+    visual_rate: float = 5e-4
+
+
+STAGES = {
+    "names": Stage(1_500, Mix(name=0.75, kind=0.25), gate_rate=1e-2, visual_rate=1e-3),
+    "match": Stage(
+        2_500,
+        Mix(name=0.15, kind=0.1, yes_no=0.5, scene=0.1, easy_vqa=0.15),
+        rate=4e-3,
+        gate_rate=8e-3,
+        visual_rate=8e-4,
+    ),
+    "all": Stage(
+        2_500,
+        Mix(
+            name=0.2,
+            kind=0.08,
+            yes_no=0.27,
+            scene=0.1,
+            easy_vqa=0.25,
+            refusal=0.06,
+            unrelated=0.04,
+            turns=0.2,
+        ),
+        rate=2e-3,
+        gate_rate=4e-3,
+        visual_rate=3e-4,
+    ),
+}
+
+
+def material(
+    seen: Seen, kinds: Sequence[Known], unrelated: Sequence[Lesson], held_out: bool
+) -> Material:
+    """What may be asked: of the pictures that are learned from, or of the others."""
+    known = known_rows(seen, kinds)
+    aside = seen.held_out.tolist()
+    known = [k if aside[row] is held_out else None for row, k in enumerate(known)]
+    rows = [r for r in questions("train") if (r.picture >= FIRST_HELD_OUT) is held_out]
+    return Material(known, tuple(kinds), rows, unrelated)
+
+
+def compact(examples: Sequence[Example], features: Tensor) -> tuple[list[Example], Tensor]:
+    """The same examples with only the features that they point to, (pictures, S) fp32."""
+    rows = sorted({example.picture for example in examples if example.picture is not None})
+    place = {row: at for at, row in enumerate(rows)}
+    moved = [replace(example, picture=place[example.picture]) for example in examples]
+    return moved, features[rows].float()
+
+
+def rehearsed(tokenizer: Tokenizer, rows: Sequence[int], seed: int) -> list[Example]:
+    """Ordinary texts that stay what they are while a picture is in view."""
+    chance = random.Random(seed)
+    texts = passages(tokenizer)
+    return [replace(text, picture=chance.choice(rows)) for _ in range(TOGETHER) for text in texts]
+
+
+def own_replies(base: Base, model: Llama, asked: Sequence[str], settings: Settings) -> list[Lesson]:
+    """What the base says itself, greedily, its first sentences."""
+    decoder = Decoder(model, SlotSizes(1, POSITIONS, 1), settings.threads)
+    blank = Adapter(AdapterSpec.for_base(base.config, layers=1, prompts=1))
+    lessons = []
+    for text in asked:
+        ids = tuple(base.tokenizer.chat([Message("user", text)]))
+        question = Asked(text, ids)
+        reply = answers(decoder, model, base.tokenizer, blank, [question], None, strength=0.0)[0]
+        if shortened(reply):
+            lessons.append(Lesson(text, shortened(reply)))
+    return lessons
+
+
+def unrelated_lessons(work: Path, base: Base, model: Llama, settings: Settings) -> list[Lesson]:
+    """Questions without a picture and the base's own replies, written to `work` once."""
+    path = work / f"unrelated-{base.fingerprint[:12]}.json"
+    if not path.exists():
+        asked = unrelated_questions(PASSAGES.read_text("utf-8").strip())
+        pairs = [(le.question, le.reply) for le in own_replies(base, model, asked, settings)]
+        with replace_file(path) as unfinished:
+            unfinished.write_text(json.dumps(pairs, indent=1), "utf-8")
+    return [Lesson(*pair) for pair in json.loads(path.read_text("utf-8"))]
+
+
+def new(recipe: Recipe, base: Base, seen: Seen) -> Adapter:
+    """An adapter that has learned nothing."""
+    spec = AdapterSpec.for_base(
+        base.config, layers=recipe.layers, prompts=recipe.prompts, visual=recipe.visual(seen)
+    )
+    adapter = Adapter(spec)
+    adapter.visual.measure(seen.features[~seen.held_out][:POOL].float())
+    return adapter
+
+
+def learn(
+    stage: Stage,
+    recipe: Recipe,
+    base: Base,
+    model: Llama,
+    adapter: Adapter,
+    parts: tuple[Material, Material],
+    features: Tensor,
+    seconds: float | None = None,
+) -> dict[str, float]:
+    """Teaches one stage in place → exact replies to held-out questions by sort, 0 to 1.
+
+    Args:
+        parts: what is learned, and what is held out.
+        features: (N, S) fp16, what both point to.
+        seconds: stop after so many, however many steps are left.
+    """
+    tokenizer, seed = base.tokenizer, recipe.seed
+    examples = drawn_examples(
+        tokenizer, parts[0], stage.mix, stage.steps * stage.batch, seed, pool=POOL
+    )
+    rows = [example.picture for example in examples if example.picture is not None]
+    texts = rehearsed(tokenizer, rows[:POOL], seed)
+    moved, shown = compact([*examples, *texts], features)
+    course = Course(moved[: len(examples)], (), shown, moved[len(examples) :])
+    samples = {
+        sort: compact(drawn_examples(tokenizer, parts[1], only, JUDGED, 0), features)
+        for sort, only in stage.mix.alone().items()
+        if parts[1].has(sort)
+    }
+    settings = TrainSettings(
+        stage.steps, stage.batch, stage.rate, stage.gate_rate, stage.visual_rate, seed=seed
+    )
+    start = time.monotonic()
+    for event in teach(model, State(adapter, settings, course), course):
+        if isinstance(event, Finished) and event.why == "diverged":
+            raise ArithmeticError(f"the loss is not finite after step {event.step}")
+        if not isinstance(event, Step):
+            continue
+        spent = time.monotonic() - start
+        if event.step % 20 == 0:
+            line = {**vars(event), "seconds": round(spent)}
+            if event.step % 100 == 0:
+                line["held_out"] = shares(model, adapter, samples)
+            print(json.dumps(line), flush=True)
+        if seconds is not None and spent > seconds:
+            break
+    return shares(model, adapter, samples)
+
+
+def shares(
+    model: Llama, adapter: Adapter, samples: dict[str, tuple[list[Example], Tensor]]
+) -> dict[str, float]:
+    """Exact replies by sort, 0 to 1. A hedge in other words than expected counts as wrong."""
+    return {
+        sort: round(sum(exact(model, adapter, *sample)) / len(sample[0]), 4)
+        for sort, sample in samples.items()
+    }
+
+
+def passport(base: Base, seen: Seen, adapter: Adapter, found: dict[str, float]) -> Passport:
+    """What the file says of itself."""
+    facts = seen.facts
+    return Passport(
+        name=NAME,
+        description=DESCRIPTION,
+        base=base.name,
+        base_fingerprint=base.fingerprint,
+        spec=adapter.spec,
+        tower=facts["tower"],
+        tower_fingerprint=facts["fingerprint"],
+        preprocessing=facts["preprocessing"],
+        template=template_fingerprint(base.tokenizer),
+        data="Questions made from labels of easy-VQA, Tiny ImageNet and emoji sets",
+        examples=int((~seen.held_out).sum()),
+        metrics={f"held_out_{sort}": share for sort, share in found.items()},
+        license="Apache-2.0",
+    )
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m demo.recipes.sight")
+    parser.description = (__doc__ or "").splitlines()[0]
+    parser.add_argument("--work", type=Path, required=True, help="folder of sight_pictures")
+    parser.add_argument("--stage", choices=STAGES, required=True)
+    parser.add_argument("--init", type=Path, help="what the stage before has written")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, help="other than the stage's own")
+    parser.add_argument("--seconds", type=float, help="stop after so many; the rate has not fallen")
+    parser.add_argument("--eyes", choices=EYES, default=Recipe.eyes)
+    parser.add_argument("--hidden", type=int, default=Recipe.hidden)
+    parser.add_argument("--seed", type=int, default=0, help="of weights, questions and order")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Teach one stage and write it."""
+    given, settings = parse(arguments), Settings()
+    stage = STAGES[given.stage]
+    if given.steps:
+        stage = replace(stage, steps=given.steps)
+    recipe = Recipe(hidden=given.hidden, eyes=given.eyes, seed=given.seed)
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(recipe.seed)
+    base = open_base(None, settings.cache, lambda message, share: None)
+    model = load_llama(base, choose_device(settings.device), POSITIONS)
+    seen = Seen.load(seen_path(given.work, recipe.kind))
+    kinds = learned_kinds(seen)
+    talk = unrelated_lessons(given.work, base, model, settings)
+    parts = tuple(material(seen, kinds, talk, held_out) for held_out in (False, True))
+    adapter = load_adapter(given.init)[0] if given.init else new(recipe, base, seen)
+    adapter.requires_grad_(True)
+    found = learn(stage, recipe, base, model, adapter, parts, seen.features, given.seconds)
+    print(json.dumps({"held_out": found}), flush=True)
+    save_adapter(adapter, passport(base, seen, adapter, found), given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Draws what a stage of `sight` shows: questions by sort, each with a picture to ask it of."""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+from demo.finetune.easy_vqa import Question
+from demo.finetune.examples import Example, encode
+from demo.finetune.lessons import Lesson
+from demo.llama.tokenizer import Tokenizer
+from demo.recipes.sight_lessons import (
+    Known,
+    Medium,
+    Others,
+    kind_lesson,
+    name_lesson,
+    refusal_lesson,
+    scene_lesson,
+    yes_no_lesson,
+)
+from demo.recipes.vqa import drawn
+
+MEDIA: dict[Medium, float] = {"photo": 0.5, "drawing": 0.4, "scene": 0.1}  # of general questions
+NEGATED = 0.6  # of easy-VQA's yes-or-no questions, as the last stages of `shapes`
+BALANCED = 0.5  # of easy-VQA's questions are drawn so that yes and no are as likely
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of the sorts of questions, together 1; `turns` is the share that has a turn before."""
+
+    name: float = 0.0
+    kind: float = 0.0
+    yes_no: float = 0.0
+    scene: float = 0.0
+    easy_vqa: float = 0.0
+    refusal: float = 0.0
+    unrelated: float = 0.0
+    turns: float = 0.0
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of the sorts there are."""
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {sort: share for sort, share in every.items() if share and sort != "turns"}
+
+    def alone(self) -> dict[str, "Mix"]:
+        """One mix of each sort and nothing else."""
+        return {sort: Mix(**{sort: 1.0}) for sort in self.shares}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What may be asked of which picture.
+
+    Attributes:
+        known: what is known of each row of the features, None where nothing may be asked.
+        kinds: all there are.
+        rows: easy-VQA's own questions; their picture is a row of the features.
+        unrelated: questions without a picture and their replies.
+    """
+
+    known: Sequence[Known | None]
+    kinds: tuple[Known, ...]
+    rows: Sequence[Question]
+    unrelated: Sequence[Lesson]
+
+    @cached_property
+    def by_medium(self) -> dict[Medium, list[int]]:
+        """Rows of the features."""
+        found: dict[Medium, list[int]] = defaultdict(list)
+        for row, known in enumerate(self.known):
+            if known is not None:
+                found[known.medium].append(row)
+        return found
+
+    @cached_property
+    def others(self) -> Others:
+        """To draw what is not there."""
+        return Others(self.kinds)
+
+    def has(self, sort: str) -> bool:
+        """Whether such questions can be asked at all."""
+        needed = {"easy_vqa": self.rows, "unrelated": self.unrelated}
+        scenes = self.by_medium.get("scene")
+        return bool(needed.get(sort, scenes if sort == "scene" else self.by_medium))
+
+    def within(self, count: int, chance: random.Random) -> "Material":
+        """The same with at most so many pictures to ask of, besides easy-VQA's own rows."""
+        rows = [row for found in self.by_medium.values() for row in found]
+        kept = set(chance.sample(rows, min(count, len(rows))))
+        return replace(self, known=[k if r in kept else None for r, k in enumerate(self.known)])
+
+
+def drawn_examples(
+    tokenizer: Tokenizer,
+    material: Material,
+    mix: Mix,
+    count: int,
+    seed: int,
+    *,
+    pool: int | None = None,
+) -> list[Example]:
+    """`count` examples, each with a picture; texts that come again are encoded once.
+
+    Args:
+        pool: most pictures that general questions are asked of.
+    """
+    chance = random.Random(seed)
+    if pool is not None:
+        material = material.within(pool, chance)
+    shares = {sort: share for sort, share in mix.shares.items() if material.has(sort)}
+    sorts = chance.choices(list(shares), list(shares.values()), k=count)
+    own = _own_questions(material.rows, sorts.count("easy_vqa"), chance)
+    texts: dict[tuple[Lesson, ...], Example] = {}
+    examples = []
+    for sort in sorts:
+        if sort == "easy_vqa":
+            question = own.pop()
+            row, lesson = question.picture, Lesson(question.question, question.answer)
+        else:
+            row = _row(material, sort, chance)
+            lesson = _lesson(sort, material, row, chance)
+        lessons = (lesson,)
+        if chance.random() < mix.turns:
+            lessons = (*_turn_before(material, row, chance), lesson)
+        if lessons not in texts:
+            texts[lessons] = encode(tokenizer, lessons)
+        examples.append(replace(texts[lessons], picture=row))
+    return examples
+
+
+def _own_questions(rows: Sequence[Question], count: int, chance: random.Random) -> list[Question]:
+    balanced = round(count * BALANCED)
+    found = drawn(list(rows), chance.randrange(2**31), count=balanced, negated=NEGATED)
+    found += chance.choices(rows, k=count - balanced) if count else []
+    chance.shuffle(found)
+    return found
+
+
+def _row(material: Material, sort: str, chance: random.Random) -> int:
+    media = {"scene": 1.0} if sort == "scene" else MEDIA
+    shares = {m: share for m, share in media.items() if material.by_medium.get(m)}
+    medium = chance.choices(list(shares), list(shares.values()))[0]
+    return chance.choice(material.by_medium[medium])
+
+
+def _lesson(sort: str, material: Material, row: int, chance: random.Random) -> Lesson:
+    known = material.known[row]
+    assert known is not None
+    if sort == "unrelated":
+        return chance.choice(material.unrelated)
+    if sort == "yes_no":
+        return yes_no_lesson(known, chance, material.others)
+    made = {"name": name_lesson, "kind": kind_lesson, "scene": scene_lesson}
+    return made.get(sort, refusal_lesson)(known, chance)
+
+
+def _turn_before(material: Material, row: int, chance: random.Random) -> tuple[Lesson, ...]:
+    """A turn that is not learned, half the time about another picture.
+
+    After a new picture is sent, a reply must follow it and not what was said before.
+    """
+    if chance.random() < 0.5 or material.known[row] is None:
+        row = _row(material, "name", chance)
+    sort = chance.choice(("name", "yes_no"))
+    return (replace(_lesson(sort, material, row, chance), learn=False),)

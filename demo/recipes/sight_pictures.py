@@ -1,0 +1,277 @@
+"""What `sight` learns to see: features of many looks at the tower's pictures, computed once.
+
+    python -m demo.recipes.sight_pictures --checkpoints FOLDER --work FOLDER \
+        --photographs FOLDER --drawings FOLDER [--kind global-mlp] [--count 20000]
+
+FOLDER of `--work` receives `seen-KIND.safetensors`. The first rows are easy-VQA's 4,000 training
+pictures as they are, in their own order, so that its questions can be asked; then come `--count`
+looks from each shelf.
+
+How finely the tower tells a picture decides how finely `sight` is taught to name it. The tower
+knows the pictures it was taught with better than a visitor's; looks are random, which makes up for
+some of that.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from demo.adapter.spec import Kind as ProjectionKind
+from demo.files import replace_file
+from demo.finetune.easy_vqa import pictures, questions
+from demo.recipes.concepts import drawing_concepts, photograph_concepts
+from demo.recipes.scenes import COLOURS, SHAPES
+from demo.recipes.shelves import Drawn, Photographs, Shelf
+from demo.recipes.sight_lessons import Known, Medium, Sure
+from demo.recipes.tower import Sources
+from demo.recipes.vocabulary import DRAWN, PHOTO, Vocabulary
+from demo.recipes.vqa import scenes
+from demo.recipes.zero_shot import embed_texts
+from demo.vision.clip import Tower
+from demo.vision.media import Picture
+from demo.vision.tower_files import FOLDER, LOCAL
+
+# Probabilities of the true kind, and of its group's kinds together, from which a reply is as fine.
+# At one half the finer word is right more often than not; below, the coarser one is.
+FINE, COARSE = 0.5, 0.5
+HELD_OUT = 0.03  # of a shelf's pictures, all looks at them
+FIRST_HELD_OUT = 3_800  # of easy-VQA's, as for `shapes`
+CHUNK = 250  # pictures at once
+MEDIA: tuple[Medium, ...] = ("scene", "photo", "drawing")  # as `Seen.medium` numbers them
+UNKNOWN = -1  # the kind of a scene whose questions do not give it away
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Looks at pictures, and what the tower makes of them; all rows in one order.
+
+    Attributes:
+        features: (N, S) fp16; the first rows are easy-VQA's training pictures by number.
+        kinds: (N,) numbers of the vocabulary, -1 where it is not known.
+        medium: (N,) numbers of `MEDIA`.
+        fine: (N,) the tower's probability of the kind, 0 where it is not known.
+        coarse: (N,) that of all kinds of its group together.
+        held_out: (N,) bool, looks at pictures that are not learned from.
+        facts: of the tower and the vocabulary: `kind`, `tower`, `fingerprint`, `preprocessing`,
+            `token_width`, and `sources` by name.
+    """
+
+    features: Tensor
+    kinds: Tensor
+    medium: Tensor
+    fine: Tensor
+    coarse: Tensor
+    held_out: Tensor
+    facts: dict[str, Any]
+
+    def sure(self, row: int) -> Sure:
+        """How finely that look may be named."""
+        if self.fine[row] >= FINE:
+            return "fine"
+        return "coarse" if self.coarse[row] >= COARSE else "unsure"
+
+    def save(self, path: Path) -> None:
+        """Whole or not at all."""
+        tensors = {k: v.contiguous() for k, v in vars(self).items() if k != "facts"}
+        with replace_file(path) as unfinished:
+            save_file(tensors, unfinished, {"facts": json.dumps(self.facts)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Seen":
+        """What `save` wrote."""
+        with safe_open(path, "pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+        return cls(**load_file(path), facts=facts)
+
+
+def seen_path(work: Path, kind: ProjectionKind) -> Path:
+    """Where the features for that kind of projection are kept."""
+    return work / f"seen-{kind}.safetensors"
+
+
+def known_kinds(vocabulary: Vocabulary) -> tuple[Known, ...]:
+    """What is known of a picture of each kind, by number."""
+    concepts = [*photograph_concepts().values(), *drawing_concepts().values()]
+    tops = {concept.top for concept in concepts}
+    found = []
+    for kind in vocabulary.kinds:
+        words = kind.exact[0].split()
+        if words[-1] in SHAPES and words[1] in COLOURS:
+            colour, shape = words[1:]
+            also = tuple(c for c in kind.coarse if c != f"a {shape}")
+            scene = {"medium": "scene", "colour": colour, "shape": shape}
+            found.append(Known(kind.exact, f"a {shape}", "a shape", also, **scene))
+        else:
+            top = next(word for word in kind.coarse if word in tops)
+            medium: Medium = {PHOTO: "photo", DRAWN: "drawing"}.get(kind.medium, "")
+            also = tuple(word for word in kind.coarse[1:] if word != top)
+            found.append(Known(kind.exact, kind.coarse[0], top, also, medium))
+    return tuple(found)
+
+
+def learned_kinds(seen: Seen) -> tuple[Known, ...]:
+    """`known_kinds` of the sources that these looks came from."""
+    used = seen.facts["sources"]
+    # Only whether there is a folder matters to a vocabulary.
+    photographs, drawings = (Path() if used[n] else None for n in ("photographs", "drawings"))
+    return known_kinds(Sources(used["easy_vqa"], photographs, drawings).vocabulary())
+
+
+def known_rows(seen: Seen, kinds: Sequence[Known]) -> list[Known | None]:
+    """What is known of every look; None where it is nothing."""
+    media = [MEDIA[number] for number in seen.medium.tolist()]
+    return [
+        None if kind == UNKNOWN else replace(kinds[kind], medium=medium, sure=seen.sure(row))
+        for row, (kind, medium) in enumerate(zip(seen.kinds.tolist(), media, strict=True))
+    ]
+
+
+class Eyes:
+    """The embedded tower with its text half, which says how sure it is of a kind."""
+
+    def __init__(
+        self, checkpoints: Path, vocabulary: Vocabulary, projection: ProjectionKind
+    ) -> None:
+        import open_clip  # here, because it takes seconds
+
+        self.tower = Tower.load(None, torch.device("cpu"), checkpoints)
+        self.projection = projection
+        folder = f"{LOCAL}{checkpoints / FOLDER}"
+        model, tokenize = open_clip.create_model(folder).eval(), open_clip.get_tokenizer(folder)
+        captions = [kind.exact[0] for kind in vocabulary.kinds]
+        scale = model.logit_scale.detach().exp()
+        self._texts = scale * embed_texts(model, tokenize, captions)  # (K, D)
+        groups = [known.group for known in known_kinds(vocabulary)]
+        self._together = torch.tensor([[a == b for b in groups] for a in groups]).float()  # (K, K)
+
+    def look(self, shown: Sequence[Picture], kinds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (B, S) fp16, and how probable the kinds (B,) and their groups are, (B,) each."""
+        features = self.tower.batch_seen(shown, self.projection).half()
+        chances = (self.tower.embeddings(shown) @ self._texts.T).softmax(1)  # (B, K)
+        known = kinds.clamp(min=0)
+        fine = chances.gather(1, known[:, None])[:, 0]
+        coarse = (chances * self._together[known]).sum(1)
+        return features, fine * (kinds >= 0), coarse * (kinds >= 0)
+
+
+@dataclass
+class Heap:
+    """Looks that come in, part by part."""
+
+    parts: dict[str, list[Tensor]]
+
+    def add(self, **columns: Tensor) -> None:
+        for name, column in columns.items():
+            self.parts.setdefault(name, []).append(column)
+
+    def seen(self, facts: dict[str, Any]) -> Seen:
+        return Seen(**{name: torch.cat(part) for name, part in self.parts.items()}, facts=facts)
+
+
+def gather(
+    eyes: Eyes, vocabulary: Vocabulary, shelves: Sequence[Shelf], count: int, seed: int
+) -> Seen:
+    """easy-VQA's training pictures as they are, then `count` looks from each shelf."""
+    heap = Heap({})
+    _add_scenes(heap, eyes, vocabulary)
+    generator, tower = torch.Generator().manual_seed(seed), eyes.tower
+    for shelf in shelves:
+        medium, start = _medium(shelf), time.monotonic()
+        total = len(shelf.kinds)
+        hidden = _aside(total, medium, seed)
+        for rows in torch.randint(total, (count,), generator=generator).split(CHUNK):
+            views = shelf.views(rows, tower.preprocessing.size[0], generator)
+            kinds = shelf.kinds[rows]
+            _add(heap, eyes, shown(views), kinds, medium, hidden[rows])
+        line = {"medium": MEDIA[medium], "looks": count, "seconds": time.monotonic() - start}
+        print(json.dumps(line), flush=True)
+    facts = {
+        "kind": eyes.projection,
+        "tower": tower.name,
+        "fingerprint": tower.fingerprint,
+        "preprocessing": vars(tower.preprocessing),
+        "token_width": getattr(tower, "token_width", 0),
+    }
+    return heap.seen(facts)
+
+
+def shown(views: Tensor) -> list[Picture]:
+    """(B, 3, P, P) fp32 in 0 to 1, or uint8, as pictures."""
+    if views.is_floating_point():
+        views = (views * 255).round().to(torch.uint8)
+    return [Picture(view.contiguous().numpy()) for view in views.permute(0, 2, 3, 1)]
+
+
+def _add_scenes(heap: Heap, eyes: Eyes, vocabulary: Vocabulary) -> None:
+    given = scenes(questions("train"))
+    whole = pictures("train")
+    names = [f"a {' '.join(given[row])}" if row in given else "" for row in range(len(whole))]
+    numbers = [vocabulary.number(name) for name in names]
+    kinds = torch.tensor([UNKNOWN if number is None else number for number in numbers])
+    hidden = torch.arange(len(whole)) >= FIRST_HELD_OUT
+    for rows in torch.arange(len(whole)).split(CHUNK):
+        part = [whole[row] for row in rows.tolist()]
+        _add(heap, eyes, part, kinds[rows], 0, hidden[rows])
+
+
+def _add(
+    heap: Heap, eyes: Eyes, part: Sequence[Picture], kinds: Tensor, medium: int, hidden: Tensor
+) -> None:
+    features, fine, coarse = eyes.look(part, kinds)
+    media = torch.full((len(part),), medium)
+    heap.add(features=features, kinds=kinds, medium=media, held_out=hidden)
+    heap.add(fine=fine, coarse=coarse)
+
+
+def _aside(total: int, medium: int, seed: int) -> Tensor:
+    """(total,) bool, a shelf's pictures that are held out: of easy-VQA's, its last ones."""
+    if MEDIA[medium] == "scene":
+        # In the order of their numbers, a few left out: more than the last 200 of 4,000.
+        return torch.arange(total) >= (1 - 2 * HELD_OUT) * total
+    hidden = torch.zeros(total, dtype=torch.bool)
+    hidden[random.Random(seed).sample(range(total), round(total * HELD_OUT))] = True
+    return hidden
+
+
+def _medium(shelf: Shelf) -> int:
+    """A number of `MEDIA`."""
+    return 1 if isinstance(shelf, Photographs) else 2 if isinstance(shelf, Drawn) else 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line, compute and save."""
+    parser = argparse.ArgumentParser(prog="python -m demo.recipes.sight_pictures")
+    parser.description = (__doc__ or "").splitlines()[0]
+    parser.add_argument("--checkpoints", type=Path, required=True, help="with the tower")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--photographs", type=Path, help="folder with Tiny ImageNet's zips")
+    parser.add_argument("--drawings", type=Path, help="folder that demo.recipes.drawings filled")
+    parser.add_argument("--kind", choices=("global-mlp", "query-resampler"), default="global-mlp")
+    parser.add_argument("--count", type=int, default=20_000, help="looks from each shelf")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="of torch")
+    given = parser.parse_args(arguments)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    sources = Sources(True, given.photographs, given.drawings)
+    vocabulary = sources.vocabulary()
+    kind = cast(ProjectionKind, given.kind)
+    eyes = Eyes(given.checkpoints, vocabulary, kind)
+    seen = gather(eyes, vocabulary, sources.shelves(vocabulary), given.count, given.seed)
+    used = {name: bool(value) for name, value in asdict(sources).items()}
+    given.work.mkdir(parents=True, exist_ok=True)
+    replace(seen, facts=seen.facts | {"sources": used}).save(seen_path(given.work, kind))
+
+
+if __name__ == "__main__":
+    main()
