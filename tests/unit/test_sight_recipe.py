@@ -1,0 +1,322 @@
+"""What `sight` is taught and how it is judged: true, balanced, reproducible, and a tiny run."""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from demo.adapter.file import load_adapter, save_adapter
+from demo.bench.sight import names_it, plain_reply, same_answer, same_phrase
+from demo.finetune.easy_vqa import Question
+from demo.finetune.lessons import Lesson
+from demo.llama.base import open_base
+from demo.llama.cache import Base
+from demo.llama.int8 import Int8Linear
+from demo.llama.model import Llama
+from demo.recipes import sight, sight_pictures, sight_words
+from demo.recipes.sight_lessons import (
+    Known,
+    Others,
+    kind_lesson,
+    may_be,
+    name_lesson,
+    refusal_lesson,
+    scene_lesson,
+    shortened,
+    unrelated_questions,
+    yes_no_lesson,
+)
+from demo.recipes.sight_mix import Material, Mix, drawn_examples
+from demo.recipes.sight_pictures import Eyes, Seen, known_kinds, known_rows
+from demo.recipes.vocabulary import Vocabulary, drawing_kinds, photograph_kinds, shape_kinds
+
+VOCABULARY = Vocabulary([*shape_kinds(), *photograph_kinds(), *drawing_kinds()])
+KINDS = known_kinds(VOCABULARY)
+OTHERS = Others(KINDS)
+GOLDFISH = Known(("a goldfish",), "a fish", "an animal", medium="photo")
+FISH = Known(("a fish",), "a fish", "an animal", medium="drawing")
+BUS = Known(("a bus",), "a vehicle", "a thing", medium="drawing")
+SCHOOL_BUS = Known(("a school bus",), "a vehicle", "a thing", medium="photo")
+SCENE = KINDS[VOCABULARY.number("a teal triangle")]
+
+
+def lessons(make: Callable[..., Lesson], known: Known, count: int, **more: object) -> list[Lesson]:
+    chance = random.Random(0)
+    return [make(known, chance, **more) for _ in range(count)]
+
+
+def asked_about(question: str) -> str:
+    """What stands for "{}" in one of the wordings."""
+    wordings = [*sight_words.ASKED.items(), *sight_words.ASKED_ELSEWHERE.items()]
+    texts = [text for sort, some in wordings if sort.startswith("yes-no") for text in some]
+    patterns = [re.escape(text).replace(r"\{\}", "([^?]+)") for text in texts]
+    found = [match[1] for p in patterns if (match := re.fullmatch(p, question))]
+    return min(found, key=len)
+
+
+def test_every_kind_has_a_group_and_a_top():
+    assert len(KINDS) == len(VOCABULARY.kinds)
+    assert (
+        Known(
+            ("a teal triangle",),
+            "a triangle",
+            "a shape",
+            ("a teal shape",),
+            "scene",
+            "teal",
+            "triangle",
+        )
+        == SCENE
+    )
+    goldfish = KINDS[VOCABULARY.number("a goldfish")]
+    assert (goldfish.group, goldfish.top) == ("a fish", "an animal")
+
+
+@pytest.mark.parametrize("exam", [False, True])
+def test_yes_is_as_likely_as_no_and_both_are_true(exam):
+    chance = random.Random(1)
+    answers: Counter[str] = Counter()
+    near = 0
+    groups = {kind.name: kind.group for kind in KINDS}
+    for _ in range(3_000):
+        known = chance.choice(KINDS)
+        lesson = yes_no_lesson(known, chance, OTHERS, exam=exam)
+        phrase = asked_about(lesson.question)
+        answer = lesson.reply[:3].rstrip(".,")
+        answers[answer] += 1
+        assert (answer == "Yes") == (phrase in known.true), (known, lesson)
+        if answer == "No" and phrase in groups:
+            near += groups[phrase] == known.group
+    assert set(answers) == {"Yes", "No"}
+    assert 0.9 < answers["Yes"] / answers["No"] < 1.1
+    assert near > 300  # wrong names of the same group are not rare
+
+
+def test_a_wrong_name_is_wrong_by_every_word_there_is():
+    assert may_be(FISH, GOLDFISH) and may_be(GOLDFISH, FISH)  # a drawn fish may be a goldfish
+    assert may_be(BUS, SCHOOL_BUS) and may_be(SCHOOL_BUS, BUS)
+    assert not may_be(GOLDFISH, SCHOOL_BUS)
+    chance = random.Random(2)
+    by_name = {name: kind for kind in KINDS for name in kind.exact}
+    for known in chance.sample(KINDS, 200):
+        wrong = by_name[OTHERS.name(known, chance)]
+        assert not set(wrong.exact) & known.true and not set(known.exact) & wrong.true
+        assert OTHERS.group(known, chance) not in known.true
+        assert OTHERS.top(known, chance) not in known.true
+
+
+def test_a_reply_is_a_sentence_unless_a_word_is_asked_for():
+    said = {lesson.reply for lesson in lessons(name_lesson, GOLDFISH, 200)}
+    assert said == {"This is a goldfish.", "a goldfish"}
+    brief = [text.format("") for text in sight_words.ASKED[sight_words.BRIEF]]
+    for lesson in lessons(name_lesson, GOLDFISH, 200):
+        short = any(mark.strip() in lesson.question for mark in brief)
+        assert (lesson.reply == "a goldfish") is short
+    said = {lesson.reply for lesson in lessons(kind_lesson, GOLDFISH, 200)}
+    assert said == {"It is a fish.", "a fish", "It is an animal.", "an animal"}
+    assert {le.reply for le in lessons(kind_lesson, GOLDFISH, 50, choices=0.0)} == {
+        "It is a fish.",
+        "a fish",
+    }
+
+
+def test_what_is_not_sure_is_said_more_coarsely():
+    coarse, unsure = replace(GOLDFISH, sure="coarse"), replace(GOLDFISH, sure="unsure")
+    said = {lesson.reply for lesson in lessons(name_lesson, coarse, 100)}
+    assert said == {"This is a fish, maybe a goldfish.", "a fish, maybe a goldfish"}
+    said = {lesson.reply for lesson in lessons(name_lesson, unsure, 100)}
+    assert said == {"I am not sure. It may be an animal.", "not sure, maybe an animal"}
+    told = {le.reply for le in lessons(yes_no_lesson, coarse, 400, others=OTHERS)}
+    assert "No, this is a fish." in told
+    assert {lesson.reply for lesson in lessons(name_lesson, replace(FISH, sure="coarse"), 50)} == {
+        "This is a fish.",
+        "a fish",
+    }
+
+
+def test_scenes_are_asked_for_colour_and_shape_and_other_pictures_are_not():
+    said = {lesson.reply for lesson in lessons(scene_lesson, SCENE, 500)}
+    assert said == {
+        *("Yes.", "No.", "It is teal.", "It is a triangle.", "teal", "triangle"),
+        *("This is a teal triangle.", "a teal triangle"),
+    }
+    with pytest.raises(ValueError, match="colour and a shape"):
+        scene_lesson(GOLDFISH, random.Random(0))
+    refused = {lesson.reply for lesson in lessons(refusal_lesson, GOLDFISH, 300)}
+    assert refused == set(sight_words.REFUSALS.values())
+    assert "I can only tell the colour of plain shapes." not in {
+        lesson.reply for lesson in lessons(refusal_lesson, SCENE, 300)
+    }
+
+
+def test_the_same_seed_asks_the_same():
+    first, again = (lessons(yes_no_lesson, GOLDFISH, 50, others=OTHERS) for _ in range(2))
+    assert first == again
+
+
+@pytest.mark.parametrize(
+    ("taught", "elsewhere"),
+    [
+        (sight_words.ASKED, sight_words.ASKED_ELSEWHERE),
+        (sight_words.ASKED_IN_VAIN, sight_words.IN_VAIN_ELSEWHERE),
+    ],
+)
+def test_the_exam_asks_in_words_that_are_not_taught(taught, elsewhere):
+    every = {text for some in taught.values() for text in some}
+    assert set(taught) <= set(elsewhere)
+    for sort, some in elsewhere.items():
+        assert len(some) == 2 and not set(some) & every
+        assert len(taught.get(sort, range(8))) >= 8
+    assert not set(sight_words.UNRELATED) & set(sight_words.UNRELATED_ELSEWHERE)
+
+
+def test_talk_about_other_things_is_short():
+    asked = unrelated_questions("The history of the city begins with Rome.\n\nOnce upon a time")
+    assert "Continue this text: The history of the city begins" in asked
+    assert shortened(" It is Paris. It is big! And it") == "It is Paris. It is big!"
+    assert shortened("no end in sight") == "no end in sight"
+
+
+def test_a_reply_is_judged_by_what_it_says():
+    assert plain_reply("This is a Golden Retriever.") == "golden retriever"
+    assert plain_reply("I am not sure. It may be an animal.") == "animal"
+    penguin = Known(("a king penguin", "a penguin"), "a bird", "an animal")
+    right = ("This is a penguin.", "a king penguin", "This is a bird, maybe a king penguin.")
+    wrong = ("This is a bird.", "a bird, maybe a goose", "This is a penguin, maybe a goose.", "")
+    lesson = Lesson("What is this?", "This is a king penguin.")
+    assert all(names_it(reply, lesson, penguin) for reply in right)
+    assert not any(names_it(reply, lesson, penguin) for reply in wrong)
+    assert same_phrase("a bird", Lesson("?", "It is a bird."), penguin)
+    assert not same_phrase("It is a birdcage.", Lesson("?", "It is a bird."), penguin)
+    assert same_answer("Yes, this is one.", Lesson("?", "Yes."), penguin)
+    assert same_answer("No.", Lesson("?", "No, this is a bird."), penguin)
+    assert not same_answer("Nothing", Lesson("?", "No."), penguin)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def small(
+    tiny_llama_folder: Callable[..., Path],
+    no_progress,
+    tmp_path_factory: pytest.TempPathFactory,
+    one_thread: None,
+) -> Base:
+    folder = tiny_llama_folder(max_position_embeddings=512)
+    return open_base(str(folder), tmp_path_factory.mktemp("cache"), no_progress)
+
+
+def made_up(count: int, size: int = 6) -> Seen:
+    """Looks without pictures: scenes first, then photographs and drawings."""
+    generator = torch.Generator().manual_seed(0)
+    number = VOCABULARY.number
+    kinds = [number("a teal triangle"), -1, number("a goldfish"), number("an abacus")]
+    rows = torch.tensor(kinds).repeat(count // 4)
+    return Seen(
+        features=torch.randn(count, size, generator=generator).half(),
+        kinds=rows,
+        medium=torch.tensor([0, 0, 1, 2]).repeat(count // 4),
+        fine=torch.linspace(0, 1, count),
+        coarse=torch.linspace(0.3, 1, count),
+        held_out=torch.arange(count) >= count // 2,
+        facts={
+            **{"kind": "global-mlp", "tower": "eyes", "fingerprint": "print"},
+            **{"preprocessing": {}, "token_width": 3},
+            "sources": {"easy_vqa": True, "photographs": True, "drawings": True},
+        },
+    )
+
+
+ROWS = [
+    Question(text, answer, 4 * place)
+    for place in range(3)
+    for text, answer in [
+        ("what shape is in the image?", "triangle"),
+        *(("is there a teal shape?", "yes"), ("is there a red shape?", "no")),
+        *(("is there not a teal shape?", "no"), ("is there not a red shape?", "yes")),
+        *(("is a circle present?", "no"), ("is a triangle present?", "yes")),
+        *(("is no circle present?", "yes"), ("is no triangle present?", "no")),
+    ]
+]
+
+
+def test_what_is_known_of_a_look_follows_the_tower(tmp_path):
+    seen = made_up(16)
+    seen.save(tmp_path / "seen.safetensors")
+    loaded = Seen.load(tmp_path / "seen.safetensors")
+    assert loaded.facts == seen.facts and torch.equal(loaded.features, seen.features)
+    known = known_rows(loaded, sight_pictures.learned_kinds(loaded))
+    assert known[1] is None
+    assert known[2] is not None and known[2].name == "a goldfish" and known[2].medium == "photo"
+    sure = [look.sure for look in known if look]
+    assert (sure[0], sure[4], sure[-1]) == ("unsure", "coarse", "fine")
+
+
+def test_a_mix_asks_in_its_shares(small):
+    seen = made_up(16)
+    material = Material(known_rows(seen, KINDS), KINDS, ROWS, [Lesson("Hello!", "Hello.")])
+    mix = Mix(name=0.5, easy_vqa=0.3, unrelated=0.2, turns=0.3)
+    examples = drawn_examples(small.tokenizer, material, mix, 200, 0, pool=6)
+    assert examples == drawn_examples(small.tokenizer, material, mix, 200, 0, pool=6)
+    assert {example.picture % 4 for example in examples} <= {0, 2, 3}
+    assert len({example.picture for example in examples}) <= 6 + 3
+    texts = [small.tokenizer.decode(example.ids) for example in examples]
+    assert 0.15 < sum("Hello!" in text for text in texts) / 200 < 0.35
+    assert 0.2 < sum(text.count("assistant") == 2 for text in texts) / 200 < 0.4
+
+
+@pytest.mark.parametrize("eyes", sight.EYES)
+def test_a_stage_learns_and_what_it_writes_can_be_read(small, tmp_path, monkeypatch, eyes):
+    monkeypatch.setattr(sight, "JUDGED", 3)
+    seen = made_up(16)
+    base, recipe = small, sight.Recipe(layers=2, prompts=3, hidden=4, eyes=eyes)
+    model = Llama(base.config, base.weights, Int8Linear(torch.float32), 512)
+    known = known_rows(seen, KINDS)
+    parts = (Material(known, KINDS, ROWS, [Lesson("Hello!", "Hello.")]),) * 2
+    adapter = sight.new(recipe, base, seen)
+    before = adapter.gate.clone()
+    stage = replace(sight.STAGES["all"], steps=2, batch=4)
+    found = sight.learn(stage, recipe, base, model, adapter, parts, seen.features)
+    assert set(found) == set(stage.mix.shares)
+    assert not torch.equal(adapter.gate, before)
+    passport = sight.passport(base, seen, adapter, found)
+    save_adapter(adapter, passport, tmp_path / "sight.safetensors")
+    assert load_adapter(tmp_path / "sight.safetensors")[1] == passport
+
+
+class Tower:
+    """Three numbers of a picture, which are its embedding too."""
+
+    name, fingerprint, token_width = "eyes", "print", 0
+
+    def batch_seen(self, pictures, kind):
+        return self.embeddings(pictures)
+
+    def embeddings(self, pictures):
+        means = [picture.rgb.mean((0, 1), dtype=np.float32) / 255 for picture in pictures]
+        return torch.nn.functional.normalize(torch.tensor(np.stack(means)), dim=1)
+
+
+def test_how_sure_the_tower_is_of_a_kind_and_of_its_group():
+    eyes = object.__new__(Eyes)
+    eyes.tower, eyes.projection = Tower(), "global-mlp"
+    eyes._texts = 20 * torch.eye(3)  # three kinds, the first two of one group
+    eyes._together = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]])
+    views = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0, 0, 1]]).view(3, 3, 1, 1)
+    views = views.expand(3, 3, 4, 4)
+    features, fine, coarse = eyes.look(sight_pictures.shown(views), torch.tensor([0, 1, -1]))
+    assert features.dtype == torch.float16 and features.shape == (3, 3)
+    assert fine[0] > 0.99 and 0.4 < fine[1] < 0.6 and coarse[1] > 0.99
+    assert fine[2] == coarse[2] == 0  # nothing is known of it
