@@ -17,6 +17,7 @@ from demo.adapter.library import Fit, Library
 from demo.chat.conversation import Conversation, ReplyStats
 from demo.errors import DemoError, InputError, NotReadyError
 from demo.settings import Sampling, Settings
+from demo.vision.familiar import with_doubt
 from demo.vision.kinds import KINDS
 from demo.vision.video import Sight, Video
 
@@ -52,6 +53,11 @@ class _Plan:
     adapter: Adapter | None = None
     tower: Tower | None = None
     picture: Sight | None = None
+    unsure: bool = False  # the picture is unlike those the tower was taught with
+
+    def said(self, text: str) -> str:
+        """What the model wrote, as a visitor reads it."""
+        return with_doubt(text) if self.unsure else text
 
 
 class Replies:
@@ -108,17 +114,18 @@ class Replies:
                 text += "".join(decoder.push(token) for token in fresh)
                 if conversation.abandoned:
                     stream.cancel()
-                yield Reply(text, waiting="" if known else self._place(language, stream))
+                yield Reply(plan.said(text), waiting="" if known else self._place(language, stream))
                 if not stream.done:
                     time.sleep(UPDATE_SECONDS)
             text += decoder.finish()
             if stream.error:
                 raise stream.error
-            yield Reply(text, done=True, stats=_stats(stream, plan))
+            yield Reply(plan.said(text), done=True, stats=_stats(stream, plan))
         finally:
             if stream:
                 stream.cancel()
-            conversation.finish(text, _stats(stream, plan) if stream and text else None)
+            stats = _stats(stream, plan) if stream and text else None
+            conversation.finish(plan.said(text), stats)
 
     def _submit(
         self,
@@ -174,7 +181,8 @@ class Replies:
         name = self._library.for_images(fit) if choice == "auto" else choice
         adapter, entry = self._library.get(name, fit, owner)
         key = (name, entry.stamp, picture.digest if picture else "")
-        return _Plan(name, key, adapter, tower, picture)
+        nearer = tower.familiarity(picture) if tower and picture else None
+        return _Plan(name, key, adapter, tower, picture, nearer is not None and nearer < 0)
 
     def _fit(self, tower: Tower | None) -> Fit:
         base = self._language.result().base

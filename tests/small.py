@@ -46,6 +46,9 @@ class Eyes:
     def seen_size(self, kind: str) -> int:
         return 3
 
+    def familiarity(self, picture: Picture) -> float | None:
+        return None
+
 
 def small_language(base: Base, places: int) -> tuple[Language, Spy]:
     """Writes and keeps `places` replies at once. The scheduler has to be closed."""

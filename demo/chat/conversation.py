@@ -12,6 +12,7 @@ from typing import Literal
 
 from demo.errors import BusyError, ContextFullError, InputError
 from demo.llama.chat_template import Message
+from demo.vision.familiar import without_doubt
 from demo.vision.video import Sight
 
 MAX_CHARACTERS = 8_000
@@ -242,7 +243,7 @@ class Conversation:
         for turn in self._turns[first:]:
             messages.append(Message("user", turn.text))
             if turn.reply:
-                messages.append(Message("assistant", turn.reply))
+                messages.append(Message("assistant", without_doubt(turn.reply)))
         return messages
 
     def _keep(self, turns: tuple[Turn, ...]) -> None:

@@ -23,6 +23,7 @@ from demo.ui import teach_markup as markup
 from demo.ui.strings import Strings
 from demo.ui.teach import MORE_ROWS, TeachView
 from demo.ui.uploads import Uploads
+from demo.vision.familiar import without_doubt
 from demo.work import CalledOff, Progress, Work
 
 Updates = dict[Any, Any]
@@ -120,7 +121,7 @@ class TeachData:
         """Rows from my chat. Inputs: session, table. Outputs: table, chosen."""
         turns = self._runtime.conversation(session).turns if session else ()
         wanted = [turn for turn in turns if turn.reply and (turn.liked or turn.corrected)]
-        rows = [[turn.text, turn.reply] for turn in wanted if turn.picture is None]
+        rows = [[turn.text, without_doubt(turn.reply)] for turn in wanted if turn.picture is None]
         if not wanted:
             return {self._data.chosen: markup.problem(self._words.chat_none)}
         there = _filled(table)

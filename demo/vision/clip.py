@@ -52,7 +52,8 @@ class Tower:
         self._depths: list[int] | None = None
         self._statistics: Tensor | None = None
         blank = torch.zeros(1, 3, *self.preprocessing.size, device=device)
-        depths = len(self._intermediates(blank)["image_intermediates"])
+        found = self._intermediates(blank)
+        depths = len(found["image_intermediates"])
         self._depths = sorted({math.ceil(depths * i / SCALES) - 1 for i in range(1, SCALES + 1)})
         seen = self._forward(blank)
         self.feature_size = seen.globals_.shape[1]
@@ -61,6 +62,10 @@ class Tower:
             if parts.statistics.shape != (2, self.feature_size):
                 raise ValueError("the tower's statistics are those of another tower")
             self._statistics = parts.statistics.float().to(device)
+        embedding = found["image_features"].shape[1]
+        if parts.captions is not None and parts.captions.vectors.shape[1] != embedding:
+            raise ValueError("the tower's captions are those of another tower")
+        self._captions = parts.captions
         self._recent = RecentTensors(CACHE_BYTES)
 
     @classmethod
@@ -139,6 +144,23 @@ class Tower:
         """
         vectors = self._visual(self._images(pictures)).float()  # (N, D)
         return F.normalize(vectors, dim=1).cpu()
+
+    def familiarity(self, sight: Sight) -> float | None:
+        """How much nearer a picture lies to a caption the tower was taught than it has to.
+
+        The cosine of its embedding and the nearest caption's, less the tower's threshold: 0 and
+        above is familiar, below 0 is unlike what it was taught with. Of a video, the mean of its
+        frames' embeddings is compared. None: this tower's captions are not kept. Cached.
+        """
+        captions = self._captions
+        if captions is None:
+            return None
+
+        def compute() -> Tensor:
+            mean = self.embeddings(_shown(sight)).mean(0, keepdim=True)  # (1, D)
+            return captions.nearest(F.normalize(mean, dim=1))
+
+        return float(self._recent.get(f"nearest {sight.digest}", compute)) - captions.threshold
 
     def _images(self, pictures: Sequence[Picture]) -> Tensor:
         """(B, 3, P, P) fp32, normalised, on the tower's device."""

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from torch import Tensor, nn
 
 from demo.errors import CheckpointError, FetchError
+from demo.vision.familiar import CAPTIONS, Captions, load_captions
 from demo.vision.preprocessing import Preprocessing
 
 FOLDER = "tower"  # of the embedded tower, in the checkpoints folder
@@ -26,6 +27,7 @@ class TowerParts:
 
     `visual` is open_clip's image module; `class_token` says that it has one to ask for. Statistics
     are (2, S): mean and standard deviation of each feature over the training pictures, or None.
+    Captions are what it was taught, None where that is not kept.
     """
 
     name: str
@@ -33,6 +35,7 @@ class TowerParts:
     preprocessing: Preprocessing
     class_token: bool
     statistics: Tensor | None = None
+    captions: Captions | None = None
 
 
 def embedded_tower(checkpoints: Path) -> TowerParts:
@@ -52,7 +55,11 @@ def embedded_tower(checkpoints: Path) -> TowerParts:
         if not good:
             raise CheckpointError(f"The embedded vision tower's files were changed. {ELSE}")
         statistics = load_file(folder / STATISTICS)["statistics"]
-        return visual_parts(passport["name"], _create(f"{LOCAL}{folder}"), statistics)
+        # A file that the passport does not vouch for may be left from another tower.
+        listed = CAPTIONS in passport["sha256"]
+        captions = load_captions(folder / CAPTIONS) if listed else None
+        parts = visual_parts(passport["name"], _create(f"{LOCAL}{folder}"), statistics)
+        return replace(parts, captions=captions)
     except CheckpointError:
         raise
     except FileNotFoundError as error:

@@ -29,6 +29,7 @@ from demo.llama.model import Llama
 from demo.models import Language
 from demo.replies import Replies, Reply
 from demo.settings import Sampling, Settings
+from demo.vision.familiar import UNSURE
 from demo.vision.media import Picture
 
 SHORT = Sampling(max_new_tokens=6)
@@ -45,6 +46,9 @@ class Eyes:
 
     def seen_size(self, kind: str) -> int:
         return 3
+
+    def familiarity(self, picture: Picture) -> float | None:
+        return None
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +158,37 @@ def test_the_answer_depends_on_the_picture(replies):
         for p in (PICTURE, light, PICTURE)
     }
     assert len(texts) == 2
+
+
+def test_an_unfamiliar_picture_is_said_to_be_one(replies, monkeypatch):
+    def text(picture: Picture | None, nearer: float | None, choice: str = "seer") -> str:
+        monkeypatch.setattr(Eyes, "familiarity", lambda self, seen: nearer)
+        conversation = asked(picture=picture)
+        told = list(replies.write(conversation, adapter=choice, sampling=SHORT))
+        unsure = picture is not None and nearer is not None and nearer < 0
+        assert all(r.text.startswith(UNSURE) == unsure for r in told if r.text)
+        assert conversation.turns[0].reply == told[-1].text
+        # What the model reads of it later is what it wrote itself.
+        heard = [message.content for message in conversation._messages(0)]
+        assert not any(UNSURE in content for content in heard)
+        return told[-1].text
+
+    plain = text(PICTURE, None)
+    assert plain and UNSURE not in plain
+    assert text(PICTURE, 0.0) == plain
+    assert text(PICTURE, -0.01) == text(PICTURE, -0.01, "auto") == f"{UNSURE} {plain}"
+    assert UNSURE not in text(None, -0.01)
+    assert UNSURE not in text(None, -0.01, "none")
+
+
+def test_a_reply_that_never_began_has_no_doubts(replies, monkeypatch):
+    monkeypatch.setattr(Eyes, "familiarity", lambda self, seen: -1.0)
+    conversation = asked(picture=PICTURE)
+    writing = replies.write(conversation, adapter="seer", sampling=SHORT)
+    conversation.abandon()
+    begun = next(writing)
+    writing.close()
+    assert begun.text or conversation.turns[0].reply == ""
 
 
 @pytest.mark.parametrize(
