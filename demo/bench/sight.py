@@ -33,6 +33,8 @@ from demo.recipes.sight_lessons import (
     kind_lesson,
     name_lesson,
     refusal_lesson,
+    scene_known,
+    scene_lesson,
     shortened,
     yes_no_lesson,
 )
@@ -40,7 +42,7 @@ from demo.recipes.sight_pictures import known_kinds, shown
 from demo.recipes.sight_words import UNRELATED_ELSEWHERE
 from demo.recipes.tower import Sources
 from demo.recipes.vocabulary import Vocabulary
-from demo.recipes.vqa import single
+from demo.recipes.vqa import scenes, single
 from demo.recipes.zero_shot import Exam, drawing_exam, photograph_exam, score
 from demo.settings import CHECKPOINTS, Settings
 from demo.vision.clip import Tower
@@ -62,9 +64,17 @@ Judge = Callable[[str, Lesson, Known], bool]
 class Hall:
     """Pictures to be asked about: `features` (N, S) fp32, and what is known of each."""
 
-    exam: Exam
     known: tuple[Known, ...]
     features: Tensor
+
+
+@dataclass(frozen=True)
+class Found:
+    """Percent right, percent right with every picture exchanged for another, and the replies."""
+
+    own: float
+    other: float
+    replies: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -115,15 +125,17 @@ def run(args: argparse.Namespace) -> Report:
     if args.photographs:
         exam = photograph_exam(args.photographs, tower.preprocessing, args.limit)
         hall = entered(exam, "photo", tower, reader.adapter, vocabulary)
-        for part in (of_photographs(reader, hall, vocabulary, tower), of_talk(reader, hall)):
-            rows, bars = rows + part[0], bars + part[1]
+        rows, bars = of_photographs(
+            reader, hall, known_kinds(vocabulary), tower_shares(exam, tower)
+        )
+        rows += of_talk(reader, hall)
     if args.drawings:
         style = next(iter(UNSEEN))
         exam = drawing_exam(args.drawings, style, tower.preprocessing, args.limit)
         hall = entered(exam, "drawing", tower, reader.adapter, vocabulary)
         found = judged(reader, hall, partial(name_lesson, exam=True), names_it)
-        rows += table(f"naming, {style}", found, most_common([k.name for k in hall.known]))
-        bars.append(Bar(f"naming, {style}, %", found[0], least=60))
+        rows += named_rows(f"naming, {style}", found, hall.known)
+        bars.append(Bar(f"naming, {style}, %", found.own, least=60))
     own_rows, own_bars = of_easy_vqa(reader, tower, args.limit)
     return Report("sight", rows + own_rows, bars + own_bars)
 
@@ -149,43 +161,42 @@ def entered(
         tower.batch_seen(shown(pixels), adapter.spec.visual.kind)
         for pixels in exam.pixels.split(250)
     ]
-    return Hall(exam, tuple(replace(k, medium=medium) for k in known), torch.cat(parts))
+    return Hall(tuple(replace(k, medium=medium) for k in known), torch.cat(parts))
 
 
 def of_photographs(
-    reader: Reader, hall: Hall, vocabulary: Vocabulary, tower: Tower
+    reader: Reader, hall: Hall, kinds: tuple[Known, ...], tower: tuple[float, float]
 ) -> tuple[list[Row], list[Bar]]:
-    """Names, kinds, yes and no, beside what the tower itself makes of them."""
-    first, five = tower_shares(hall.exam, tower)
-    note = f"{len(hall.known):,} photographs, {len(hall.exam.captions)} captions"
+    """Names, kinds, yes and no, beside the tower's own top-1 and top-5 in percent."""
+    first, five = tower
+    note = f"{len(hall.known):,} photographs"
     rows = [Row("the tower, top-1", "%", (first,), note), Row("the tower, top-5", "%", (five,))]
-    others = Others(known_kinds(vocabulary))
-    ask_yes_no = partial(yes_no_lesson, others=others, exam=True)
+    ask_yes_no = partial(yes_no_lesson, others=Others(kinds), exam=True)
     naming = judged(reader, hall, partial(name_lesson, exam=True), names_it)
     groups = judged(reader, hall, partial(kind_lesson, exam=True, choices=0.0), same_phrase)
     tops = judged(reader, hall, partial(kind_lesson, exam=True, choices=1.0), same_phrase)
     yes_no = judged(reader, hall, ask_yes_no, same_answer)
-    rows += table("naming", naming, most_common([k.name for k in hall.known]))
-    rows += table("kind", groups, most_common([k.group for k in hall.known]))
-    rows += table("kind, of a list", tops, most_common([k.top for k in hall.known]))
-    rows += table("yes or no", yes_no, 50.0)
+    rows += named_rows("naming", naming, hall.known)
+    rows += found_rows("kind", groups, [known.group for known in hall.known])
+    rows += found_rows("kind, of a list", tops, [known.top for known in hall.known])
+    rows += table("yes or no", len(yes_no.replies), (yes_no.own, yes_no.other, 50.0))
     bars = [
         Bar("the tower, top-1, %", first, least=45),
         Bar("the tower, top-5, %", five, least=72),
-        Bar("naming, % of the tower's top-1", 100 * naming[0] / max(first, 1e-9), least=90),
-        Bar("kind, %", groups[0], least=75),
-        Bar("yes or no, %", yes_no[0], least=85),
+        Bar("naming, % of the tower's top-1", 100 * naming.own / max(first, 1e-9), least=90),
+        Bar("kind, %", groups.own, least=75),
+        Bar("yes or no, %", yes_no.own, least=85),
     ]
     return rows, bars
 
 
-def of_talk(reader: Reader, hall: Hall) -> tuple[list[Row], list[Bar]]:
+def of_talk(reader: Reader, hall: Hall) -> list[Row]:
     """What it must refuse, and what has nothing to do with the picture."""
     chance = random.Random(SEED)
     rows = chance.sample(range(len(hall.known)), min(SMALL, len(hall.known)))
     known = tuple(hall.known[row] for row in rows)
     some = replace(hall, known=known, features=hall.features[rows])
-    refused = judged(reader, some, partial(refusal_lesson, exam=True), same_text)[0]
+    refused = judged(reader, some, partial(refusal_lesson, exam=True), same_text).own
     texts = list(UNRELATED_ELSEWHERE)
     own = reader.replies(texts, [None] * len(texts), None, strength=0.0)
     pictured = [chance.randrange(len(hall.known)) for _ in texts]
@@ -196,11 +207,11 @@ def of_talk(reader: Reader, hall: Hall) -> tuple[list[Row], list[Bar]]:
         Row("refusals, word for word", "%", (refused,), f"{len(some.known)} questions"),
         Row("about other things, as the base replies", "%", (percent(same),), f"{len(texts)}"),
         Row("about other things, not with the picture", "%", (100 - percent(sighted),)),
-    ], []
+    ]
 
 
 def of_easy_vqa(reader: Reader, tower: Tower, limit: int | None) -> tuple[list[Row], list[Bar]]:
-    """As `bench shapes` asks."""
+    """easy-VQA's own questions as `bench shapes` asks them, and colour and shape in other words."""
     assert reader.adapter.spec.visual is not None
     features = tower.batch_seen(pictures("test"), reader.adapter.spec.visual.kind)
     rows = questions("test")
@@ -211,40 +222,61 @@ def of_easy_vqa(reader: Reader, tower: Tower, limit: int | None) -> tuple[list[R
         for some in (examples, swapped(examples, len(features)))
     )
     blind = 100 * best_blind(questions("train"), asked)
-    shown_rows = table("easy-VQA", (own, other, len(asked)), blind)
-    return shown_rows, [Bar("easy-VQA, %", own, least=97)]
+    found = table("easy-VQA", len(asked), (own, other, blind))
+    given = sorted(scenes(rows).items())
+    some = random.Random(SEED).sample(given, min(SMALL, len(given)))
+    known = tuple(scene_known(*fact) for _, fact in some)
+    hall = Hall(known, features[[picture for picture, _ in some]])
+    worded = judged(reader, hall, partial(scene_lesson, exam=True), same_phrase)
+    found += found_rows("colour and shape, other words", worded, [k.name for k in known])
+    return found, [Bar("easy-VQA, %", own, least=97)]
 
 
 def judged(
     reader: Reader, hall: Hall, ask: Callable[[Known, random.Random], Lesson], judge: Judge
-) -> tuple[float, float, int]:
-    """Percent right, percent right with every picture exchanged for another, and how many."""
+) -> Found:
+    """Every picture asked about once, then with another one in its place."""
     chance = random.Random(SEED)
     lessons = [ask(known, chance) for known in hall.known]
     rows = list(range(len(lessons)))
     order = chance.sample(rows, len(rows))
     other = dict(zip(order, [*order[1:], order[0]], strict=True))
-    shares = []
-    for seen in (rows, [other[row] for row in rows]):
-        replies = reader.replies([lesson.question for lesson in lessons], seen, hall.features)
+    asked = [lesson.question for lesson in lessons]
+
+    def share(replies: Sequence[str]) -> float:
         every = zip(replies, lessons, hall.known, strict=True)
-        shares.append(percent([judge(*each) for each in every]))
-    return shares[0], shares[1], len(lessons)
+        return percent([judge(*each) for each in every])
+
+    own = reader.replies(asked, rows, hall.features)
+    swapped_replies = reader.replies(asked, [other[row] for row in rows], hall.features)
+    return Found(share(own), share(swapped_replies), tuple(own))
 
 
-def table(name: str, found: tuple[float, float, int], constant: float) -> list[Row]:
-    """A result with its blind ones."""
-    own, other, count = found
+def table(name: str, count: int, shares: tuple[float, float, float]) -> list[Row]:
+    """Percent right with the own picture, with another's, and the best without any."""
+    own, other, blind = shares
     return [
         Row(name, "%", (own,), f"{count:,} questions"),
         Row("  every picture swapped", "%", (other,)),
-        Row("  best without a picture", "%", (constant,)),
+        Row("  best without a picture", "%", (blind,)),
     ]
 
 
-def most_common(words: Sequence[str]) -> float:
-    """Percent right if always the commonest word is said."""
-    return 100 * Counter(words).most_common(1)[0][1] / len(words)
+def found_rows(name: str, found: Found, truths: Sequence[str]) -> list[Row]:
+    """A result with its blind ones; the best constant reply says the commonest of `truths`."""
+    most = 100 * Counter(truths).most_common(1)[0][1] / len(truths)
+    return table(name, len(found.replies), (found.own, found.other, most))
+
+
+def named_rows(name: str, found: Found, known: Sequence[Known]) -> list[Row]:
+    """`found_rows` of names, and how finely they are given."""
+    unsure = [reply.lower().startswith(("i am not sure", "not sure")) for reply in found.replies]
+    hedged = [", maybe " in r and not u for r, u in zip(found.replies, unsure, strict=True)]
+    return [
+        *found_rows(name, found, [each.name for each in known]),
+        Row('  "a fish, maybe a goldfish"', "%", (percent(hedged),)),
+        Row('  "I am not sure."', "%", (percent(unsure),)),
+    ]
 
 
 def tower_shares(exam: Exam, tower: Tower) -> tuple[float, float]:

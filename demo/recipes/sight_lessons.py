@@ -51,7 +51,7 @@ FIRM = frozenset(
     )
 )
 ALIKE = (frozenset(("food", "a plant")), frozenset(("a place", "weather or sky")))  # top words
-SENTENCES = re.compile(r"^(?:.*?[.!?](?=\s|$)\s*){1,2}", re.DOTALL)
+SENTENCES = re.compile(r"^(?:.*?(?<!\d)[.!?](?=\s|$)\s*){1,2}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,12 @@ class Known:
     def true(self) -> frozenset[str]:
         """All phrases that are true of it."""
         return frozenset((*self.exact, self.group, self.top, *self.also))
+
+
+def scene_known(colour: str, shape: str) -> Known:
+    """Of one of easy-VQA's scenes."""
+    name, also = f"a {colour} {shape}", (f"a {colour} shape",)
+    return Known((name,), f"a {shape}", "a shape", also, "scene", colour, shape)
 
 
 @dataclass(frozen=True)

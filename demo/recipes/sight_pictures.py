@@ -32,7 +32,7 @@ from demo.finetune.easy_vqa import pictures, questions
 from demo.recipes.concepts import drawing_concepts, photograph_concepts
 from demo.recipes.scenes import COLOURS, SHAPES
 from demo.recipes.shelves import Drawn, Photographs, Shelf
-from demo.recipes.sight_lessons import Known, Medium, Sure
+from demo.recipes.sight_lessons import Known, Medium, Sure, scene_known
 from demo.recipes.tower import Sources
 from demo.recipes.vocabulary import DRAWN, PHOTO, Vocabulary
 from demo.recipes.vqa import scenes
@@ -107,10 +107,7 @@ def known_kinds(vocabulary: Vocabulary) -> tuple[Known, ...]:
     for kind in vocabulary.kinds:
         words = kind.exact[0].split()
         if words[-1] in SHAPES and words[1] in COLOURS:
-            colour, shape = words[1:]
-            also = tuple(c for c in kind.coarse if c != f"a {shape}")
-            scene = {"medium": "scene", "colour": colour, "shape": shape}
-            found.append(Known(kind.exact, f"a {shape}", "a shape", also, **scene))
+            found.append(scene_known(*words[1:]))
         else:
             top = next(word for word in kind.coarse if word in tops)
             medium: Medium = {PHOTO: "photo", DRAWN: "drawing"}.get(kind.medium, "")
