@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from demo.adapter.file import load_adapter, save_adapter
-from demo.bench.sight import names_it, plain_reply, same_answer, same_phrase
+from demo.bench.sight import (
+    Hall,
+    judged,
+    named_rows,
+    names_it,
+    plain_reply,
+    same_answer,
+    same_phrase,
+)
 from demo.finetune.easy_vqa import Question
 from demo.finetune.lessons import Lesson
 from demo.llama.base import open_base
@@ -180,6 +188,7 @@ def test_talk_about_other_things_is_short():
     asked = unrelated_questions("The history of the city begins with Rome.\n\nOnce upon a time")
     assert "Continue this text: The history of the city begins" in asked
     assert shortened(" It is Paris. It is big! And it") == "It is Paris. It is big!"
+    assert shortened("Eggs:\n1. Boil. Then eat. Done.") == "Eggs:\n1. Boil. Then eat."
     assert shortened("no end in sight") == "no end in sight"
 
 
@@ -197,6 +206,26 @@ def test_a_reply_is_judged_by_what_it_says():
     assert same_answer("Yes, this is one.", Lesson("?", "Yes."), penguin)
     assert same_answer("No.", Lesson("?", "No, this is a bird."), penguin)
     assert not same_answer("Nothing", Lesson("?", "No."), penguin)
+
+
+class Reader:
+    """Sees which row it is given, and names its kind."""
+
+    def __init__(self, known: Sequence[Known]) -> None:
+        self.known = known
+
+    def replies(self, asked, rows, features, strength=1.0):
+        return [f"This is {self.known[row].name}." for row in rows]
+
+
+def test_a_swapped_picture_is_always_another_one():
+    known = KINDS[100:110]
+    found = judged(Reader(known), Hall(known, torch.zeros(10, 1)), name_lesson, names_it)
+    assert (found.own, found.other, len(found.replies)) == (100, 0, 10)
+    rows = {row.name.strip(): row.runs[0] for row in named_rows("naming", found, known)}
+    assert rows["naming"] == 100 and rows["every picture swapped"] == 0
+    assert rows["best without a picture"] == pytest.approx(10)
+    assert rows['"I am not sure."'] == 0
 
 
 @pytest.fixture(scope="module")
