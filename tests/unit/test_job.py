@@ -332,6 +332,39 @@ def test_an_adapter_is_taught_more(folder, tools, tmp_path):
     assert first.loss != other.loss
 
 
+def test_who_reads_patches_is_taught_more_with_patches(tools, tmp_path):
+    from demo.adapter.adapter import Adapter
+    from demo.adapter.file import save_adapter
+    from demo.adapter.passport import Passport
+    from demo.adapter.spec import AdapterSpec, VisualSpec
+
+    class Patches(Eyes):
+        """Two tokens of three numbers."""
+
+        def batch_seen(self, pictures, kind: str) -> torch.Tensor:
+            assert kind == "query-resampler"
+            return torch.cat([super().batch_seen(pictures, kind)] * 2, 1)
+
+    base = tools.base
+    visual = VisualSpec(6, 5, "query-resampler", slots=3, token_width=3)
+    spec = AdapterSpec.for_base(base.config, layers=2, prompts=3, visual=visual)
+    sees = Passport("sees", "", base.name, base.fingerprint, spec, Eyes.name, Eyes.fingerprint)
+    save_adapter(Adapter(spec), sees, tmp_path / "sees.safetensors")
+    data = tmp_path / "pictures.zip"
+    with ZipFile(data, "w") as archive:
+        lines = ["image,question,answer"]
+        for number, colour in enumerate(("red", "green", "blue", "black")):
+            image = BytesIO()
+            Image.new("RGB", (8, 8), colour).save(image, "PNG")
+            archive.writestr(f"{number}.png", image.getvalue())
+            lines.append(f"{number}.png,which?,{colour}")
+        archive.writestr("table.csv", "\n".join(lines))
+    folder = made(tmp_path / "run", data=data, start=tmp_path / "sees.safetensors")
+    carry_out(folder, replace(tools, tower=Patches))
+    assert folder.read().state == "done", folder.read()
+    assert load_adapter(folder.adapter)[1].spec == spec
+
+
 def test_open_gates_are_a_choice(tools, tmp_path):
     told = carry_out(made(tmp_path / "open", replace(CHOICES, zero_init=False)), tools)
     assert next(event for event in told if isinstance(event, Step)).gate > 0.9
