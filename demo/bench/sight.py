@@ -70,10 +70,11 @@ class Hall:
 
 @dataclass(frozen=True)
 class Found:
-    """Percent right, percent right with every picture exchanged for another, and the replies."""
+    """Percent right, percent right with every picture exchanged for another, and what was said."""
 
     own: float
     other: float
+    expected: tuple[str, ...]
     replies: tuple[str, ...]
 
 
@@ -125,16 +126,15 @@ def run(args: argparse.Namespace) -> Report:
     if args.photographs:
         exam = photograph_exam(args.photographs, tower.preprocessing, args.limit)
         hall = entered(exam, "photo", tower, reader.adapter, vocabulary)
-        rows, bars = of_photographs(
-            reader, hall, known_kinds(vocabulary), tower_shares(exam, tower)
-        )
+        shares = tower_shares(exam, tower)
+        rows, bars = of_photographs(reader, hall, known_kinds(vocabulary), shares)
         rows += of_talk(reader, hall)
     if args.drawings:
         style = next(iter(UNSEEN))
         exam = drawing_exam(args.drawings, style, tower.preprocessing, args.limit)
         hall = entered(exam, "drawing", tower, reader.adapter, vocabulary)
         found = judged(reader, hall, partial(name_lesson, exam=True), names_it)
-        rows += named_rows(f"naming, {style}", found, hall.known)
+        rows += named_rows(f"naming, {style}", found)
         bars.append(Bar(f"naming, {style}, %", found.own, least=60))
     own_rows, own_bars = of_easy_vqa(reader, tower, args.limit)
     return Report("sight", rows + own_rows, bars + own_bars)
@@ -176,9 +176,9 @@ def of_photographs(
     groups = judged(reader, hall, partial(kind_lesson, exam=True, choices=0.0), same_phrase)
     tops = judged(reader, hall, partial(kind_lesson, exam=True, choices=1.0), same_phrase)
     yes_no = judged(reader, hall, ask_yes_no, same_answer)
-    rows += named_rows("naming", naming, hall.known)
-    rows += found_rows("kind", groups, [known.group for known in hall.known])
-    rows += found_rows("kind, of a list", tops, [known.top for known in hall.known])
+    rows += named_rows("naming", naming)
+    rows += found_rows("kind", groups)
+    rows += found_rows("kind, of a list", tops)
     rows += table("yes or no", len(yes_no.replies), (yes_no.own, yes_no.other, 50.0))
     bars = [
         Bar("the tower, top-1, %", first, least=45),
@@ -228,7 +228,7 @@ def of_easy_vqa(reader: Reader, tower: Tower, limit: int | None) -> tuple[list[R
     known = tuple(scene_known(*fact) for _, fact in some)
     hall = Hall(known, features[[picture for picture, _ in some]])
     worded = judged(reader, hall, partial(scene_lesson, exam=True), same_phrase)
-    found += found_rows("colour and shape, other words", worded, [k.name for k in known])
+    found += found_rows("colour and shape, other words", worded)
     return found, [Bar("easy-VQA, %", own, least=97)]
 
 
@@ -249,7 +249,8 @@ def judged(
 
     own = reader.replies(asked, rows, hall.features)
     swapped_replies = reader.replies(asked, [other[row] for row in rows], hall.features)
-    return Found(share(own), share(swapped_replies), tuple(own))
+    expected = tuple(lesson.reply for lesson in lessons)
+    return Found(share(own), share(swapped_replies), expected, tuple(own))
 
 
 def table(name: str, count: int, shares: tuple[float, float, float]) -> list[Row]:
@@ -262,18 +263,19 @@ def table(name: str, count: int, shares: tuple[float, float, float]) -> list[Row
     ]
 
 
-def found_rows(name: str, found: Found, truths: Sequence[str]) -> list[Row]:
-    """A result with its blind ones; the best constant reply says the commonest of `truths`."""
-    most = 100 * Counter(truths).most_common(1)[0][1] / len(truths)
+def found_rows(name: str, found: Found) -> list[Row]:
+    """A result with its blind ones; without a picture, the commonest reply is the best."""
+    replies = Counter(plain_reply(reply) for reply in found.expected)
+    most = 100 * replies.most_common(1)[0][1] / len(found.expected)
     return table(name, len(found.replies), (found.own, found.other, most))
 
 
-def named_rows(name: str, found: Found, known: Sequence[Known]) -> list[Row]:
+def named_rows(name: str, found: Found) -> list[Row]:
     """`found_rows` of names, and how finely they are given."""
     unsure = [reply.lower().startswith(("i am not sure", "not sure")) for reply in found.replies]
     hedged = [", maybe " in r and not u for r, u in zip(found.replies, unsure, strict=True)]
     return [
-        *found_rows(name, found, [each.name for each in known]),
+        *found_rows(name, found),
         Row('  "a fish, maybe a goldfish"', "%", (percent(hedged),)),
         Row('  "I am not sure."', "%", (percent(unsure),)),
     ]

@@ -222,7 +222,7 @@ def test_a_swapped_picture_is_always_another_one():
     known = KINDS[100:110]
     found = judged(Reader(known), Hall(known, torch.zeros(10, 1)), name_lesson, names_it)
     assert (found.own, found.other, len(found.replies)) == (100, 0, 10)
-    rows = {row.name.strip(): row.runs[0] for row in named_rows("naming", found, known)}
+    rows = {row.name.strip(): row.runs[0] for row in named_rows("naming", found)}
     assert rows["naming"] == 100 and rows["every picture swapped"] == 0
     assert rows["best without a picture"] == pytest.approx(10)
     assert rows['"I am not sure."'] == 0
