@@ -44,6 +44,7 @@ from demo.llama.decode import Decoder, SlotSizes
 from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
 from demo.models import choose_device, load_llama
+from demo.recipes.sight_fit import fit
 from demo.recipes.sight_lessons import Known, shortened, unrelated_questions
 from demo.recipes.sight_mix import Material, Mix, drawn_examples
 from demo.recipes.sight_pictures import FIRST_HELD_OUT, Seen, known_rows, learned_kinds, seen_path
@@ -278,6 +279,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="other than the stage's own")
     parser.add_argument("--seconds", type=float, help="stop after so many; the rate has not fallen")
     parser.add_argument("--eyes", choices=EYES, default=Recipe.eyes)
+    parser.add_argument("--prompts", type=int, default=Recipe.prompts, help="a layer")
     parser.add_argument("--hidden", type=int, default=Recipe.hidden)
     parser.add_argument("--seed", type=int, default=0, help="of weights, questions and order")
     return parser.parse_args(arguments)
@@ -289,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stage = STAGES[given.stage]
     if given.steps:
         stage = replace(stage, steps=given.steps)
-    recipe = Recipe(hidden=given.hidden, eyes=given.eyes, seed=given.seed)
+    recipe = Recipe(prompts=given.prompts, hidden=given.hidden, eyes=given.eyes, seed=given.seed)
     torch.set_num_threads(settings.threads)
     torch.manual_seed(recipe.seed)
     base = open_base(None, settings.cache, lambda message, share: None)
@@ -298,7 +300,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kinds = learned_kinds(seen)
     talk = unrelated_lessons(given.work, base, model, settings)
     parts = tuple(material(seen, kinds, talk, held_out) for held_out in (False, True))
-    adapter = load_adapter(given.init)[0] if given.init else new(recipe, base, seen)
+    if given.init:
+        adapter = load_adapter(given.init)[0]
+    else:
+        adapter = new(recipe, base, seen)
+        if recipe.eyes != "global":
+            fit(adapter, model, base.tokenizer, kinds, seen, seed=recipe.seed)
     adapter.requires_grad_(True)
     found = learn(stage, recipe, base, model, adapter, parts, seen.features, given.seconds)
     print(json.dumps({"held_out": found}), flush=True)

@@ -28,6 +28,7 @@ from demo.llama.cache import Base
 from demo.llama.int8 import Int8Linear
 from demo.llama.model import Llama
 from demo.recipes import sight, sight_pictures, sight_words
+from demo.recipes.sight_fit import OPEN, fit
 from demo.recipes.sight_lessons import (
     Known,
     Others,
@@ -139,7 +140,7 @@ def test_what_is_not_sure_is_said_more_coarsely():
     said = {lesson.reply for lesson in lessons(name_lesson, coarse, 100)}
     assert said == {"This is a fish, maybe a goldfish.", "a fish, maybe a goldfish"}
     said = {lesson.reply for lesson in lessons(name_lesson, unsure, 100)}
-    assert said == {"I am not sure. It may be an animal.", "not sure, maybe an animal"}
+    assert said == {"I am not sure, maybe a goldfish.", "not sure, maybe a goldfish"}
     told = {le.reply for le in lessons(yes_no_lesson, coarse, 400, others=OTHERS)}
     assert "No, this is a fish." in told
     assert {lesson.reply for lesson in lessons(name_lesson, replace(FISH, sure="coarse"), 50)} == {
@@ -195,6 +196,7 @@ def test_talk_about_other_things_is_short():
 def test_a_reply_is_judged_by_what_it_says():
     assert plain_reply("This is a Golden Retriever.") == "golden retriever"
     assert plain_reply("I am not sure. It may be an animal.") == "animal"
+    assert names_it("I am not sure, maybe a goldfish.", Lesson("?", "!"), GOLDFISH)
     penguin = Known(("a king penguin", "a penguin"), "a bird", "an animal")
     right = ("This is a penguin.", "a king penguin", "This is a bird, maybe a king penguin.")
     wrong = ("This is a bird.", "a bird, maybe a goose", "This is a penguin, maybe a goose.", "")
@@ -323,6 +325,21 @@ def test_a_stage_learns_and_what_it_writes_can_be_read(small, tmp_path, monkeypa
     passport = sight.passport(base, seen, adapter, found)
     save_adapter(adapter, passport, tmp_path / "sight.safetensors")
     assert load_adapter(tmp_path / "sight.safetensors")[1] == passport
+
+
+def test_a_projection_begins_with_what_the_base_would_read(small):
+    """Looks at four kinds, each with features of its own: told apart before the base is asked."""
+    base, seen = small, made_up(160)
+    places = torch.arange(4).repeat(40)
+    features = 3 * torch.eye(6)[places] + 0.1 * seen.features.float()
+    seen = replace(seen, features=features.half())
+    model = Llama(base.config, base.weights, Int8Linear(torch.float32), 512)
+    adapter = sight.new(sight.Recipe(layers=2, prompts=16, hidden=16, eyes="slots"), base, seen)
+    assert fit(adapter, model, base.tokenizer, KINDS, seen, epochs=300) > 0.9
+    assert torch.allclose(adapter.gate.tanh(), torch.full_like(adapter.gate, OPEN))
+    flat = sight.new(sight.Recipe(layers=2, prompts=3, hidden=4), base, seen)
+    with pytest.raises(ValueError, match="vector for each prompt"):
+        fit(flat, model, base.tokenizer, KINDS, seen)
 
 
 class Tower:
