@@ -53,6 +53,7 @@ class _Plan:
     adapter: Adapter | None = None
     tower: Tower | None = None
     picture: Sight | None = None
+    strength: float = 1.0
     unsure: bool = False  # the picture is unlike those the tower was taught with
 
     def said(self, text: str) -> str:
@@ -105,7 +106,7 @@ class Replies:
         stream, plan, text = None, _Plan("none"), ""
         try:
             language = yield from self._wait(self._language)
-            plan = yield from self._plan(adapter, conversation.picture, owner)
+            plan = yield from self._plan(adapter, conversation.picture, owner, sampling.strength)
             stream = self._submit(language, plan, conversation, sampling, drop_oldest)
             decoder, known = language.base.tokenizer.stream(), 0
             while not stream.done or known < len(stream.ids):
@@ -157,7 +158,7 @@ class Replies:
         )
 
     def _plan(
-        self, choice: str, picture: Sight | None, owner: str
+        self, choice: str, picture: Sight | None, owner: str, strength: float
     ) -> Generator[Reply, None, _Plan]:
         """Which adapter answers; a generator, because a picture may have to wait for the tower."""
         seen = "video" if isinstance(picture, Video) else "picture"
@@ -180,9 +181,10 @@ class Replies:
         fit = self._fit(tower)
         name = self._library.for_images(fit) if choice == "auto" else choice
         adapter, entry = self._library.get(name, fit, owner)
-        key = (name, entry.stamp, picture.digest if picture else "")
+        key = (name, entry.stamp, picture.digest if picture else "", strength)
         nearer = tower.familiarity(picture) if tower and picture else None
-        return _Plan(name, key, adapter, tower, picture, nearer is not None and nearer < 0)
+        unsure = nearer is not None and nearer < 0
+        return _Plan(name, key, adapter, tower, picture, strength, unsure)
 
     def _fit(self, tower: Tower | None) -> Fit:
         base = self._language.result().base
@@ -205,7 +207,8 @@ class Replies:
             visual = plan.adapter.spec.visual
             if plan.picture and plan.tower and visual:
                 features = plan.tower.seen(plan.picture, visual.kind)[None]
-            found = plan.adapter.to(language.model.device).fixed_prefix(language.model, features)
+            adapter = plan.adapter.to(language.model.device)
+            found = adapter.fixed_prefix(language.model, features, strength=plan.strength)
         self._prefixes[plan.key] = found
         while len(self._prefixes) > KEPT_PREFIXES:
             self._prefixes.popitem(last=False)

@@ -63,7 +63,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. Temperature 0 is greedy, and then only the penalty matters.
+    """How a reply is made. Temperature 0 is greedy, and then only the penalty matters.
+
+    `strength` multiplies the adapter's gates: 0 leaves the plain base, 1 is as it was taught.
 
     Raises:
         InputError: a value is not a number in its range; the message names the field and the range.
@@ -75,6 +77,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     max_new_tokens: int = 256
     seed: int = 0
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -90,6 +93,7 @@ class Sampling:
         _check("repetition_penalty", penalty, "1 to 2", 1 <= penalty <= 2)
         _check("max_new_tokens", self.max_new_tokens, "1 to 4096", 1 <= self.max_new_tokens <= 4096)
         _check("seed", self.seed, "0 to 4294967295", 0 <= self.seed < 2**32)
+        _check("strength", self.strength, "0 to 2", 0 <= self.strength <= 2)
 
 
 def _check(name: str, value: object, expected: str, good: bool) -> None:

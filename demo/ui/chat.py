@@ -198,4 +198,5 @@ def _controls(strings: Strings) -> tuple[gr.components.Component, ...]:
             minimum=0,
             maximum=2**32 - 1,
         ),
+        slider("strength", 0, 2, 0.05),
     )

@@ -98,6 +98,7 @@ def chat_endpoint(
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
+        strength: float = 1.0,
     ) -> Iterator[str]:
         """Answers one message, with or without a picture or video, and streams the reply so far.
 
@@ -112,13 +113,16 @@ def chat_endpoint(
             temperature: 0 always picks the likeliest token and is reproducible.
             top_p: Draw only from the likeliest tokens that together hold this probability.
             seed: The same seed repeats the same draw.
+            strength: Of the adapter, 0 to 2: 1 is as it was taught, 0 the plain base.
 
         Returns:
             The reply, growing; the last item is the whole of it.
         """
 
         def begin() -> Iterator[Reply]:
-            sampling = Sampling(temperature, top_p, max_new_tokens=max_new_tokens, seed=seed)
+            sampling = Sampling(
+                temperature, top_p, max_new_tokens=max_new_tokens, seed=seed, strength=strength
+            )
             return runtime.answer(
                 printable(_text("message", message, strings)),
                 _opened(image, uploads, strings),

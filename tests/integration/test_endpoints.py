@@ -93,6 +93,7 @@ def test_only_the_three_endpoints_are_public_and_documented(client: Client) -> N
         "temperature": 0.0,
         "top_p": 1.0,
         "seed": 0,
+        "strength": 1.0,
     }
 
 

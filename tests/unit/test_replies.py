@@ -130,6 +130,15 @@ def test_who_answers(replies, choice, picture, name, image):
     assert conversation.turns[0].stats == reply.stats
 
 
+def test_strength_mixes_the_adapter_in_and_a_change_is_noticed(replies):
+    conversation, texts = asked(), []
+    for choice, strength in (("none", 1), ("writer", 0), ("writer", 1), ("writer", 0)):
+        sampling = Sampling(max_new_tokens=20, strength=strength)
+        texts.append(last(replies.write(conversation, adapter=choice, sampling=sampling)).text)
+        conversation.retry()
+    assert texts[0] == texts[1] == texts[3] != texts[2]
+
+
 def test_an_adapter_answers_its_owner_and_is_unknown_to_others(language, folder, tmp_path):
     shutil.copytree(folder, tmp_path / "adapters")
     library = Library(tmp_path / "adapters")
