@@ -47,6 +47,7 @@ FINE, COARSE = 0.5, 0.5
 HELD_OUT = 0.03  # of a shelf's pictures, all looks at them
 FIRST_HELD_OUT = 3_800  # of easy-VQA's, as for `shapes`
 CHUNK = 250  # pictures at once
+PLAINER = 4  # scenes are shown so many times less often
 MEDIA: tuple[Medium, ...] = ("scene", "photo", "drawing")  # as `Seen.medium` numbers them
 UNKNOWN = -1  # the kind of a scene whose questions do not give it away
 
@@ -186,11 +187,12 @@ def gather(
         medium, start = _medium(shelf), time.monotonic()
         total = len(shelf.kinds)
         hidden = _aside(total, medium, seed)
-        for rows in torch.randint(total, (count,), generator=generator).split(CHUNK):
+        looks = count // PLAINER if MEDIA[medium] == "scene" else count
+        for rows in torch.randint(total, (looks,), generator=generator).split(CHUNK):
             views = shelf.views(rows, tower.preprocessing.size[0], generator)
             kinds = shelf.kinds[rows]
             _add(heap, eyes, shown(views), kinds, medium, hidden[rows])
-        line = {"medium": MEDIA[medium], "looks": count, "seconds": time.monotonic() - start}
+        line = {"medium": MEDIA[medium], "looks": looks, "seconds": time.monotonic() - start}
         print(json.dumps(line), flush=True)
     facts = {
         "kind": eyes.projection,

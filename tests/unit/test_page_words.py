@@ -17,7 +17,8 @@ NASTY = '<img src=x onerror="alert(1)">'
 
 def test_every_sentence_is_used() -> None:
     code = "".join(path.read_text() for path in (ROOT / "demo" / "ui").glob("*.py"))
-    built = ("temperature", "top_", "repetition", "max_new", "strength")  # by name, in chat.py's sliders
+    # By name, in chat.py's sliders.
+    built = ("temperature", "top_", "repetition", "max_new", "strength")
     for field in fields(ENGLISH):
         assert f"strings.{field.name}" in code or field.name.startswith(built), field.name
 
