@@ -46,14 +46,15 @@ from demo.llama.tokenizer import Tokenizer
 from demo.models import choose_device, load_llama
 from demo.recipes.sight_fit import fit
 from demo.recipes.sight_lessons import Known, shortened, unrelated_questions
-from demo.recipes.sight_mix import Material, Mix, drawn_examples
+from demo.recipes.sight_mix import Material, drawn_examples
 from demo.recipes.sight_pictures import FIRST_HELD_OUT, Seen, known_rows, learned_kinds, seen_path
+from demo.recipes.sight_stages import STAGES, Stage
 from demo.settings import Settings
 
 NAME = "sight"
 DESCRIPTION = "Names what a picture shows, and answers yes-or-no, kind, colour and shape questions."
 POSITIONS = 1024
-POOL = 20_000  # looks that one stage shows; all are in memory as fp32
+POOL = 40_000  # looks that one stage shows; all are in memory as fp32
 JUDGED = 40  # held-out questions of each sort
 TOGETHER = 8  # rehearsed pictures a passage
 EYES = ("global", "slots", "resampler")
@@ -85,46 +86,6 @@ class Recipe:
         return VisualSpec(
             size, self.hidden, kind="query-resampler", slots=self.prompts, token_width=width
         )
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage: its questions by sort, and how it learns."""
-
-    steps: int
-    mix: Mix
-    batch: int = 32
-    rate: float = 5e-3
-    gate_rate: float = 5e-3
-    visual_rate: float = 5e-4
-
-
-STAGES = {
-    "names": Stage(1_500, Mix(name=0.75, kind=0.25), gate_rate=1e-2, visual_rate=1e-3),
-    "match": Stage(
-        2_500,
-        Mix(name=0.15, kind=0.1, yes_no=0.5, scene=0.1, easy_vqa=0.15),
-        rate=4e-3,
-        gate_rate=8e-3,
-        visual_rate=8e-4,
-    ),
-    "all": Stage(
-        2_500,
-        Mix(
-            name=0.2,
-            kind=0.08,
-            yes_no=0.27,
-            scene=0.1,
-            easy_vqa=0.25,
-            refusal=0.06,
-            unrelated=0.04,
-            turns=0.2,
-        ),
-        rate=2e-3,
-        gate_rate=4e-3,
-        visual_rate=3e-4,
-    ),
-}
 
 
 def material(
