@@ -13,6 +13,8 @@ BENCHMARKS = {
     "train": "seconds a training step, beside peers with --peers",
     "switch": "milliseconds to change the adapter, and what reading everything again costs",
     "startup": "seconds to the page and to the first token, and memory",
+    "beside": "time to first token of the chat beside a training, against idle",
+    "resume": "bytes that differ once a training was killed again and again, and resumed",
     "shapes": "exact answers of the adapter `shapes` on easy-VQA's test questions",
     "sight": "what the adapter `sight` names and answers, of pictures it was not taught with",
 }
