@@ -19,7 +19,8 @@ from demo.llama.tokenizer import Tokenizer
 from demo.recipes.sight_lessons import Known
 from demo.recipes.sight_pictures import UNKNOWN, Seen
 
-BATCH, EPOCHS, RATE = 256, 6, 1e-3
+BATCH, EPOCHS, RATE = 256, 8, 1e-3
+NEAR = 8.0  # logits between one kind's states and another's, on average
 WRITTEN = "The picture shows {}, {}."
 OPEN = 0.3  # tanh of the gates to begin with
 FAINT = 0.05  # deviation of the prompts' own numbers
@@ -92,7 +93,10 @@ def fit(
         total = 0.0
         for part in rows[torch.randperm(len(rows), generator=generator)].split(BATCH):
             found = adapter.visual(seen.features[part].float()).flatten(1)
-            loss = F.mse_loss(found, aim[seen.kinds[part]])
+            kinds_there = seen.kinds[part]
+            # Near the states, and nearer to its own kind's than to any other's.
+            off = F.mse_loss(found, aim[kinds_there]) / aim.square().mean()
+            loss = off + F.cross_entropy(_nearness(found, aim), kinds_there)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -108,7 +112,11 @@ def _told(adapter: Adapter, seen: Seen, rows: Tensor, aim: Tensor) -> float:
     right = 0
     for part in rows.split(BATCH):
         found = adapter.visual(seen.features[part].float()).flatten(1)
-        # Nearest by distance; |found| is the same for all kinds.
-        score = found @ aim.T - aim.square().sum(1) / 2
-        right += int((score.argmax(1) == seen.kinds[part]).sum())
+        right += int((_nearness(found, aim).argmax(1) == seen.kinds[part]).sum())
     return round(right / max(1, len(rows)), 4)
+
+
+def _nearness(found: Tensor, aim: Tensor) -> Tensor:
+    """(B, K), by squared distance from (B, N) to (K, N); |found| is the same for all kinds."""
+    size = aim.square().sum(1)  # (K,)
+    return (found @ aim.T - size / 2) * (NEAR / size.mean())
