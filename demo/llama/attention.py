@@ -8,7 +8,7 @@ import numba as nb
 import numpy as np
 
 from demo.llama.compiled import LANES_ALIKE
-from demo.llama.kernel import exp
+from demo.llama.exp import exp
 from demo.llama.tile import ROWS, TOKENS, float_tile
 
 
@@ -56,13 +56,15 @@ def attend(q, key, value, span, seen, gain, scores, out):  # out (d, TOKENS) += 
     size = q.shape[0]
     mass = np.empty(TOKENS, np.float32)
     _soften(q, key, span, seen, scores, mass)
+    for t in range(TOKENS):
+        mass[t] = gain / mass[t]
     tile = np.empty((ROWS, TOKENS), np.float32)
     for i in range(0, size, ROWS):
         tile[:] = 0
         float_tile(value, i, 1, scores, span, tile)
         for j in range(min(ROWS, size - i)):
             for t in range(TOKENS):
-                out[i + j, t] += gain * tile[j, t] / mass[t]
+                out[i + j, t] += tile[j, t] * mass[t]
 
 
 @nb.njit(**LANES_ALIKE)
@@ -79,9 +81,11 @@ def attend_back(
     for s in range(0, span, ROWS):
         slopes[s : s + ROWS] = 0
         float_tile(value, s, 0, slope, size, slopes[s : s + ROWS])
+    for t in range(TOKENS):
+        mass[t] = np.float32(1) / mass[t]
     for s in range(span):
         for t in range(TOKENS):
-            scores[s, t] /= mass[t]
+            scores[s, t] *= mass[t]
             mean[t] += scores[s, t] * slopes[s, t]
     for s in range(span):
         for t in range(TOKENS):

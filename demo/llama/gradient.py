@@ -15,7 +15,7 @@ import numpy as np
 
 from demo.llama.attention import attend, attend_back, rotate
 from demo.llama.compiled import LANES_ALIKE
-from demo.llama.kernel import exp
+from demo.llama.exp import exp
 from demo.llama.layout import gather, gather_turned, scatter, scatter_turned, turn
 from demo.llama.product import (
     linear,

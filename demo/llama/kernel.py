@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
-from demo.llama.compiled import JIT, LANES_ALIKE
+from demo.llama.compiled import JIT
 from demo.llama.dot import BLOCK, MOST_COLUMNS, ROWS, SHIFT, dot_1_1, dot_4_1, dot_4_2, dot_4_4
+from demo.llama.exp import exp
 
 # Sums in the order they are written. Said, because a function that does not say takes over what the
 # one has that it is compiled for.
@@ -157,22 +158,6 @@ def _swiglu(weight, scale, fixed, y, threads):  # y (B, F) = silu(gate) up
     step = _share(y.shape[1], threads)
     for t in nb.prange(threads):
         _gated_rows(weight, scale, fixed, y, t * step, min(y.shape[1], (t + 1) * step))
-
-
-@nb.njit(**LANES_ALIKE)
-def exp(x):  # fp32, within 4e-7 of it; the compiler makes a vector of it, which it cannot of libm's
-    # e^x = 2^n e^r, r at most ln 2 / 2 (Cephes' expf).
-    x = min(max(x, np.float32(-87)), np.float32(88))
-    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
-    r = x - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
-    p = np.float32(1.9875691500e-4)
-    p = p * r + np.float32(1.3981999507e-3)
-    p = p * r + np.float32(8.3334519073e-3)
-    p = p * r + np.float32(4.1665795894e-2)
-    p = p * r + np.float32(1.6666665459e-1)
-    p = p * r + np.float32(5.0000001201e-1)
-    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23))
-    return (p * r * r + r + np.float32(1)) * power.view(np.float32)
 
 
 @nb.njit(**JIT)

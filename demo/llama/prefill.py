@@ -11,7 +11,7 @@ import numpy as np
 
 from demo.llama.attention import attend, rotate
 from demo.llama.compiled import LANES_ALIKE
-from demo.llama.kernel import exp
+from demo.llama.exp import exp
 from demo.llama.product import (
     linear,
     norm_and_pack,
