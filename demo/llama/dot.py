@@ -21,6 +21,9 @@ BLOCK = 32  # columns an instruction; what is left over is the caller's
 LANES = BLOCK // 2  # sums, each of every other pair of neighbours
 MOST_COLUMNS = 16_384  # a lane's sum stays under 2^31: 127 * 2^14 * 16,384 / 16
 SHIFT = 15  # bits of the lower plane
+# Bytes that are asked for before they are read: what the processor fetches by itself stops at every
+# page of 4 KB. One sequence became a fifth faster; from 1.5 to 3 KB it hardly matters.
+AHEAD = 2048
 
 _INDEX = ir.IntType(64)
 _INT, _FLOAT = ir.VectorType(ir.IntType(32), LANES), ir.VectorType(ir.FloatType(), LANES)
@@ -80,6 +83,7 @@ def _loop(
         builder.store(ir.Constant(_INT, [0] * LANES), place)
     step = ir.Constant(_INDEX, BLOCK)
     with cgutils.for_range_slice(builder, start, stop, step, _INDEX) as (column, _):
+        _fetch(builder, builder.gep(weight, [builder.add(column, ir.Constant(_INDEX, AHEAD))]))
         wide = builder.sext(_load(builder, weight, column, _BYTES), _WIDE)
         for plane, place in zip(planes, sums, strict=True):
             numbers = builder.sext(_load(builder, plane, column, _PLANE), _WIDE)
@@ -91,6 +95,14 @@ def _loop(
         builder.fadd(builder.fmul(upper, unit), lower)
         for upper, lower in zip(values[:half], values[half:], strict=True)
     ]
+
+
+def _fetch(builder: ir.IRBuilder, place: ir.Value) -> None:
+    """Asks for a line of memory, to be read once (0), kept in all caches (3), of data (1)."""
+    flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, 3, 1)]
+    kind = ir.FunctionType(ir.VoidType(), [place.type, *(flag.type for flag in flags)])
+    code = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    builder.call(code, [place, *flags])
 
 
 def _load(builder: ir.IRBuilder, line: ir.Value, column: ir.Value, kind: ir.Type) -> ir.Value:
