@@ -85,8 +85,8 @@ class Strings:
     max_new_tokens_more: str = "In tokens; a token is about three quarters of a word."
     seed: str = "Seed"
     seed_more: str = "The same seed repeats the same draw."
-    strength: str = "Adapter strength"
-    strength_more: str = "1 is as it was taught, 0 the plain base; in between it is mixed in."
+    strength: str = "Strength"
+    strength_more: str = "Of the adapter. 1 is as it was taught, 0 is the plain base."
 
     plain_base: str = "plain base"
     picture_used: str = "picture used"
