@@ -32,7 +32,7 @@ def request(language: Language, number: int) -> Request:
     config, tokenizer = language.base.config, language.base.tokenizer
     torch.manual_seed(number)
     adapter = Adapter(AdapterSpec.for_base(config, layers=config.layers, prompts=10))
-    torch.nn.init.constant_(adapter.gate, 0.03)
+    torch.nn.init.constant_(adapter.gate, 0.1)
     prefix = adapter.fixed_prefix(language.model) if number % 2 else None
     ids = tokenizer.chat([Message("user", QUESTIONS[number // 2])])
     return Request(
