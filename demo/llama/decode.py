@@ -187,7 +187,6 @@ def _prompt_room(c: LlamaConfig, sizes: SlotSizes, threads: int) -> Room:
         inner=room(tiles, c.ffn, TOKENS),
         packed=room(tiles, widest // 2, TOKENS, dtype=np.int32),
         unit=room(tiles, TOKENS),
-        first=room(tiles, TOKENS, dtype=np.int32),
         rows=room(threads, max(NEAR, ROWS * widest), dtype=np.int16),
         scores=room(threads, longest, TOKENS),
         cos=room(tiles, c.head_dim // 2, TOKENS),

@@ -1,8 +1,8 @@
 """The layers under an adapter for a batch of texts, and the way back to its prefix, on the CPU.
 
 The base is frozen, so the way back needs no gradient of a matrix: each is passed once forwards and
-once backwards, as products of integers (`product.py`, `product_bytes.py`, `product_back.py`). Only
-gates, and keys and values of prompts (LLaMA-Adapter, arXiv 2303.16199, section 3.2) get a gradient.
+once backwards, as products of integers (`product.py`, `product_back.py`). Only gates, and keys
+and values of prompts (LLaMA-Adapter, arXiv 2303.16199, section 3.2) get a gradient.
 
 Texts lie one after the other in M tiles of tokens, without padding between them. L layers are run,
 the last ones of the base. Other sizes as in `kernel.py`.
@@ -22,10 +22,10 @@ from demo.llama.product import (
     norm_and_pack,
     norm_factor,
     pack,
+    scale_and_pack,
     tiles_of,
 )
-from demo.llama.product_back import linear_back
-from demo.llama.product_bytes import linear_bytes, pack_all_bytes, pack_bytes
+from demo.llama.product_back import linear_back, pack_all_slopes, pack_slopes
 from demo.llama.tile import ROWS, TOKENS
 
 _HALF = np.uint32(0x8000)  # of the last bit of a bf16
@@ -99,7 +99,7 @@ def _swiglu_back(gate_up, slope, scale, tokens, packed, unit, first, threads):
                     given = slope[tile, i, t]
                     both[i, t] = given * up * opened * (one + gate * (one - opened))
                     both[size + i, t] = given * gate * opened
-            pack_bytes(both, scale, packed[tile], unit[tile], first[tile])
+            pack_slopes(both, scale, packed[tile], unit[tile], first[tile])
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
@@ -218,10 +218,9 @@ def forwards(first, starts, lengths, w, key, value, gate, tape, b, heads, eps, t
         _rotate_all(qkv, tape.cos, tape.sin, heads, key.shape[2], 1, tokens, threads)
         prompts = key[level], value[level], gate[level]
         _attention(qkv, starts, lengths, *prompts, b.mixed, heads, threads)
-        pack_all_bytes(b.mixed, ones, tokens, b.packed, b.unit, b.first, threads)
+        scale_and_pack(b.mixed, ones, tokens, b.packed, b.unit, threads)
         matrix, scale = w.attention_output[layer], w.attention_output_scale[layer]
-        room = b.packed, b.unit, b.first, b.rows
-        linear_bytes(matrix, scale, *room, tokens, x, middle, threads)
+        linear(matrix, scale, *packed, tokens, x, middle, threads)
         norm_and_pack(middle, w.ffn_norm[layer], eps, tokens, b.packed, b.unit, threads)
         matrix, scale = w.gate_up[layer], w.gate_up_scale[layer]
         linear(matrix, scale, *packed, tokens, b.gate_up[:0], b.gate_up, threads)
@@ -242,14 +241,14 @@ def backwards(
     tokens, packed = lengths.sum(), (b.packed, b.unit, b.first)
     for level in range(gate.shape[0] - 1, -1, -1):
         layer, gate_up = first + level, tape.gate_up[level]
-        pack_all_bytes(b.slope, w.down_scale[layer], tokens, *packed, threads)
+        pack_all_slopes(b.slope, w.down_scale[layer], tokens, *packed, threads)
         linear_back(w.down[layer], *packed, b.rows, tokens, b.inner, threads)
         scale = w.gate_up_scale[layer]
         _swiglu_back(gate_up, b.inner, scale, tokens, *packed, threads)
         linear_back(w.gate_up[layer], *packed, b.rows, tokens, b.part, threads)
         middle, norm = tape.middle[level], w.ffn_norm[layer]
         _norm_back(middle, norm, eps, b.part, b.slope, tokens, threads)
-        pack_all_bytes(b.slope, w.attention_output_scale[layer], tokens, *packed, threads)
+        pack_all_slopes(b.slope, w.attention_output_scale[layer], tokens, *packed, threads)
         linear_back(w.attention_output[layer], *packed, b.rows, tokens, b.mixed, threads)
         _attention_back(
             tape.qkv[level], starts, lengths, key[level], value[level], gate[level], b.mixed,
@@ -258,7 +257,7 @@ def backwards(
         if level == 0:  # what lies below learns nothing
             break
         _rotate_all(b.heads, tape.cos, tape.sin, heads, key.shape[2], -1, tokens, threads)
-        pack_all_bytes(b.heads, w.qkv_scale[layer], tokens, *packed, threads)
+        pack_all_slopes(b.heads, w.qkv_scale[layer], tokens, *packed, threads)
         linear_back(w.qkv[layer], *packed, b.rows, tokens, b.part, threads)
         norm = w.attention_norm[layer]
         _norm_back(tape.x[level], norm, eps, b.part, b.slope, tokens, threads)

@@ -22,7 +22,6 @@ from demo.llama.product import (
     wide_rows,
     widen,
 )
-from demo.llama.product_bytes import linear_bytes, pack_all_bytes
 from demo.llama.tile import ROWS, TOKENS
 
 SLICE = 256  # tokens at a time: what they need stays in a core's second cache
@@ -37,7 +36,6 @@ class Room(NamedTuple):
     inner: np.ndarray  # (M, F, TOKENS)
     packed: np.ndarray  # (M, I / 2, TOKENS) int32, pairs of what is multiplied next
     unit: np.ndarray  # (M, TOKENS) what 1 in `packed` stands for
-    first: np.ndarray  # (M, TOKENS) int32, what makes up for weights that are raised above 0
     rows: np.ndarray  # (threads, NEAR) int16, weights on their way
     scores: np.ndarray  # (threads, S, TOKENS)
     cos: np.ndarray  # (M, d / 2, TOKENS)
@@ -127,10 +125,9 @@ def prefill(ids, slot, start, w, slots, r, heads, eps, threads):
         key, value = slots.key[slot, layer], slots.value[slot, layer]
         _rotate_and_store(r.qkv, key, value, start, tokens, r.cos, r.sin, heads, threads)
         _attention(layer, slot, start, tokens, slots, r, heads, threads)
-        pack_all_bytes(r.mixed, ones, tokens, r.packed, r.unit, r.first, threads)
+        scale_and_pack(r.mixed, ones, tokens, r.packed, r.unit, threads)
         matrix, scale = w.attention_output[layer], w.attention_output_scale[layer]
-        room = r.packed, r.unit, r.first, r.rows
-        linear_bytes(matrix, scale, *room, tokens, r.x, r.x, threads)
+        linear(matrix, scale, *packed, tokens, r.x, r.x, threads)
         norm_and_pack(r.x, w.ffn_norm[layer], eps, tokens, r.packed, r.unit, threads)
         _swiglu(w.gate_up[layer], w.gate_up_scale[layer], r, tokens, r.inner, threads)
         scale_and_pack(r.inner, ones, tokens, r.packed, r.unit, threads)

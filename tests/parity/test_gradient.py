@@ -9,13 +9,13 @@ import torch
 
 from demo.adapter.adapter import Adapter
 from demo.adapter.spec import AdapterSpec
-from demo.llama import product_back, product_bytes
+from demo.llama import product_back
 from demo.llama.adapted import CompiledLayers, TorchLayers
 from demo.llama.base import open_base
 from demo.llama.cache import Base
 from demo.llama.int8 import Int8Linear
 from demo.llama.model import Llama, Prefix
-from demo.llama.product_bytes import LARGEST, MOST_COLUMNS
+from demo.llama.product_back import LARGEST, MOST_COLUMNS
 from demo.llama.tile import ROWS, TOKENS
 
 LENGTHS = torch.tensor([40, 1, 7, 33, 64, 12])  # ends within a tile, at one, one token
@@ -68,7 +68,7 @@ def test_forwards_and_back(model: Llama, prefix_of, layers, texts):
     expected = both_ways(TorchLayers(model), below, prefix, slope)
     for threads in (1, 2):
         found = both_ways(CompiledLayers(model, threads), below, prefix, slope)
-        assert distance(found[0], expected[0]) < 2e-2  # the attention is read in 8 bits
+        assert distance(found[0], expected[0]) < 1e-3
         for part, exact in zip(found[1:], expected[1:], strict=True):
             assert part.shape == exact.shape
             assert distance(part, exact) < 0.05  # slopes have 8 bits
@@ -108,33 +108,13 @@ def test_a_product_back(outputs, inputs):
     scale = random.random(outputs, np.float32)
     packed = np.zeros((2, (outputs + 3) // 4, TOKENS), np.int32)
     unit, first = np.zeros((2, TOKENS), np.float32), np.zeros((2, TOKENS), np.int32)
-    product_bytes.pack_all_bytes(x, scale, 2 * TOKENS, packed, unit, first, 2)
+    product_back.pack_all_slopes(x, scale, 2 * TOKENS, packed, unit, first, 2)
     y = np.zeros((2, inputs, TOKENS), np.float32)
     rooms = np.zeros((2, 4 * ROWS * outputs), np.int16)
     product_back.linear_back(weight, packed, unit, first, rooms, 2 * TOKENS, y, 2)
     rounded = np.floor(x * scale[:, None] / unit[:, None] + 0.5) * unit[:, None]
     assert np.abs(rounded).max(axis=1) == pytest.approx(LARGEST * unit, rel=1e-5)
     assert np.allclose(y, weight.T.astype(np.float32) @ rounded, atol=1e-2 * unit.max())
-
-
-@pytest.mark.parametrize(("outputs", "inputs"), [(70, 36), (33, 19), (5, 8)])
-def test_a_product_in_8_bits(outputs, inputs):
-    random = np.random.default_rng(4)
-    weight = random.integers(-127, 128, (outputs, inputs)).astype(np.int8)
-    x = random.standard_normal((2, inputs, TOKENS)).astype(np.float32)
-    before = random.standard_normal((2, outputs, TOKENS)).astype(np.float32)
-    scale = random.random(outputs, np.float32)
-    packed = np.zeros((2, (inputs + 3) // 4, TOKENS), np.int32)
-    unit, first = np.zeros((2, TOKENS), np.float32), np.zeros((2, TOKENS), np.int32)
-    ones = np.ones(inputs, np.float32)
-    product_bytes.pack_all_bytes(x, ones, 2 * TOKENS, packed, unit, first, 2)
-    y = before.copy()
-    rooms = np.zeros((2, 4 * ROWS * inputs), np.int16)
-    given = packed, unit, first, rooms
-    product_bytes.linear_bytes(weight, scale, *given, 2 * TOKENS, y, y, 2)
-    rounded = np.floor(x / unit[:, None] + 0.5) * unit[:, None]
-    expected = before + scale[:, None] * (weight.astype(np.float32) @ rounded)
-    assert np.allclose(y, expected, atol=1e-3)
 
 
 def test_no_sum_overflows_in_the_largest_model():
