@@ -154,12 +154,12 @@ class Eyes:
 
     def look(self, shown: Sequence[Picture], kinds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features (B, S) fp16, and how probable the kinds (B,) and their groups are, (B,) each."""
-        features = self.tower.batch_seen(shown, self.projection).half()
-        chances = (self.tower.embeddings(shown) @ self._texts.T).softmax(1)  # (B, K)
+        features, embeddings = self.tower.batch_with_embeddings(shown, self.projection)
+        chances = (embeddings @ self._texts.T).softmax(1)  # (B, K)
         known = kinds.clamp(min=0)
         fine = chances.gather(1, known[:, None])[:, 0]
         coarse = (chances * self._together[known]).sum(1)
-        return features, fine * (kinds >= 0), coarse * (kinds >= 0)
+        return features.half(), fine * (kinds >= 0), coarse * (kinds >= 0)
 
 
 @dataclass

@@ -27,10 +27,13 @@ FARTHEST = 6.0  # standard deviations at which a standardised feature is cut
 
 @dataclass(frozen=True)
 class Scales:
-    """What one forward pass gives: `globals_` (B, S) fp32, `patches` (B, tokens, width) fp32."""
+    """What one forward pass gives: `globals_` (B, S), `patches` (B, tokens, width), and
+    `embeddings` (B, E), the final ones as unit vectors; all fp32.
+    """
 
     globals_: Tensor
     patches: Tensor
+    embeddings: Tensor
 
 
 class Tower:
@@ -90,7 +93,16 @@ class Tower:
         others. The embedded tower then standardises each number by its training pictures. A
         video's are the mean of its frames'.
         """
-        return self._recent.get(f"global {sight.digest}", lambda: self.batch(_shown(sight)).mean(0))
+        return self._whole(sight)[: self.feature_size]
+
+    def _whole(self, sight: Sight) -> Tensor:
+        """`features`, then the embedding (mean of the frames'), (S + E,), from one pass."""
+
+        def compute() -> Tensor:
+            parts = self.batch_with_embeddings(_shown(sight), "global-mlp")
+            return torch.cat([part.mean(0) for part in parts])
+
+        return self._recent.get(f"whole {sight.digest}", compute)
 
     def patches(self, sight: Sight) -> Tensor:
         """Local features of the last depth, (tokens, width) fp32 on the CPU, each normalised; a
@@ -132,6 +144,18 @@ class Tower:
             return self.batch_patches(pictures).flatten(1)
         return self.batch(pictures)
 
+    def batch_with_embeddings(
+        self, pictures: Sequence[Picture], kind: Kind
+    ) -> tuple[Tensor, Tensor]:
+        """`batch_seen` of at least one picture and `embeddings`, from one pass over each."""
+        seen, embeddings = [], []
+        for start in range(0, len(pictures), BATCH):
+            found = self._forward(self._images(pictures[start : start + BATCH]))
+            whole = not _by_patches(kind)
+            seen.append(self._standardised(found.globals_) if whole else found.patches.flatten(1))
+            embeddings.append(found.embeddings)
+        return torch.cat(seen).cpu(), torch.cat(embeddings).cpu()
+
     def seen_size(self, kind: Kind) -> int:
         """Numbers in `seen`."""
         return self.tokens * self.token_width if _by_patches(kind) else self.feature_size
@@ -156,11 +180,8 @@ class Tower:
         if captions is None:
             return None
 
-        def compute() -> Tensor:
-            mean = self.embeddings(_shown(sight)).mean(0, keepdim=True)  # (1, D)
-            return captions.nearest(F.normalize(mean, dim=1))
-
-        return float(self._recent.get(f"nearest {sight.digest}", compute)) - captions.threshold
+        embedding = F.normalize(self._whole(sight)[None, self.feature_size :], dim=1)  # (1, E)
+        return float(captions.nearest(embedding)) - captions.threshold
 
     def _images(self, pictures: Sequence[Picture]) -> Tensor:
         """(B, 3, P, P) fp32, normalised, on the tower's device."""
@@ -181,7 +202,8 @@ class Tower:
         whole = [*whole, found["image_features"]]
         # (B, S): the kept depths' widths and the embedding's, one after the other
         globals_ = torch.cat([_normal(vector.float()) for vector in whole], 1)
-        return Scales(globals_, _normal(maps[-1].float()))
+        embeddings = F.normalize(found["image_features"].float(), dim=1)
+        return Scales(globals_, _normal(maps[-1].float()), embeddings)
 
     def _intermediates(self, images: Tensor) -> dict[str, list[Tensor] | Tensor]:
         # Only open_clip's own transformer has a class token to ask for; the others are averaged.

@@ -122,12 +122,18 @@ def test_a_videos_frames_are_looked_at_together_and_once(checkpoints):
     frames = tuple(picture(seed) for seed in range(3))
     video = Video(frames, (0.0, 1.0, 2.0), 3.0)
     mean = F.normalize(tower.embeddings(frames).mean(0), dim=0)
-    original = tower.embeddings
-    tower.embeddings = lambda pictures: passes.append(len(pictures)) or original(pictures)
+    original = tower.batch_with_embeddings
+
+    def counted(pictures, kind):
+        passes.append(len(pictures))
+        return original(pictures, kind)
+
+    tower.batch_with_embeddings = counted
     expected = float((unit(7).half().float() @ mean).max()) - 0.25
     for _ in range(2):
         assert tower.familiarity(video) == pytest.approx(expected, abs=1e-6)
-    assert passes == [3]
+        assert torch.allclose(tower.features(video), tower.batch(frames).mean(0), atol=1e-6)
+    assert passes == [3]  # what an adapter sees of it came along
 
 
 def test_captions_of_another_tower_and_changed_ones_are_refused(checkpoints):
