@@ -95,11 +95,12 @@ def reply_footer(stats: ReplyStats, strings: Strings, *, corrected: bool = False
         "deadline": strings.stopped_deadline,
     }[stats.stopped]
     tokens = strings.tokens.format(prompt=stats.prompt_tokens, reply=stats.reply_tokens)
+    speed = strings.speed.format(speed=f"{stats.tokens_per_s:.0f}")
     facts = [
         (_used(stats, strings), ""),
         (tokens, strings.tokens_hint),
         (strings.first_token.format(seconds=f"{stats.first_token_s:.2f}"), ""),
-        (strings.speed.format(speed=f"{stats.tokens_per_s:.0f}"), ""),
+        (speed if stats.reply_tokens > 1 else "", ""),  # one token has none
         (stopped, ""),
         (strings.corrected if corrected else "", ""),
     ]

@@ -86,7 +86,7 @@ class Strings:
     seed: str = "Seed"
     seed_more: str = "The same seed repeats the same draw."
     strength: str = "Strength"
-    strength_more: str = "Of the adapter. 1 is as it was taught, 0 is the plain base."
+    strength_more: str = "Of the adapter. 0 is the plain base, 1 as taught; far above, nonsense."
 
     plain_base: str = "plain base"
     picture_used: str = "picture used"

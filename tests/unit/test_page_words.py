@@ -63,6 +63,7 @@ def test_footer_says_who_answered_and_how_fast() -> None:
     assert all(word in footer for word in (*words, "stopped"))
     plain = ReplyStats("none", False, 9, 1, 0.1, 0.0, "end")
     assert "plain base" in snippets.reply_footer(plain, ENGLISH)
+    assert "tokens/s" not in snippets.reply_footer(plain, ENGLISH)  # one token has no speed
 
 
 def test_adapter_sentence_describes_each_choice() -> None:
