@@ -146,11 +146,12 @@ class Runtime:
         adapter: str,
         system: str,
         sampling: Sampling,
+        owner: str = "",
     ) -> Iterator[Reply]:
         """One question without a history, as `reply`."""
         conversation = Conversation(system)
         conversation.ask(message, picture)
-        yield from self.reply(conversation, adapter=adapter, sampling=sampling)
+        yield from self.reply(conversation, adapter=adapter, sampling=sampling, owner=owner)
 
     def reply(
         self,

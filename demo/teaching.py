@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import secrets
 import shutil
 import tempfile
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from demo.models import Language
 
 log = logging.getLogger(__name__)
+SECRET = re.compile(r"[\w-]{43}", re.ASCII)  # a browser's, as `secrets.token_urlsafe(32)` makes it
 KEPT_STORIES = 64
 PUBLISHED = "published"  # in a run's folder: the name its adapter has among the others
 OFF = "Teaching is switched off here. Start the program on your own machine to teach an adapter."
@@ -228,6 +230,10 @@ class Teaching:
                     "to. Download it instead."
                 ) from error
             return name
+
+    def published(self, run: Run) -> str:
+        """What a run's adapter is called among the others, "" when it is not there."""
+        return self._name(run.adapter.parent) if run.adapter else ""
 
     def forget(self, visitor: str) -> None:
         """A visitor has left: the draft goes, the runs stay."""

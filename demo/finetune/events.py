@@ -102,12 +102,16 @@ class Finished:
 
 @dataclass(frozen=True)
 class Compared:
-    """A held-out question, the expected reply, the base's and the adapter's."""
+    """A held-out question, the expected reply, the base's and the adapter's.
+
+    `picture` is the small WebP of what the question is about, in base64; "" for none.
+    """
 
     question: str
     expected: str
     base: str
     adapter: str
+    picture: str = ""
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,7 @@ class Job:
                 material.course.features,
                 material.asked,
                 room=tools.slots,
+                pictures=material.pictures,
             )
             passport = replace(passport, metrics=judged.metrics)
             save_adapter(state.adapter, passport, self._folder.adapter)

@@ -1,11 +1,13 @@
 """The end of a run: what was gained on held-out rows, and what it costs on ordinary text."""
 
+import base64
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from demo.adapter.adapter import Adapter
+from demo.finetune.album import SeenPicture
 from demo.finetune.evaluate import measure, perplexity
 from demo.finetune.events import Compared, Judged
 from demo.finetune.examples import Example
@@ -13,10 +15,12 @@ from demo.finetune.frozen import Frozen
 from demo.finetune.probe import Decoding, Question, answers
 from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
+from demo.vision.media import thumbnail
 
 ORDINARY = Path(__file__).parents[2] / "assets" / "ordinary.txt"
 ORDINARY_TOKENS = 400
 BESIDE = 6  # held-out rows shown side by side
+THUMBNAIL = 128  # pixels, of the picture that such a row is about
 
 
 def judge(
@@ -29,12 +33,14 @@ def judge(
     asked: Sequence[Question],
     *,
     room: int,
+    pictures: Sequence[SeenPicture] = (),
 ) -> Judged:
     """Measures with the adapter and without, by the same passes over the same rows.
 
     Args:
         asked: held-out rows to be shown side by side; the first `BESIDE` are.
         room: slots of the decoder.
+        pictures: what the questions' `picture` points to.
     """
     metrics: dict[str, float] = {}
     frozen = Frozen(model, adapter.spec.layers, held_out)
@@ -54,5 +60,15 @@ def judge(
             for strength in (0.0, 1.0)
         )
         shown = zip(part, off, on, strict=True)
-        rows += [Compared(q.text, q.expected, base, taught) for q, base, taught in shown]
+        rows += [
+            Compared(q.text, q.expected, base, taught, _small(q, pictures))
+            for q, base, taught in shown
+        ]
     return Judged(metrics, tuple(rows))
+
+
+def _small(question: Question, pictures: Sequence[SeenPicture]) -> str:
+    """What the question is about, for the log: a few kilobytes."""
+    if question.picture is None or not pictures:
+        return ""
+    return base64.b64encode(thumbnail(pictures[question.picture].open(), THUMBNAIL)).decode()

@@ -45,6 +45,7 @@ class Material:
         asked: held-out rows as questions, each once; learned ones where nothing is held out.
         fingerprint: of what there is to learn.
         tower: what the pictures went through, None without pictures.
+        pictures: the row of the features that each has.
     """
 
     course: Course
@@ -53,6 +54,7 @@ class Material:
     asked: tuple[Question, ...]
     fingerprint: str
     tower: Tower | None = None
+    pictures: tuple[SeenPicture, ...] = ()
 
     def learned_features(self) -> Tensor:
         """(pictures, S) of what is learned alone."""
@@ -72,10 +74,11 @@ def read_material(
     choices = request.choices
     learned = _some(dataset.train, choices.steps * choices.batch, choices.seed)
     judged = _some(dataset.held_out, choices.judged, choices.seed)
-    features, seen = None, None
+    features, seen, pictures = None, None, ()
     if dataset.pictures:
         seen = tower()
-        learned, judged, features = _look(folder, learned, judged, dataset.pictures, seen)
+        learned, judged, pictures = _placed(learned, judged, dataset.pictures)
+        features = _features(folder, pictures, seen)
     course = Course(
         [item.example for item in learned],
         [item.example for item in judged[: choices.looked]],
@@ -95,6 +98,7 @@ def read_material(
         asked,
         dataset.fingerprint,
         seen,
+        pictures,
     )
 
 
@@ -134,14 +138,10 @@ def _some(items: Sequence[Item], most: int, seed: int) -> list[Item]:
     return random.Random(seed).sample(list(items), min(most, len(items)))
 
 
-def _look(
-    folder: RunFolder,
-    learned: Sequence[Item],
-    judged: Sequence[Item],
-    pictures: Sequence[SeenPicture],
-    tower: Tower,
-) -> tuple[list[Item], list[Item], Tensor]:
-    """Items whose pictures are rows of the features (pictures, S), which hold no others."""
+def _placed(
+    learned: Sequence[Item], judged: Sequence[Item], pictures: Sequence[SeenPicture]
+) -> tuple[list[Item], list[Item], tuple[SeenPicture, ...]]:
+    """Items that point to the pictures they need, and those pictures alone."""
     items = [*learned, *judged]
     without = [item for item in items if item.example.picture is None]
     if without:
@@ -158,7 +158,7 @@ def _look(
         ]
         for part in (learned, judged)
     ]
-    return parts[0], parts[1], _features(folder, [pictures[place] for place in places], tower)
+    return parts[0], parts[1], tuple(pictures[place] for place in places)
 
 
 def _questions(items: Sequence[Item], tokenizer: Tokenizer) -> tuple[Question, ...]:

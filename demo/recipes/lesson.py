@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demo.files import replace_file
+from demo.recipes.convolution import by_products
 from demo.recipes.muon import Muon
 from demo.recipes.pace import Pace
 from demo.recipes.shelves import Shelf
@@ -84,6 +85,7 @@ class Lesson:
         torch.manual_seed(plan.seed)
         self.model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
         self.model.to(memory_format=torch.channels_last)
+        by_products(self.model.visual)
         self.tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
         self.preprocessing, self.shelves, self.plan = preprocessing, shelves, plan
         self.vocabulary, self.sentences = vocabulary, vocabulary.sentences(self.tokenize)

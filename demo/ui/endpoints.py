@@ -5,7 +5,7 @@ The docstrings are the API page and the tool descriptions, so they are written f
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TypedDict
 
 import gradio as gr
@@ -13,6 +13,7 @@ import gradio as gr
 from demo.errors import DemoError, InputError
 from demo.runtime import Reply, Runtime
 from demo.settings import Sampling
+from demo.teaching import SECRET, owner_of
 from demo.ui.markup import printable
 from demo.ui.strings import Strings
 from demo.ui.uploads import Uploads
@@ -52,13 +53,18 @@ def add_endpoints(runtime: Runtime, uploads: Uploads, strings: Strings, places: 
         concurrency_limit=places,
     )
 
-    def adapters() -> list[AdapterInfo]:
+    def adapters(key: str = "") -> list[AdapterInfo]:
         """Lists the adapters that `/chat` can answer with.
+
+        Parameters:
+            key: Of a browser, as its Teach tab shows it: the adapters taught there come too.
 
         Returns:
             One entry an adapter: name, description, modalities ("text", "image"), number of
             parameters, and the base it was trained on.
         """
+        with _explained(strings):
+            cards = runtime.adapters(_owner(key, strings))
         return [
             AdapterInfo(
                 name=card.name,
@@ -67,7 +73,7 @@ def add_endpoints(runtime: Runtime, uploads: Uploads, strings: Strings, places: 
                 parameters=card.parameters,
                 base=card.base,
             )
-            for card in runtime.adapters()
+            for card in cards
         ]
 
     def status() -> StatusInfo:
@@ -99,6 +105,7 @@ def chat_endpoint(
         top_p: float = 1.0,
         seed: int = 0,
         strength: float = 1.0,
+        key: str = "",
     ) -> Iterator[str]:
         """Answers one message, with or without a picture or video, and streams the reply so far.
 
@@ -114,6 +121,7 @@ def chat_endpoint(
             top_p: Draw only from the likeliest tokens that together hold this probability.
             seed: The same seed repeats the same draw.
             strength: Of the adapter, 0 to 2: 1 is as it was taught, 0 the plain base.
+            key: Of a browser, as its Teach tab shows it: for an adapter that was taught there.
 
         Returns:
             The reply, growing; the last item is the whole of it.
@@ -129,6 +137,7 @@ def chat_endpoint(
                 adapter=_text("adapter", adapter, strings),
                 system=printable(_text("system", system, strings)),
                 sampling=sampling,
+                owner=_owner(key, strings),
             )
 
         yield from _told(begin, strings)
@@ -139,15 +148,29 @@ def chat_endpoint(
 
 def _told(begin: Callable[[], Iterator[Reply]], strings: Strings) -> Iterator[str]:
     """The texts of the replies, and of what goes wrong, as a program may see them."""
+    with _explained(strings), closing(begin()) as replies:
+        for reply in replies:
+            yield printable(reply.text)
+
+
+@contextmanager
+def _explained(strings: Strings) -> Iterator[None]:
+    """What goes wrong, as a program may see it."""
     try:
-        with closing(begin()) as replies:
-            for reply in replies:
-                yield printable(reply.text)
+        yield
     except DemoError as error:
         raise gr.Error(str(error), print_exception=False) from None
     except Exception:
         logger.exception("an endpoint failed")
         raise gr.Error(strings.unexpected, print_exception=False) from None
+
+
+def _owner(key: object, strings: Strings) -> str:
+    """Whose adapters a program may use, "" without a key."""
+    key = _text("key", key, strings)
+    if key and not SECRET.fullmatch(key):
+        raise InputError(strings.not_a_key)
+    return owner_of(key) if key else ""
 
 
 def _text(name: str, value: object, strings: Strings) -> str:

@@ -110,6 +110,9 @@ class Strings:
         "opened. With gradio_client, pass handle_file(...)."
     )
     not_a_text: str = "{name} has to be a text."
+    not_a_key: str = (
+        "That is no key of this page. The Teach tab shows yours, with the adapters you taught."
+    )
     nothing_here: str = "That message is no longer part of this chat. Reload the page."
     corrected: str = "corrected by you"
     teach: TeachWords = TeachWords()

@@ -73,6 +73,8 @@ class RunView:
     more: gr.Button
     delete: gr.Button
     result: gr.HTML
+    program: gr.Accordion
+    code: gr.Code
     actions: gr.Row
     sure: gr.Row  # asks before a run is deleted
     sure_text: gr.HTML
@@ -310,11 +312,14 @@ def _run(words: TeachWords, kept: int) -> RunView:
             sure_text = gr.HTML()
             delete_yes = gr.Button(words.delete_yes, variant="stop", size="sm")
             delete_no = gr.Button(words.delete_no, size="sm")
+        with gr.Accordion(words.program, open=False, visible=False, elem_id="program") as program:
+            code = gr.Code(language="python", label=words.program_label, interactive=False)
+            gr.HTML(markup.quiet(words.program_hint))
         result = gr.HTML(elem_id="result")
     return RunView(
         hint, setup, questions, start, problem, earlier, live,
-        stop_keep, stop_discard, resume, use, download, more, delete, result, actions,
-        sure, sure_text, delete_yes, delete_no,
+        stop_keep, stop_discard, resume, use, download, more, delete, result, program, code,
+        actions, sure, sure_text, delete_yes, delete_no,
     )  # fmt: skip
 
 

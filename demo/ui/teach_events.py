@@ -136,7 +136,7 @@ def shown(view: TeachView) -> list[Any]:
         view.run_id, view.seen, view.timer,
         run.hint, run.problem, run.earlier, run.live, run.result, run.actions, run.start,
         run.stop_keep, run.stop_discard, run.resume, run.use, run.download, run.more,
-        run.delete, run.sure, run.sure_text,
+        run.delete, run.sure, run.sure_text, run.program, run.code,
     ]  # fmt: skip
 
 

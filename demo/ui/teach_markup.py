@@ -233,8 +233,12 @@ def _row(row: Compared, words: TeachWords) -> str:
     same = " right" if row.expected and row.adapter.strip() == row.expected.strip() else ""
     cells = [(words.expected, row.expected, "")] if row.expected else []
     cells += [(words.base, row.base, ""), (words.adapter, row.adapter, f"ours{same}")]
+    picture = ""
+    if row.picture:
+        source = escape(f"data:image/webp;base64,{row.picture}")
+        picture = f'<img src="{source}" alt="{escape(words.row_picture)}">'
     return (
-        f'<div class="beside"><p class="asked">{escape(row.question)}</p><dl>'
+        f'<div class="beside"><p class="asked">{picture}{escape(row.question)}</p><dl>'
         + "".join(
             f'<div class="{kind}"><dt>{escape(what)}</dt>'
             f"<dd>{escape(text.strip() or words.no_reply)}</dd></div>"

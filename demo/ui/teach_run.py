@@ -5,7 +5,6 @@ Whose a run is follows from a secret that the browser keeps (`owner`).
 """
 
 import logging
-import re
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,7 @@ from demo.finetune.events import OVER
 from demo.finetune.presets import Choices
 from demo.finetune.runs import Run
 from demo.runtime import Runtime
-from demo.teaching import owner_of
+from demo.teaching import SECRET, owner_of
 from demo.ui import teach_markup as markup
 from demo.ui.downloads import offer, withdraw
 from demo.ui.strings import Strings
@@ -26,7 +25,6 @@ from demo.ui.teach_controls import buttons, earlier
 from demo.ui.teach_live import live
 
 Updates = dict[Any, Any]
-SECRET = re.compile(r"[\w-]{43}", re.ASCII)
 logger = logging.getLogger(__name__)
 
 
@@ -211,14 +209,14 @@ class TeachRuns:
         who = _owner(owner)
         run = self._teaching.run(who, run_id)
         story = self._teaching.story(who, run_id)
-        over = run.state in OVER
+        over, name = run.state in OVER, self._teaching.published(run)
         mark = "/".join(
             map(
                 str,
                 (
                     run_id, run.state, run.ending, run.place, run.resumable, story.done,
                     len(story.looks), len(story.probes), story.judged is not None,
-                    run.adapter is not None,
+                    run.adapter is not None, name,
                 ),
             )
         )  # fmt: skip
@@ -233,6 +231,8 @@ class TeachRuns:
             self._view.hint: gr.HTML(visible=False),
             self._view.live: live(run, story, words),
             self._view.result: judged,
+            self._view.program: gr.Accordion(visible=bool(name)),
+            self._view.code: words.program_code.format(name=name, key=owner) if name else "",
             **timer,
             **buttons(self._view, run, _offered(who, run), words),
         }
@@ -244,6 +244,7 @@ class TeachRuns:
             self._all.seen: "",
             self._view.live: "",
             self._view.result: "",
+            self._view.program: gr.Accordion(visible=False),
             self._view.actions: gr.Row(visible=False),
             self._view.start: gr.Button(variant="primary"),
         }

@@ -160,6 +160,14 @@ class TeachWords:
     resume: str = "Resume"
     use: str = "Use in chat"
     download: str = "Download"
+    program: str = "Use it from a program"
+    program_label: str = "Python, with gradio_client"
+    program_hint: str = "The key stands for this browser: whoever has it can use your adapters."
+    program_code: str = """from gradio_client import Client
+
+client = Client("http://127.0.0.1:7860")  # the address of this page
+key = "{key}"
+print(client.predict("Hello!", adapter="{name}", key=key, api_name="/chat"))"""
     more: str = "Teach more"
     more_from: str = "Goes on from “{name}”. Its prompts and layers stay as they are."
     more_first: str = "Now choose the examples from which “{name}” is to learn more."
@@ -204,6 +212,7 @@ class TeachWords:
     no_reply: str = "(nothing)"
 
     compared: str = "On rows it has never seen"
+    row_picture: str = "The picture that the question is about"
     expected: str = "Expected"
     base: str = "Base"
     adapter: str = "With the adapter"

@@ -77,6 +77,14 @@ def test_four_steps_and_then_a_chat_with_the_result(
     told = [server.told("chat", message="hi", adapter=name) for name in ("spelled", "nobody")]
     assert all("There is no adapter" in text for text in told)
     assert told[0].replace("spelled", "nobody") == told[1]
+    # Its maker's programs do, by the key that the tab shows.
+    teach.open()
+    chat.page.get_by_role("button", name="Use it from a program").click()
+    code = chat.page.locator("#program .cm-content")
+    expect(code).to_contain_text('adapter="spelled"')
+    key = re.search(r'key = "([\w-]{43})"', code.inner_text())[1]
+    assert "spelled" in json.dumps(server.call("adapters", key))
+    assert "There is no" not in server.told("chat", message="hi", adapter="spelled", key=key)
     other = visit()
     other.page.get_by_label("Adapter").click()
     expect(other.page.get_by_role("option", name="shapes")).to_be_visible()

@@ -79,6 +79,15 @@ def test_adapters_and_status_are_typed(client: Client) -> None:
     assert "image" in next(a for a in adapters if a["name"] == "shapes")["modalities"]
 
 
+def test_adapters_explains_a_wrong_key(client: Client) -> None:
+    with pytest.raises(AppError, match="no key of this page"):
+        client.predict(key="open sesame", api_name="/adapters")
+    stranger = "x" * 43  # well formed, and nobody's
+    assert client.predict(key=stranger, api_name="/adapters") == client.predict(
+        api_name="/adapters"
+    )
+
+
 def test_only_the_three_endpoints_are_public_and_documented(client: Client) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(endpoints) == {"/chat", "/adapters", "/status"}
@@ -94,6 +103,7 @@ def test_only_the_three_endpoints_are_public_and_documented(client: Client) -> N
         "top_p": 1.0,
         "seed": 0,
         "strength": 1.0,
+        "key": "",
     }
 
 
@@ -108,6 +118,8 @@ def test_only_the_three_endpoints_are_public_and_documented(client: Client) -> N
         ({"message": "hi", "image": "/etc/passwd"}, "has to be an upload"),
         ({"message": "hi", "image": "https://a.test/x.png"}, "has to be an upload"),
         ({"message": ["hi"]}, "message has to be a text"),
+        ({"message": "hi", "key": "open sesame"}, "no key of this page"),
+        ({"message": "hi", "key": 5}, "key has to be a text"),
     ],
 )
 def test_wrong_input_is_explained_in_our_words(

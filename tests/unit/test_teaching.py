@@ -191,7 +191,9 @@ def test_an_adapter_is_its_makers(teaching: Teaching, tmp_path: Path, monkeypatc
     weights.write_bytes(b"weights")
     with pytest.raises(InputError, match="no such training"):
         teaching.publish("you", run)
+    assert teaching.published(teaching.run("me", run)) == ""
     assert teaching.publish("me", run) == teaching.publish("me", run) == "mirror"
+    assert teaching.published(teaching.run("me", run)) == "mirror"
     weights.write_bytes(b"more")  # the run was taken up
     os.utime(weights, (time.time() + 9,) * 2)
     assert teaching.publish("me", run) == "mirror"
