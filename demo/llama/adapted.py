@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from demo.llama.amx import BOTH
 from demo.llama.compiled import drop_stale
 from demo.llama.gradient import Bench, Tape, backwards, forwards
-from demo.llama.matrices import matrices_of
+from demo.llama.matrices import by_bytes, matrices_of
 from demo.llama.model import Llama, Prefix
 from demo.llama.product import NEAR
 from demo.llama.tile import ROWS, TOKENS
@@ -32,6 +33,7 @@ class CompiledLayers:
         drop_stale(Path(forwards.stats.cache_path))
         self.model, self.matrices = model, matrices_of(model)
         self.threads = min(threads, nb.config.NUMBA_NUM_THREADS)
+        self.amx = by_bytes(model.config)
         self.batches = 0
         self._memory = np.empty(0, np.float32)
 
@@ -57,7 +59,7 @@ class CompiledLayers:
             *2 * [(tiles, c.head_dim // 2, TOKENS)],
             (tiles, (widest + 1) // 2, TOKENS),
             *2 * [(tiles, TOKENS)],
-            (self.threads, max(NEAR, ROWS * widest) // 2),
+            (self.threads, max(NEAR, BOTH * widest // 2) // 2),
             *((tiles, width, TOKENS) for width in (
                 c.heads * c.head_dim, c.ffn, 2 * c.ffn, c.width, c.width, heads,
             )),
@@ -72,7 +74,7 @@ class CompiledLayers:
         whole = packed.view(np.int32), unit, first.view(np.int32), rows.view(np.int16)
         x, qkv, middle, gate_up, cos, sin = arrays[:6]
         halves = gate_up.view(np.uint16).reshape(levels, tiles, 2 * c.ffn, TOKENS)
-        bench = Bench(*whole, *others)
+        bench = Bench(*whole, *others, self.amx)
         # What is written text by text leaves the places behind the last one as they were.
         bench.mixed[-1], bench.heads[-1] = 0, 0
         return Tape(x, qkv, middle, halves, cos, sin), bench

@@ -11,7 +11,7 @@ import numpy as np
 from demo.llama.compiled import drop_stale
 from demo.llama.config import LlamaConfig
 from demo.llama.kernel import Scratch, Slots, fix, linear, step
-from demo.llama.matrices import matrices_of
+from demo.llama.matrices import by_bytes, matrices_of
 from demo.llama.model import Llama, Prefix
 from demo.llama.prefill import SLICE, Room, prefill
 from demo.llama.product import NEAR
@@ -191,6 +191,7 @@ def _prompt_room(c: LlamaConfig, sizes: SlotSizes, threads: int) -> Room:
         scores=room(threads, longest, TOKENS),
         cos=room(tiles, c.head_dim // 2, TOKENS),
         sin=room(tiles, c.head_dim // 2, TOKENS),
+        amx=by_bytes(c),
     )
 
 

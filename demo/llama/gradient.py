@@ -16,15 +16,8 @@ import numpy as np
 from demo.llama.attention import attend, attend_back, rotate
 from demo.llama.compiled import LANES_ALIKE
 from demo.llama.exp import exp
-from demo.llama.layout import gather, gather_turned, scatter, scatter_turned, turn
-from demo.llama.product import (
-    linear,
-    norm_and_pack,
-    norm_factor,
-    pack,
-    scale_and_pack,
-    tiles_of,
-)
+from demo.llama.layout import gather, gather_turned, scatter, scatter_turned, tiles_of, turn
+from demo.llama.product import linear, norm_and_pack, norm_factor, pack, scale_and_pack
 from demo.llama.product_back import linear_back, pack_all_slopes, pack_slopes
 from demo.llama.tile import ROWS, TOKENS
 
@@ -55,6 +48,7 @@ class Bench(NamedTuple):
     slope: np.ndarray  # (M, D, TOKENS) of the loss at the layer's output, then at its input
     part: np.ndarray  # (M, D, TOKENS)
     heads: np.ndarray  # (M, (H + 2 KV) d, TOKENS)
+    amx: bool  # whether matrix instructions are used
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
@@ -65,7 +59,7 @@ def _rotate_all(qkv, cos, sin, heads, kv_heads, way, tokens, threads):
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
-def _swiglu_and_pack(gate_up, kept, ones, tokens, inner, packed, unit, threads):
+def _swiglu_and_pack(gate_up, kept, ones, tokens, inner, packed, unit, amx, threads):
     size = inner.shape[1]
     bits = gate_up.view(np.uint32)
     for thread in nb.prange(threads):
@@ -78,7 +72,7 @@ def _swiglu_and_pack(gate_up, kept, ones, tokens, inner, packed, unit, threads):
             for i in range(2 * size):
                 for t in range(TOKENS):
                     kept[tile, i, t] = np.uint16((bits[tile, i, t] + _HALF) >> np.uint32(16))
-            pack(inner[tile], same, ones, packed[tile], unit[tile])
+            pack(inner[tile], same, ones, packed[tile], unit[tile], amx)
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
@@ -210,22 +204,22 @@ def _attention_back(
 def forwards(first, starts, lengths, w, key, value, gate, tape, b, heads, eps, threads):
     """From tape.x[0], what enters layer `first`, to tape.x[L]; prompts (L, B or 1, KV, P, d)."""
     tokens, ones = lengths.sum(), np.ones(2 * b.packed.shape[1], np.float32)
-    packed = b.packed, b.unit, b.rows
+    to, packed = (b.packed, b.unit, b.amx), (b.packed, b.unit, b.rows, b.amx)
     for level in range(gate.shape[0]):
         layer, x, middle, qkv = first + level, tape.x[level], tape.middle[level], tape.qkv[level]
-        norm_and_pack(x, w.attention_norm[layer], eps, tokens, b.packed, b.unit, threads)
+        norm_and_pack(x, w.attention_norm[layer], eps, tokens, *to, threads)
         linear(w.qkv[layer], w.qkv_scale[layer], *packed, tokens, qkv[:0], qkv, threads)
         _rotate_all(qkv, tape.cos, tape.sin, heads, key.shape[2], 1, tokens, threads)
         prompts = key[level], value[level], gate[level]
         _attention(qkv, starts, lengths, *prompts, b.mixed, heads, threads)
-        scale_and_pack(b.mixed, ones, tokens, b.packed, b.unit, threads)
+        scale_and_pack(b.mixed, ones, tokens, *to, threads)
         matrix, scale = w.attention_output[layer], w.attention_output_scale[layer]
         linear(matrix, scale, *packed, tokens, x, middle, threads)
-        norm_and_pack(middle, w.ffn_norm[layer], eps, tokens, b.packed, b.unit, threads)
+        norm_and_pack(middle, w.ffn_norm[layer], eps, tokens, *to, threads)
         matrix, scale = w.gate_up[layer], w.gate_up_scale[layer]
         linear(matrix, scale, *packed, tokens, b.gate_up[:0], b.gate_up, threads)
         kept, after = tape.gate_up[level], tape.x[level + 1]
-        _swiglu_and_pack(b.gate_up, kept, ones, tokens, b.inner, b.packed, b.unit, threads)
+        _swiglu_and_pack(b.gate_up, kept, ones, tokens, b.inner, *to, threads)
         linear(w.down[layer], w.down_scale[layer], *packed, tokens, middle, after, threads)
 
 
@@ -242,14 +236,14 @@ def backwards(
     for level in range(gate.shape[0] - 1, -1, -1):
         layer, gate_up = first + level, tape.gate_up[level]
         pack_all_slopes(b.slope, w.down_scale[layer], tokens, *packed, threads)
-        linear_back(w.down[layer], *packed, b.rows, tokens, b.inner, threads)
+        linear_back(w.down[layer], *packed, b.rows, b.amx, tokens, b.inner, threads)
         scale = w.gate_up_scale[layer]
         _swiglu_back(gate_up, b.inner, scale, tokens, *packed, threads)
-        linear_back(w.gate_up[layer], *packed, b.rows, tokens, b.part, threads)
+        linear_back(w.gate_up[layer], *packed, b.rows, b.amx, tokens, b.part, threads)
         middle, norm = tape.middle[level], w.ffn_norm[layer]
         _norm_back(middle, norm, eps, b.part, b.slope, tokens, threads)
         pack_all_slopes(b.slope, w.attention_output_scale[layer], tokens, *packed, threads)
-        linear_back(w.attention_output[layer], *packed, b.rows, tokens, b.mixed, threads)
+        linear_back(w.attention_output[layer], *packed, b.rows, b.amx, tokens, b.mixed, threads)
         _attention_back(
             tape.qkv[level], starts, lengths, key[level], value[level], gate[level], b.mixed,
             heads, threads, b.heads, key_slope[level], value_slope[level], gate_slope[level],
@@ -258,6 +252,6 @@ def backwards(
             break
         _rotate_all(b.heads, tape.cos, tape.sin, heads, key.shape[2], -1, tokens, threads)
         pack_all_slopes(b.heads, w.qkv_scale[layer], tokens, *packed, threads)
-        linear_back(w.qkv[layer], *packed, b.rows, tokens, b.part, threads)
+        linear_back(w.qkv[layer], *packed, b.rows, b.amx, tokens, b.part, threads)
         norm = w.attention_norm[layer]
         _norm_back(tape.x[level], norm, eps, b.part, b.slope, tokens, threads)

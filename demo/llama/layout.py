@@ -11,6 +11,16 @@ from demo.llama.tile import TOKENS
 
 
 @nb.njit(**LANES_ALIKE)
+def tiles_of(tokens):  # how many tiles hold so many tokens
+    return (tokens + TOKENS - 1) // TOKENS
+
+
+@nb.njit(**LANES_ALIKE)
+def share_of(rows, tile, threads):  # rows a thread takes, whole tiles
+    return (rows + threads * tile - 1) // (threads * tile) * tile
+
+
+@nb.njit(**LANES_ALIKE)
 def gather(tiles, feature, start, length, out):  # -> out (>= W, d, TOKENS), zero behind the text
     for place in range((length + TOKENS - 1) // TOKENS):
         first = start + place * TOKENS

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from demo.llama.amx import allowed, fits
+from demo.llama.config import LlamaConfig
 from demo.llama.model import Llama
 
 
@@ -28,6 +30,12 @@ class Matrices(NamedTuple):
     output_norm: np.ndarray  # (D,) fp32
     cos: np.ndarray  # (positions, d/2) fp32
     sin: np.ndarray
+
+
+def by_bytes(c: LlamaConfig) -> bool:
+    """Whether all products of many tokens are done by matrix instructions on this machine."""
+    heads = c.heads * c.head_dim
+    return fits(c.width, heads, heads + 2 * c.kv_heads * c.head_dim, c.ffn) and allowed()
 
 
 def matrices_of(model: Llama) -> Matrices:

@@ -12,16 +12,9 @@ import numpy as np
 from demo.llama.attention import attend, rotate
 from demo.llama.compiled import LANES_ALIKE
 from demo.llama.exp import exp
-from demo.llama.product import (
-    linear,
-    norm_and_pack,
-    product,
-    scale_and_pack,
-    share_of,
-    tiles_of,
-    wide_rows,
-    widen,
-)
+from demo.llama.layout import share_of, tiles_of
+from demo.llama.product import linear, norm_and_pack, product, scale_and_pack, wide_rows, widen
+from demo.llama.product_amx import swiglu_by_bytes
 from demo.llama.tile import ROWS, TOKENS
 
 SLICE = 256  # tokens at a time: what they need stays in a core's second cache
@@ -34,12 +27,13 @@ class Room(NamedTuple):
     qkv: np.ndarray  # (M, (H + 2 KV) d, TOKENS)
     mixed: np.ndarray  # (M, H d, TOKENS)
     inner: np.ndarray  # (M, F, TOKENS)
-    packed: np.ndarray  # (M, I / 2, TOKENS) int32, pairs of what is multiplied next
+    packed: np.ndarray  # (M, I / 2, TOKENS) int32, integers of what is multiplied next
     unit: np.ndarray  # (M, TOKENS) what 1 in `packed` stands for
     rows: np.ndarray  # (threads, NEAR) int16, weights on their way
     scores: np.ndarray  # (threads, S, TOKENS)
     cos: np.ndarray  # (M, d / 2, TOKENS)
     sin: np.ndarray
+    amx: bool  # whether matrix instructions are used
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
@@ -118,17 +112,22 @@ def prefill(ids, slot, start, w, slots, r, heads, eps, threads):
         for i in range(half):
             r.cos[tile, i, t] = w.cos[start + token, i]
             r.sin[tile, i, t] = w.sin[start + token, i]
-    packed, ones = (r.packed, r.unit, r.rows), np.ones(2 * r.packed.shape[1], np.float32)
+    to, ones = (r.packed, r.unit, r.amx), np.ones(2 * r.packed.shape[1], np.float32)
+    packed = r.packed, r.unit, r.rows, r.amx
     for layer in range(w.qkv.shape[0]):
-        norm_and_pack(r.x, w.attention_norm[layer], eps, tokens, r.packed, r.unit, threads)
+        norm_and_pack(r.x, w.attention_norm[layer], eps, tokens, *to, threads)
         linear(w.qkv[layer], w.qkv_scale[layer], *packed, tokens, r.qkv[:0], r.qkv, threads)
         key, value = slots.key[slot, layer], slots.value[slot, layer]
         _rotate_and_store(r.qkv, key, value, start, tokens, r.cos, r.sin, heads, threads)
         _attention(layer, slot, start, tokens, slots, r, heads, threads)
-        scale_and_pack(r.mixed, ones, tokens, r.packed, r.unit, threads)
+        scale_and_pack(r.mixed, ones, tokens, *to, threads)
         matrix, scale = w.attention_output[layer], w.attention_output_scale[layer]
         linear(matrix, scale, *packed, tokens, r.x, r.x, threads)
-        norm_and_pack(r.x, w.ffn_norm[layer], eps, tokens, r.packed, r.unit, threads)
-        _swiglu(w.gate_up[layer], w.gate_up_scale[layer], r, tokens, r.inner, threads)
-        scale_and_pack(r.inner, ones, tokens, r.packed, r.unit, threads)
+        norm_and_pack(r.x, w.ffn_norm[layer], eps, tokens, *to, threads)
+        matrix, scale = w.gate_up[layer], w.gate_up_scale[layer]
+        if r.amx:
+            swiglu_by_bytes(matrix, scale, r.packed, r.unit, tokens, r.inner, threads)
+        else:
+            _swiglu(matrix, scale, r, tokens, r.inner, threads)
+        scale_and_pack(r.inner, ones, tokens, *to, threads)
         linear(w.down[layer], w.down_scale[layer], *packed, tokens, r.x, r.x, threads)

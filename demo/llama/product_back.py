@@ -10,7 +10,9 @@ import numba as nb
 import numpy as np
 
 from demo.llama.compiled import LANES_ALIKE
-from demo.llama.product import share_of, tiles_of
+from demo.llama.layout import share_of, tiles_of
+from demo.llama.product import join
+from demo.llama.product_amx import linear_back_by_bytes
 from demo.llama.tile import ROWS, TOKENS, byte_tile
 
 LARGEST = 127
@@ -20,13 +22,6 @@ MOST_COLUMNS = 2**31 // (255 * LARGEST)  # until a sum could overflow
 @nb.njit(**LANES_ALIKE)
 def _round(number):
     return np.int32(np.floor(number + np.float32(0.5)))
-
-
-@nb.njit(**LANES_ALIKE)
-def _join(a, b, c, d):  # four numbers of 8 bits as one of 32, the first lowest
-    byte, low, high = np.int32(0xFF), np.int32(8), np.int32(16)
-    pair, other = (a & byte) | ((b & byte) << low), (c & byte) | ((d & byte) << low)
-    return pair | (other << high)
 
 
 @nb.njit(**LANES_ALIKE)
@@ -50,7 +45,7 @@ def pack_slopes(x, weight, packed, unit, first):
             b = _round(x[4 * quad + 1, t] * weight[4 * quad + 1] * steps[t])
             c = _round(x[4 * quad + 2, t] * weight[4 * quad + 2] * steps[t])
             d = _round(x[4 * quad + 3, t] * weight[4 * quad + 3] * steps[t])
-            packed[quad, t] = _join(a, b, c, d)
+            packed[quad, t] = join(a, b, c, d)
             first[t] -= np.int32(128) * (a + b + c + d)
     if 4 * whole < size:
         packed[whole] = 0
@@ -84,9 +79,17 @@ def _raise_columns(
                 into[r, o] = np.uint8(np.int32(weight[o, column + r]) + np.int32(128))
 
 
-@nb.njit(parallel=True, **LANES_ALIKE)
-def linear_back(weight, packed, unit, first, rooms, tokens, y, threads):
+@nb.njit(**LANES_ALIKE)
+def linear_back(weight, packed, unit, first, rooms, amx, tokens, y, threads):
     # y (M, I, TOKENS) = Wᵀ g, where g was packed times the scales of W.
+    if amx:
+        linear_back_by_bytes(weight, packed, unit, rooms, tokens, y, threads)
+    else:
+        _linear_back(weight, packed, unit, first, rooms, tokens, y, threads)
+
+
+@nb.njit(parallel=True, **LANES_ALIKE)
+def _linear_back(weight, packed, unit, first, rooms, tokens, y, threads):
     columns, outputs = weight.shape
     quads = (columns + 3) // 4
     share = share_of(outputs, ROWS, threads)

@@ -111,7 +111,7 @@ def test_a_product_back(outputs, inputs):
     product_back.pack_all_slopes(x, scale, 2 * TOKENS, packed, unit, first, 2)
     y = np.zeros((2, inputs, TOKENS), np.float32)
     rooms = np.zeros((2, 4 * ROWS * outputs), np.int16)
-    product_back.linear_back(weight, packed, unit, first, rooms, 2 * TOKENS, y, 2)
+    product_back.linear_back(weight, packed, unit, first, rooms, False, 2 * TOKENS, y, 2)
     rounded = np.floor(x * scale[:, None] / unit[:, None] + 0.5) * unit[:, None]
     assert np.abs(rounded).max(axis=1) == pytest.approx(LARGEST * unit, rel=1e-5)
     assert np.allclose(y, weight.T.astype(np.float32) @ rounded, atol=1e-2 * unit.max())

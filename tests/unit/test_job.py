@@ -1,5 +1,6 @@
 """One run in this process, from its folder to its adapter, on a tiny base."""
 
+import base64
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -320,6 +321,19 @@ def test_pictures_are_looked_at_once_and_teach(tools, tmp_path):
     assert probed.questions == ("hello?",)
     passport = load_adapter(folder.adapter)[1]
     assert (passport.tower, passport.tower_fingerprint) == ("eyes", "eyes print")
+    judged = [e for e in read_log(folder.log).events if isinstance(e, Judged)][-1]
+    for row in judged.rows:  # beside each reply is what was asked about
+        with Image.open(BytesIO(base64.b64decode(row.picture))) as image:
+            red, green, blue = image.convert("RGB").getpixel((4, 4))
+        seen = {
+            "red": red > 200,
+            "green": 90 < green < 170,
+            "blue": blue > 200,
+            "black": max(red, green, blue) < 40,
+        }
+        colours = ("red", "green", "blue", "black")
+        expected = colours[int(row.expected[-1])] if "fox" in row.expected else row.expected
+        assert seen[expected]
 
 
 def test_an_adapter_is_taught_more(folder, tools, tmp_path):

@@ -2,7 +2,7 @@
 
 import re
 import string
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +93,15 @@ def test_text_of_strangers_is_only_text() -> None:
     )
     for html in shown:
         assert "<script" not in html and "<img" not in html and 'onerror="' not in html
+
+
+def test_a_compared_row_shows_its_picture_and_nothing_else() -> None:
+    row = replace(JUDGED.rows[0], picture="UklGRg==")
+    html = markup.compared(replace(JUDGED, rows=(row,)), WORDS)
+    assert html.count("<img") == 1 and 'src="data:image/webp;base64,UklGRg=="' in html
+    row = replace(row, picture='"><script>alert(1)</script>')  # a log that somebody wrote to
+    html = markup.compared(replace(JUDGED, rows=(row,)), WORDS)
+    assert "<script" not in html and html.count("<img") == 1
 
 
 def test_report_counts_and_lists() -> None:

@@ -1,0 +1,116 @@
+"""The products of `product.py` and `product_back.py` by matrix instructions (`amx.py`).
+
+The same integers, so the same results but for the last bits of fp32: where `tile.py` adds up parts
+of a sum as fp32, here two whole sums meet, of the high and of the low bytes of 16-bit numbers.
+"""
+
+import numba as nb
+import numpy as np
+
+from demo.llama.amx import BOTH, SIDE, begin, end, multiply
+from demo.llama.compiled import LANES_ALIKE
+from demo.llama.exp import exp
+from demo.llama.layout import share_of, tiles_of
+from demo.llama.tile import TOKENS
+
+PLANE = np.float32(256)  # what 1 in the plane of high bytes stands for
+
+
+@nb.njit(**LANES_ALIKE)
+def joined(high, low):  # one sum of the two planes'
+    return np.float32(high) * PLANE + np.float32(low)
+
+
+@nb.njit(**LANES_ALIKE)
+def _put(out, scale, unit, row, token, y):  # 32 rows of 16 tokens into a tile y (O, TOKENS)
+    for half in range(2):
+        for i in range(SIDE):
+            line = row + half * SIDE + i
+            for t in range(SIDE):
+                total = joined(out[half, 0, i, t], out[half, 1, i, t])
+                y[line, token + t] = total * (scale[line] * unit[token + t])
+
+
+@nb.njit(**LANES_ALIKE)
+def _add(out, scale, unit, row, token, before, y):  # as `_put`; `before` may be `y`
+    for half in range(2):
+        for i in range(SIDE):
+            line = row + half * SIDE + i
+            for t in range(SIDE):
+                total = joined(out[half, 0, i, t], out[half, 1, i, t])
+                total *= scale[line] * unit[token + t]
+                y[line, token + t] = before[line, token + t] + total
+
+
+@nb.njit(parallel=True, **LANES_ALIKE)
+def linear_by_bytes(weight, scale, packed, unit, tokens, before, y, threads):
+    # y (M, O, TOKENS) = W x + before, as `product.linear`
+    outputs, columns = weight.shape
+    share, added = share_of(outputs, BOTH, threads), len(before) > 0
+    for thread in nb.prange(threads):
+        out = np.empty((2, 2, SIDE, SIDE), np.int32)
+        begin()
+        for row in range(thread * share, min(outputs, (thread + 1) * share), BOTH):
+            for tile in range(tiles_of(tokens)):
+                for first in range(0, TOKENS, SIDE):
+                    below = columns // 4  # where the low bytes begin
+                    multiply(weight, row, row + SIDE, packed[tile], 0, first, below, first, out)
+                    if added:
+                        _add(out, scale, unit[tile], row, first, before[tile], y[tile])
+                    else:
+                        _put(out, scale, unit[tile], row, first, y[tile])
+        end()
+
+
+@nb.njit(parallel=True, **LANES_ALIKE)
+def swiglu_by_bytes(weight, scale, packed, unit, tokens, y, threads):
+    # y (M, F, TOKENS) = silu(gate) up: 16 rows of each side by side
+    size, below = y.shape[1], weight.shape[1] // 4
+    share = share_of(size, SIDE, threads)
+    for thread in nb.prange(threads):
+        out = np.empty((2, 2, SIDE, SIDE), np.int32)
+        begin()
+        for row in range(thread * share, min(size, (thread + 1) * share), SIDE):
+            for tile in range(tiles_of(tokens)):
+                for first in range(0, TOKENS, SIDE):
+                    multiply(weight, row, size + row, packed[tile], 0, first, below, first, out)
+                    for i in range(SIDE):
+                        for t in range(SIDE):
+                            one = unit[tile, first + t]
+                            gate = joined(out[0, 0, i, t], out[0, 1, i, t]) * (scale[row + i] * one)
+                            up = joined(out[1, 0, i, t], out[1, 1, i, t])
+                            up *= scale[size + row + i] * one
+                            silu = gate / (np.float32(1) + exp(-gate))
+                            y[tile, row + i, first + t] = silu * up
+        end()
+
+
+@nb.njit(**LANES_ALIKE)
+def _turn_columns(weight, column, into):  # BOTH columns of (O, I) int8 -> into (BOTH, O)
+    for o in range(weight.shape[0]):
+        for r in range(BOTH):
+            into[r, o] = weight[o, column + r]
+
+
+@nb.njit(parallel=True, **LANES_ALIKE)
+def linear_back_by_bytes(weight, packed, unit, rooms, tokens, y, threads):
+    # y (M, I, TOKENS) = Wᵀ g, as `product_back.linear_back`
+    columns, outputs = weight.shape
+    share = share_of(outputs, BOTH, threads)
+    for thread in nb.prange(threads):
+        room = rooms[thread].view(np.int8)
+        rows = room[: BOTH * columns].reshape(BOTH, columns)
+        out = np.empty((2, 2, SIDE, SIDE), np.int32)
+        begin()
+        for row in range(thread * share, min(outputs, (thread + 1) * share), BOTH):
+            _turn_columns(weight, row, rows)
+            for tile in range(tiles_of(tokens)):
+                multiply(rows, 0, SIDE, packed[tile], 0, 0, 0, SIDE, out)
+                for upper in range(2):
+                    for half in range(2):
+                        for i in range(SIDE):
+                            for t in range(SIDE):
+                                total = np.float32(out[upper, half, i, t])
+                                place = half * SIDE + t
+                                y[tile, row + upper * SIDE + i, place] = total * unit[tile, place]
+        end()
