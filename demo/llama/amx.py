@@ -10,6 +10,7 @@ out its registers before it uses them (`begin`) and to free them afterwards (`en
 
 import ctypes
 import platform
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -74,55 +75,54 @@ def end(typing: Any) -> Any:
     return types.none(), generate
 
 
-@intrinsic
-def multiply(
-    typing: Any,
-    weight: Any,
-    row: Any,
-    other_row: Any,
-    packed: Any,
-    quad: Any,
-    token: Any,
-    other_quad: Any,
-    other_token: Any,
-    out: Any,
-) -> Any:
-    """`multiply(weight (O, I) int8, row, other, packed (…, TOKENS) int32, quad, token, …, out)`.
+def make_multiply(blocks: int) -> Callable[..., None]:
+    """Of 32 rows with 16 tokens (1 block) or 32 (2 blocks).
 
-    Sets `out` (2, 2, 16, 16) int32 to the products of 16 rows from `row`, and of 16 from
-    `other_row`, with 16 tokens from `[quad, token]`, and with 16 from `[other_quad, other_token]`.
+    `multiply(weight (O, I) int8, row, other_row, packed (..., T) int32, places, out)` sets `out`
+    (2, blocks, 16, 16) int32 to the products of 16 rows from `row`, and of 16 from `other_row`,
+    with 16 tokens from each of `places`: (quad, token) of a block, one after the other.
     `packed[q, t]` holds four columns of a token as signed bytes, the first lowest; I is a multiple
     of 64. All arrays are C-contiguous; nothing is checked. Without AMX it does nothing.
     """
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        if not _there():
+    @intrinsic
+    def multiply(
+        typing: Any, weight: Any, row: Any, other_row: Any, packed: Any, places: Any, out: Any
+    ) -> Any:
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+            if not _there():
+                return context.get_dummy_value()
+            arrays = {
+                place: context.make_array(signature.args[place])(context, builder, args[place])
+                for place in (0, 3, 5)
+            }
+
+            def number(place: int) -> ir.Value:
+                return context.cast(builder, args[place], signature.args[place], types.int64)
+
+            given = cgutils.unpack_tuple(builder, args[4])
+            kinds = signature.args[4].types
+            spots = [
+                context.cast(builder, value, kind, types.int64)
+                for value, kind in zip(given, kinds, strict=True)
+            ]
+            columns = builder.extract_value(arrays[0].shape, 1)
+            line = builder.mul(builder.extract_value(arrays[3].shape, 1), _number(4))  # bytes
+            weights = [_at(builder, arrays[0], builder.mul(columns, number(i))) for i in (1, 2)]
+            tokens = []
+            for quad, token in zip(spots[::2], spots[1::2], strict=True):
+                place = builder.add(builder.mul(line, quad), builder.mul(token, _number(4)))
+                tokens.append(_at(builder, arrays[3], place))
+            _products(builder, weights, columns, tokens, line)
+            results = _at(builder, arrays[5], _number(0))
+            for register in range(2 * blocks):
+                place = builder.gep(results, [_number(register * SIDE * DEPTH)])
+                _call(builder, "tilestored64", register, place, _number(DEPTH))
             return context.get_dummy_value()
 
-        def number(place: int) -> ir.Value:
-            return context.cast(builder, args[place], signature.args[place], types.int64)
+        return types.none(weight, row, other_row, packed, places, out), generate
 
-        arrays = {
-            place: context.make_array(signature.args[place])(context, builder, args[place])
-            for place in (0, 3, 8)
-        }
-        columns = builder.extract_value(arrays[0].shape, 1)
-        line = builder.mul(builder.extract_value(arrays[3].shape, 1), _number(4))  # bytes
-        weights = [_at(builder, arrays[0], builder.mul(columns, number(i))) for i in (1, 2)]
-        tokens = []
-        for q, t in ((4, 5), (6, 7)):
-            place = builder.add(builder.mul(line, number(q)), builder.mul(number(t), _number(4)))
-            tokens.append(_at(builder, arrays[3], place))
-        _products(builder, weights, columns, tokens, line)
-        results = _at(builder, arrays[8], _number(0))
-        for register in range(4):
-            place = builder.gep(results, [_number(register * SIDE * DEPTH)])
-            _call(builder, "tilestored64", register, place, _number(DEPTH))
-        return context.get_dummy_value()
-
-    return types.none(
-        weight, row, other_row, packed, quad, token, other_quad, other_token, out
-    ), generate
+    return multiply
 
 
 def _products(
@@ -132,8 +132,9 @@ def _products(
     tokens: list[ir.Value],
     line: ir.Value,
 ) -> None:
-    """Registers 0 to 3 become the sums, 4 and 5 hold rows, 6 and 7 tokens."""
-    for register in range(4):
+    """Registers from 0 become the sums, 4 and 5 hold rows, 6 and 7 tokens."""
+    blocks = len(tokens)
+    for register in range(2 * blocks):
         _call(builder, "tilezero", register)
     with cgutils.for_range_slice(builder, _number(0), columns, _number(DEPTH), _I64) as (at, _):
         for register, start in enumerate(weights, 4):
@@ -141,8 +142,8 @@ def _products(
         below = builder.mul(builder.udiv(at, _number(4)), line)
         for register, start in enumerate(tokens, 6):
             _call(builder, "tileloadd64", register, builder.gep(start, [below]), line)
-        for register in range(4):
-            _call(builder, "tdpbssd", register, 4 + register // 2, 6 + register % 2)
+        for register in range(2 * blocks):
+            _call(builder, "tdpbssd", register, 4 + register // blocks, 6 + register % blocks)
 
 
 def _at(builder: ir.IRBuilder, array: Any, place: ir.Value) -> ir.Value:
@@ -160,3 +161,6 @@ def _call(builder: ir.IRBuilder, name: str, *arguments: Any) -> None:
 
 def _number(number: int) -> ir.Constant:
     return ir.Constant(_I64, number)
+
+
+multiply_1, multiply_2 = make_multiply(1), make_multiply(2)

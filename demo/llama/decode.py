@@ -8,9 +8,11 @@ from pathlib import Path
 import numba as nb
 import numpy as np
 
+from demo.llama.amx import SIDE
 from demo.llama.compiled import drop_stale
 from demo.llama.config import LlamaConfig
 from demo.llama.kernel import Scratch, Slots, fix, linear, step
+from demo.llama.kernel_amx import groups_of
 from demo.llama.matrices import by_bytes, matrices_of
 from demo.llama.model import Llama, Prefix
 from demo.llama.prefill import SLICE, Room, prefill
@@ -136,7 +138,7 @@ class Decoder:
         w, threads = self._matrices, self.threads.current
         out = np.empty((1, self.config.vocab), np.float32)
         scratch, _ = self._room(1)
-        fixed = scratch.high, scratch.low, scratch.unit
+        fixed = scratch.high, scratch.low, scratch.unit, scratch.bytes, scratch.amx
         nb.set_num_threads(threads)
         fix(hidden, *fixed)
         linear(w.output, w.output_scale, fixed, out, False, threads)
@@ -152,9 +154,10 @@ def _scratch(c: LlamaConfig, sizes: SlotSizes, batch: int) -> tuple[Scratch, np.
     def room(*shape: int) -> np.ndarray:
         return np.empty(shape, np.float32)
 
+    widest = _up(max(c.width, c.heads * c.head_dim, c.ffn), LINE // 2)
+
     def planes() -> np.ndarray:
         # A vector that lies across two cache lines is read in two halves.
-        widest = _up(max(c.width, c.heads * c.head_dim, c.ffn), LINE // 2)
         memory = np.empty(batch * widest * 2 + LINE, np.uint8)
         start = -memory.ctypes.data % LINE
         return memory[start:][: batch * widest * 2].view(np.int16).reshape(batch, widest)
@@ -169,6 +172,8 @@ def _scratch(c: LlamaConfig, sizes: SlotSizes, batch: int) -> tuple[Scratch, np.
         high=planes(),
         low=planes(),
         unit=room(batch),
+        bytes=np.zeros((groups_of(batch), widest // 4, SIDE), np.int32),
+        amx=by_bytes(c),
     )
     return scratch, room(batch, c.vocab)
 

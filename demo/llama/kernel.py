@@ -16,6 +16,7 @@ import numpy as np
 from demo.llama.compiled import JIT
 from demo.llama.dot import BLOCK, MOST_COLUMNS, ROWS, SHIFT, dot_1_1, dot_4_1, dot_4_2, dot_4_4
 from demo.llama.exp import exp
+from demo.llama.kernel_amx import linear_by_bytes, split, swiglu_by_bytes
 
 # Sums in the order they are written. Said, because a function that does not say takes over what the
 # one has that it is compiled for.
@@ -45,6 +46,8 @@ class Scratch(NamedTuple):
     high: np.ndarray  # (B, W) int16, the planes of what is multiplied next
     low: np.ndarray  # (B, W) int16
     unit: np.ndarray  # (B,) fp32
+    bytes: np.ndarray  # (groups of B, W / 4, 16) int32, the same for matrix instructions
+    amx: bool  # whether these are used
 
 
 @nb.njit(**JIT)
@@ -58,7 +61,8 @@ def _norm(x, weight, eps, out):  # (D,), (D,) -> out (D,)
 
 
 @nb.njit(**JIT)
-def fix(x, high, low, unit):  # (B, I) -> planes (B, >= I), unit (B,): x = (high 2^SHIFT + low) unit
+def fix(x, high, low, unit, planes, amx):
+    # (B, I) -> high, low (B, >= I), unit (B,): x = (high 2^SHIFT + low) unit; or four bytes each.
     # 30 bits a number, as long as the largest of its row: more than fp32 keeps of a sum.
     for b in range(x.shape[0]):
         top = np.float32(1e-30)
@@ -66,6 +70,12 @@ def fix(x, high, low, unit):  # (B, I) -> planes (B, >= I), unit (B,): x = (high
             top = max(top, abs(x[b, i]))
         unit[b] = top / np.float32(1 << 29)
         inverse = np.float32(1 << 29) / top
+        if amx:
+            numbers = np.empty(x.shape[1], np.int32)
+            for i in range(x.shape[1]):
+                numbers[i] = np.int32(x[b, i] * inverse)
+            split(numbers, b, planes)
+            continue
         for i in range(x.shape[1]):
             number = np.int32(x[b, i] * inverse)
             upper = (number + np.int32(1 << (SHIFT - 1))) >> np.int32(SHIFT)
@@ -75,7 +85,7 @@ def fix(x, high, low, unit):  # (B, I) -> planes (B, >= I), unit (B,): x = (high
 
 @nb.njit(**_EXACT)
 def _tile(weight, row, rows, fixed, out):  # (O, I), rows at `row` -> out (ROWS, B), in fp32
-    high, low, unit = fixed
+    high, low, unit, _, _ = fixed
     batch, columns = unit.shape[0], weight.shape[1]
     whole = columns - columns % BLOCK
     for r in range(rows):
@@ -128,8 +138,17 @@ def _share(size, threads):  # rows a thread takes, whole tiles
     return (size + threads * ROWS - 1) // (threads * ROWS) * ROWS
 
 
-@nb.njit(parallel=True, **JIT)
+@nb.njit(**JIT)
 def linear(weight, scale, fixed, y, accumulate, threads):  # y (B, O) = or += x (B, I) W^T
+    _, _, unit, planes, amx = fixed
+    if amx:
+        linear_by_bytes(weight, scale, planes, unit, y, accumulate, threads)
+    else:
+        _linear(weight, scale, fixed, y, accumulate, threads)
+
+
+@nb.njit(parallel=True, **JIT)
+def _linear(weight, scale, fixed, y, accumulate, threads):
     # One chunk a thread, not one row: the scheduler would cost more than the row.
     step = _share(weight.shape[0], threads)
     for t in nb.prange(threads):
@@ -153,8 +172,17 @@ def _gated_rows(weight, scale, fixed, y, first, last):  # (2 F, I), (2 F,) -> y 
                 y[b, row] = gate / (np.float32(1) + exp(-gate)) * up
 
 
-@nb.njit(parallel=True, **JIT)
+@nb.njit(**JIT)
 def _swiglu(weight, scale, fixed, y, threads):  # y (B, F) = silu(gate) up
+    _, _, unit, planes, amx = fixed
+    if amx:
+        swiglu_by_bytes(weight, scale, planes, unit, y, threads)
+    else:
+        _swiglu_by_vectors(weight, scale, fixed, y, threads)
+
+
+@nb.njit(parallel=True, **JIT)
+def _swiglu_by_vectors(weight, scale, fixed, y, threads):
     step = _share(y.shape[1], threads)
     for t in nb.prange(threads):
         _gated_rows(weight, scale, fixed, y, t * step, min(y.shape[1], (t + 1) * step))
@@ -227,12 +255,12 @@ def _rotate_and_store(layer, slot, position, w, slots, s, heads):
 def _norm_and_fix(s, weight, eps):
     for b in range(s.x.shape[0]):
         _norm(s.x[b], weight, eps, s.normed[b])
-    fix(s.normed, s.high, s.low, s.unit)
+    fix(s.normed, s.high, s.low, s.unit, s.bytes, s.amx)
 
 
 @nb.njit(**JIT)
 def step(token, slot, position, w, slots, s, heads, eps, threads, logits):
-    fixed = (s.high, s.low, s.unit)
+    fixed = (s.high, s.low, s.unit, s.bytes, s.amx)
     for b in range(token.shape[0]):
         for i in range(s.x.shape[1]):
             s.x[b, i] = np.float32(w.embedding[token[b], i]) * w.embedding_scale[token[b]]
@@ -241,12 +269,12 @@ def step(token, slot, position, w, slots, s, heads, eps, threads, logits):
         linear(w.qkv[layer], w.qkv_scale[layer], fixed, s.qkv, False, threads)
         _rotate_and_store(layer, slot, position, w, slots, s, heads)
         _attention(layer, slot, position, slots, s, heads, threads)
-        fix(s.mixed, s.high, s.low, s.unit)
+        fix(s.mixed, *fixed)
         matrix, scale = w.attention_output[layer], w.attention_output_scale[layer]
         linear(matrix, scale, fixed, s.x, True, threads)
         _norm_and_fix(s, w.ffn_norm[layer], eps)
         _swiglu(w.gate_up[layer], w.gate_up_scale[layer], fixed, s.inner, threads)
-        fix(s.inner, s.high, s.low, s.unit)
+        fix(s.inner, *fixed)
         linear(w.down[layer], w.down_scale[layer], fixed, s.x, True, threads)
     _norm_and_fix(s, w.output_norm, eps)
     linear(w.output, w.output_scale, fixed, logits, False, threads)

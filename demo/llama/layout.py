@@ -5,6 +5,7 @@ wanted with tokens last, in tiles of their own, or turned, with features last.
 """
 
 import numba as nb
+import numpy as np
 
 from demo.llama.compiled import LANES_ALIKE
 from demo.llama.tile import TOKENS
@@ -18,6 +19,13 @@ def tiles_of(tokens):  # how many tiles hold so many tokens
 @nb.njit(**LANES_ALIKE)
 def share_of(rows, tile, threads):  # rows a thread takes, whole tiles
     return (rows + threads * tile - 1) // (threads * tile) * tile
+
+
+@nb.njit(**LANES_ALIKE)
+def join(a, b, c, d):  # the lowest bytes of four numbers as one number, the first lowest
+    byte, low, high = np.int32(0xFF), np.int32(8), np.int32(16)
+    pair, other = (a & byte) | ((b & byte) << low), (c & byte) | ((d & byte) << low)
+    return pair | (other << high)
 
 
 @nb.njit(**LANES_ALIKE)

@@ -13,18 +13,11 @@ import numba as nb
 import numpy as np
 
 from demo.llama.compiled import LANES_ALIKE
-from demo.llama.layout import share_of, tiles_of
+from demo.llama.layout import join, share_of, tiles_of
 from demo.llama.product_amx import linear_by_bytes
 from demo.llama.tile import LARGEST, MOST_PAIRS, ROWS, TOKENS, int_tile
 
 NEAR = 2**17  # weights in 16 bits that stay in a core's second cache while tiles go by
-
-
-@nb.njit(**LANES_ALIKE)
-def join(a, b, c, d):  # four numbers of 8 bits as one of 32, the first lowest
-    byte, low, high = np.int32(0xFF), np.int32(8), np.int32(16)
-    pair, other = (a & byte) | ((b & byte) << low), (c & byte) | ((d & byte) << low)
-    return pair | (other << high)
 
 
 @nb.njit(**LANES_ALIKE)

@@ -7,7 +7,7 @@ of a sum as fp32, here two whole sums meet, of the high and of the low bytes of 
 import numba as nb
 import numpy as np
 
-from demo.llama.amx import BOTH, SIDE, begin, end, multiply
+from demo.llama.amx import BOTH, SIDE, begin, end, multiply_2
 from demo.llama.compiled import LANES_ALIKE
 from demo.llama.exp import exp
 from demo.llama.layout import share_of, tiles_of
@@ -54,7 +54,8 @@ def linear_by_bytes(weight, scale, packed, unit, tokens, before, y, threads):
             for tile in range(tiles_of(tokens)):
                 for first in range(0, TOKENS, SIDE):
                     below = columns // 4  # where the low bytes begin
-                    multiply(weight, row, row + SIDE, packed[tile], 0, first, below, first, out)
+                    places = 0, first, below, first
+                    multiply_2(weight, row, row + SIDE, packed[tile], places, out)
                     if added:
                         _add(out, scale, unit[tile], row, first, before[tile], y[tile])
                     else:
@@ -73,7 +74,8 @@ def swiglu_by_bytes(weight, scale, packed, unit, tokens, y, threads):
         for row in range(thread * share, min(size, (thread + 1) * share), SIDE):
             for tile in range(tiles_of(tokens)):
                 for first in range(0, TOKENS, SIDE):
-                    multiply(weight, row, size + row, packed[tile], 0, first, below, first, out)
+                    places = 0, first, below, first
+                    multiply_2(weight, row, size + row, packed[tile], places, out)
                     for i in range(SIDE):
                         for t in range(SIDE):
                             one = unit[tile, first + t]
@@ -105,7 +107,7 @@ def linear_back_by_bytes(weight, packed, unit, rooms, tokens, y, threads):
         for row in range(thread * share, min(outputs, (thread + 1) * share), BOTH):
             _turn_columns(weight, row, rows)
             for tile in range(tiles_of(tokens)):
-                multiply(rows, 0, SIDE, packed[tile], 0, 0, 0, SIDE, out)
+                multiply_2(rows, 0, SIDE, packed[tile], (0, 0, 0, SIDE), out)
                 for upper in range(2):
                     for half in range(2):
                         for i in range(SIDE):

@@ -10,8 +10,7 @@ import numba as nb
 import numpy as np
 
 from demo.llama.compiled import LANES_ALIKE
-from demo.llama.layout import share_of, tiles_of
-from demo.llama.product import join
+from demo.llama.layout import join, share_of, tiles_of
 from demo.llama.product_amx import linear_back_by_bytes
 from demo.llama.tile import ROWS, TOKENS, byte_tile
 

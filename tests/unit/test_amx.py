@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from demo.llama import amx, product_back
-from demo.llama.amx import BOTH, DEPTH, SIDE, allowed, begin, end, fits, multiply
+from demo.llama.amx import BOTH, DEPTH, SIDE, allowed, begin, end, fits, multiply_1, multiply_2
 from demo.llama.prefill import Room, _swiglu
 from demo.llama.product import NEAR, linear, norm_and_pack, scale_and_pack
 from demo.llama.product_amx import swiglu_by_bytes
@@ -27,7 +27,14 @@ EPS = np.float32(1e-5)
 @nb.njit
 def products(weight, rows, packed, places, out):
     begin()
-    multiply(weight, rows[0], rows[1], packed, places[0], places[1], places[2], places[3], out)
+    multiply_2(weight, rows[0], rows[1], packed, places, out)
+    end()
+
+
+@nb.njit
+def products_of_one(weight, rows, packed, places, out):
+    begin()
+    multiply_1(weight, rows[0], rows[1], packed, places, out)
     end()
 
 
@@ -53,6 +60,9 @@ def test_four_products_of_bytes():
     for i, row in enumerate(rows):
         for j, some in enumerate(tokens):
             assert np.array_equal(out[i, j], row @ some)
+    one = np.ones((2, 1, SIDE, SIDE), np.int32)
+    products_of_one(weight, (16, 48), packed, (columns // 4, 0), one)
+    assert np.array_equal(one[:, 0], out[:, 1])
 
 
 @there

@@ -4,25 +4,31 @@ import numba as nb
 import numpy as np
 import pytest
 
+from demo.llama.amx import SIDE, allowed
 from demo.llama.exp import exp
 from demo.llama.kernel import fix
 from demo.llama.kernel import linear as product
+from demo.llama.kernel_amx import groups_of
 
 RANDOM = np.random.default_rng(0)
 
 
-def fixed(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fixed(x: np.ndarray, amx: bool = False) -> tuple[np.ndarray | bool, ...]:
     # Wider than the numbers, as in use: what lies beyond must not count.
     planes = [np.full((len(x), x.shape[1] + 40), 99, np.int16) for _ in range(2)]
     unit = np.empty(len(x), np.float32)
-    fix(x, *planes, unit)
-    return *planes, unit
+    four = np.full((groups_of(len(x)), x.shape[1] // 4 + 9, SIDE), 99, np.int32)
+    given = *planes, unit, four, amx
+    fix(x, *given)
+    return given
 
 
-def linear(weight: np.ndarray, scale: np.ndarray, x: np.ndarray, threads: int) -> np.ndarray:
+def linear(
+    weight: np.ndarray, scale: np.ndarray, x: np.ndarray, threads: int, amx: bool = False
+) -> np.ndarray:
     nb.set_num_threads(min(threads, nb.config.NUMBA_NUM_THREADS))
     y = np.empty((len(x), len(weight)), np.float32)
-    product(weight, scale, fixed(x), y, False, threads)
+    product(weight, scale, fixed(x, amx), y, False, threads)
     return y
 
 
@@ -69,7 +75,7 @@ def test_fixed_point_keeps_what_fp32_keeps_of_a_row():
     x = RANDOM.standard_normal((3, 100)).astype(np.float32)
     x[0, 5] = 1e4  # an outlier, as activations have them
     x[2] = 0
-    high, low, unit = fixed(x)
+    high, low, unit, *_ = fixed(x)
     back = (high * 2.0**15 + low)[:, :100] * unit[:, None]
     rounded = np.abs(x) * 2.0**-23 + np.abs(x).max(1, keepdims=True) * 2.0**-28
     assert (np.abs(back - x) <= rounded).all()
@@ -89,3 +95,39 @@ def test_exp_is_within_its_bound_and_never_infinite():
     extremes, out = np.array([-1e30, 1e30, -np.inf, np.inf], np.float32), np.empty(4, np.float32)
     exp_of(extremes, out)
     assert (out[::2] < 1e-37).all() and np.isfinite(out).all()
+
+
+there = pytest.mark.skipif(not allowed(), reason="this processor has no AMX, or may not use it")
+
+
+@there
+@pytest.mark.parametrize("columns", [64, 576, 16_384])
+@pytest.mark.parametrize(
+    ("rows", "batch"), [(32, 1), (70, 3), (64, 4), (150, 5), (33, 8), (64, 13)]
+)
+def test_it_is_the_product_by_matrix_instructions(columns, rows, batch):
+    weight, scale, x = made(rows, columns, batch)
+    x[:, 5] *= 100
+    expected = x.astype(np.float64) @ (weight * scale[:, None].astype(np.float64)).T
+    for threads in (1, 2):
+        found = linear(weight, scale, x, threads, True)
+        assert np.abs(found - expected).max() <= 3e-7 * np.abs(expected).max()
+
+
+@there
+def test_matrix_instructions_sum_a_sequence_the_same_in_any_company():
+    weight, scale, x = made(96, 576, 9)
+    alone = [linear(weight, scale, x[b : b + 1], 1, True)[0] for b in range(9)]
+    for batch in (2, 4, 5, 9):
+        for threads in (1, 2):
+            together = linear(weight, scale, x[:batch], threads, True)
+            assert all(np.array_equal(together[b], alone[b]) for b in range(batch))
+
+
+@there
+def test_the_largest_sums_of_bytes_do_not_overflow():
+    weight = np.full((32, 28_672), -127, np.int8)
+    x = np.full((2, 28_672), 3.0, np.float32)
+    x[1] *= -1
+    result = linear(weight, np.ones(32, np.float32), x, 1, True)
+    assert np.allclose(np.abs(result), 127 * 3.0 * 28_672, rtol=1e-6)
