@@ -105,6 +105,11 @@ class Runtime:
         threads = self.settings.threads
         return Status(state, message, progress, base, clip, device, 8, threads, round(memory, 1))
 
+    def sees(self) -> str:
+        """What the vision tower was taught with, "" while it loads or where nobody says."""
+        there = self._tower.done() and not self._tower.exception()
+        return self._tower.result().sees if there else ""
+
     def adapters(self, owner: str = "") -> tuple[AdapterCard, ...]:
         """The adapters of the folder, whether or not the model is there yet.
 

@@ -1,5 +1,6 @@
 """What the chat tab shows in each of its states, as {component: new value}."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -22,9 +23,14 @@ class Display:
     """The values of the tab's components, for all visitors."""
 
     def __init__(
-        self, view: ChatView, session: gr.State, transcript: Transcript, strings: Strings
+        self,
+        view: ChatView,
+        session: gr.State,
+        transcript: Transcript,
+        strings: Strings,
+        sees: Callable[[], str],
     ) -> None:
-        self._view, self._session = view, session
+        self._view, self._session, self._sees = view, session, sees
         self._transcript, self._strings = transcript, strings
 
     def opening(self, session: str, conversation: Conversation, text: str, box: Any) -> Updates:
@@ -97,5 +103,7 @@ class Display:
         small = thumbnail(seen.frames[len(seen.frames) // 2] if video else seen, CHIP)
         return {
             self._view.picture: gr.Row(visible=True),
-            self._view.picture_chip: snippets.picture_chip(small, self._strings, video=video),
+            self._view.picture_chip: snippets.picture_chip(
+                small, self._strings, video=video, sees=self._sees()
+            ),
         }

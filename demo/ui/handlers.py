@@ -53,7 +53,7 @@ class ChatHandlers:
         self._samples = samples
         self._uploads = uploads
         self._transcript = Transcript(uploads, strings)
-        self._display = Display(view, session, self._transcript, strings)
+        self._display = Display(view, session, self._transcript, strings, runtime.sees)
         self._turnstile = Turnstile(strings.being_answered)
 
     def send(

@@ -145,12 +145,13 @@ def video_strip(video: Video, strings: Strings) -> str:
     )
 
 
-def picture_chip(webp: bytes, strings: Strings, *, video: bool = False) -> str:
-    """The picture or video that every reply sees."""
+def picture_chip(webp: bytes, strings: Strings, *, video: bool = False, sees: str = "") -> str:
+    """The picture or video that every reply sees, and what the eyes were taught with."""
+    taught = f"<small>{escape(strings.taught_with.format(sees=sees))}</small>" if sees else ""
     return (
         f'<div class="chip"><img alt="" src="{inlined(webp)}">'
         f"<span><b>{escape(strings.video_in_use if video else strings.picture_in_use)}</b>"
-        f"<small>{escape(strings.picture_in_use_more)}</small></span></div>"
+        f"<small>{escape(strings.picture_in_use_more)}</small>{taught}</span></div>"
     )
 
 

@@ -45,6 +45,7 @@ class Strings:
     picture_in_use: str = "Picture in use"
     video_in_use: str = "Video in use"
     picture_in_use_more: str = "seen by every reply"
+    taught_with: str = "The eyes were taught with {sees}."
     remove_picture: str = "Remove"
     picture_alt: str = "Picture sent with this message"
     opening_video: str = "Opening the video"

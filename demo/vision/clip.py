@@ -45,11 +45,12 @@ class Tower:
         feature_size: S, numbers in `features`.
         tokens, token_width: shape of `patches`.
         preprocessing: how pictures are scaled and normalised.
+        sees: what it was taught with, "" where nobody says.
     """
 
     def __init__(self, parts: TowerParts, device: torch.device) -> None:
         self.name, self.preprocessing, self.device = parts.name, parts.preprocessing, device
-        self.fingerprint = _fingerprint(parts)
+        self.fingerprint, self.sees = _fingerprint(parts), parts.sees
         self._visual = parts.visual.eval().requires_grad_(False).float().to(device)
         self._class_token = parts.class_token
         self._depths: list[int] | None = None

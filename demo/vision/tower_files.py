@@ -27,7 +27,7 @@ class TowerParts:
 
     `visual` is open_clip's image module; `class_token` says that it has one to ask for. Statistics
     are (2, S): mean and standard deviation of each feature over the training pictures, or None.
-    Captions are what it was taught, None where that is not kept.
+    Captions are what it was taught, None where that is not kept; `sees` says it in words.
     """
 
     name: str
@@ -36,6 +36,7 @@ class TowerParts:
     class_token: bool
     statistics: Tensor | None = None
     captions: Captions | None = None
+    sees: str = ""
 
 
 def embedded_tower(checkpoints: Path) -> TowerParts:
@@ -59,7 +60,7 @@ def embedded_tower(checkpoints: Path) -> TowerParts:
         listed = CAPTIONS in passport["sha256"]
         captions = load_captions(folder / CAPTIONS) if listed else None
         parts = visual_parts(passport["name"], _create(f"{LOCAL}{folder}"), statistics)
-        return replace(parts, captions=captions)
+        return replace(parts, captions=captions, sees=passport.get("sees", ""))
     except CheckpointError:
         raise
     except FileNotFoundError as error:
