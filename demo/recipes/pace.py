@@ -19,12 +19,14 @@ class Pace:
     def __init__(self, choices: Sequence[int]) -> None:
         self.choices = tuple(choices)
         self._seconds: dict[int, float] = {}
+        self._tries: dict[int, int] = {}
         self._idle: dict[int, float] = {}  # seconds since each number was last used
 
     def threads(self) -> int:
         """For the next step; now and then one that was not the fastest, the slower the rarer."""
-        if len(self._seconds) < len(self.choices):
-            return self.choices[len(self._seconds)]
+        for number in self.choices:
+            if self._tries.get(number, 0) < 2:
+                return number
         for number in self.choices:
             if self._idle[number] > TRY * self._seconds[number]:
                 return number
@@ -39,7 +41,9 @@ class Pace:
     def stop(self) -> None:
         """Call after a step."""
         seconds = time.monotonic() - self._begun
-        before = self._seconds.get(self._number, seconds)
+        tries = self._tries[self._number] = self._tries.get(self._number, 0) + 1
+        # The first step with a number also makes ready what later ones find: it says nothing.
+        before = self._seconds[self._number] if tries > 2 else seconds
         self._seconds[self._number] = before + NEWEST * (seconds - before)
         self._idle = {n: self._idle.get(n, 0.0) + seconds for n in self.choices}
         self._idle[self._number] = 0.0
@@ -47,6 +51,7 @@ class Pace:
     def forget(self) -> None:
         """Call when steps become longer or shorter for everyone."""
         self._seconds.clear()
+        self._tries.clear()
 
     def __str__(self) -> str:
         return ", ".join(f"{n} threads {s:.1f} s" for n, s in sorted(self._seconds.items()))

@@ -115,8 +115,21 @@ def test_pace_keeps_to_the_faster(monkeypatch: pytest.MonkeyPatch) -> None:
         clock[0] += 1.0 if used[-1] == 1 else 3.0
         pace.stop()
     torch.set_num_threads(before)
-    assert used[:2] == [1, 2]
-    assert used[38:40] == [1, 2]  # more than 12 times the 3 seconds later
+    assert used[:4] == [1, 1, 2, 2]
+    assert used[40:42] == [1, 2]  # more than 12 times the 3 seconds later
+
+
+def test_a_slow_first_step_is_not_held_against_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, used, before = [0.0], [], torch.get_num_threads()
+    monkeypatch.setattr("demo.recipes.pace.time.monotonic", lambda: clock[0])
+    pace = Pace((1, 2))
+    for _ in range(10):
+        pace.start()
+        used.append(torch.get_num_threads())
+        clock[0] += 1.0 if used[-1] == 1 else 0.6 if used.count(2) > 1 else 20.0
+        pace.stop()
+    torch.set_num_threads(before)
+    assert used == [1, 1, 2, 2, 1, *[2] * 5]  # one look at the other, which was idle for long
     assert used.count(2) == 2
     assert str(pace) == "1 threads 1.0 s, 2 threads 3.0 s"
 
