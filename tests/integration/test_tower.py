@@ -10,11 +10,13 @@ import torch
 from PIL import Image
 
 from demo.errors import CheckpointError
+from demo.recipes.concepts import drawing_concepts
 from demo.recipes.samples import SAMPLES
 from demo.recipes.scenes import SHAPES, Scene, easy_vqa_scenes
 from demo.recipes.zero_shot import LABELS, accuracy, embed_texts, probe
 from demo.vision.clip import Tower
 from demo.vision.media import Picture, open_picture
+from demo.vision.tower_files import file_digest
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINTS = ROOT / "checkpoints"
@@ -77,6 +79,23 @@ def test_features_hold_the_shape(tower: Tower, scenes: list[Scene]) -> None:
 def test_a_photo_of_another_world_stays_bounded(tower: Tower) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     assert tower.features(Picture(noise)).abs().max() <= 6
+
+
+def test_the_everyday_tower_opens_by_its_flag_and_names_what_we_drew() -> None:
+    """Drawings in no style that it was taught with, each among 500 captions."""
+    folder = f"local-dir:{CHECKPOINTS / 'everyday'}"
+    tower = Tower.load(folder, torch.device("cpu"), CHECKPOINTS)
+    passport = json.loads((CHECKPOINTS / "everyday" / "passport.json").read_text())
+    digests = {name: file_digest(CHECKPOINTS / "everyday" / name) for name in passport["sha256"]}
+    assert passport["sha256"] == digests
+    assert passport["zero_shot"]["photographs top-1"] > 0.35
+    captions = [concept.name for concept in drawing_concepts().values()]
+    model = open_clip.create_model(folder).eval()
+    texts = embed_texts(model, open_clip.get_tokenizer(folder), captions)
+    files = [ROOT / "assets" / "samples" / f"{name}.png" for name in ("apple", "house")]
+    images = tower.embeddings([open_picture(path) for path in files])
+    nearest = (images @ texts.T).argmax(1).tolist()
+    assert [captions[number] for number in nearest] == ["an apple", "a house"]
 
 
 def test_changed_files_are_refused(tmp_path: Path) -> None:
