@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from demo.finetune.examples import Example
+from demo.llama.adapted import CompiledLayers, TorchLayers
 from demo.llama.model import Llama
 
 Text = tuple[int, ...]
@@ -25,6 +26,7 @@ class Below:
     """Hidden states that enter layer `first`, by token ids.
 
     Args:
+        layers: what runs them, and nothing else at the same time.
         examples: all that will be asked for; what is kept is planned from them.
         limit_bytes: of what is kept. Texts beyond it are computed each time they are asked for.
     """
@@ -32,11 +34,12 @@ class Below:
     def __init__(
         self,
         model: Llama,
+        layers: CompiledLayers | TorchLayers,
         first: int,
         examples: Sequence[Example],
         limit_bytes: int = 512 * 2**20,
     ) -> None:
-        self._model, self._first = model, first
+        self._model, self._layers, self._first = model, layers, first
         self._kept: dict[Text, Tensor] = {}
         self._group: dict[Text, list[Text]] = {}
         texts = sorted({example.ids for example in examples}, key=lambda ids: (len(ids), ids))
@@ -69,7 +72,11 @@ class Below:
         ids = torch.zeros(len(texts), longest, dtype=torch.long)
         for row, text in enumerate(texts):
             ids[row, : len(text)] = torch.tensor(text)
+        sizes = [len(text) for text in texts]
         with torch.no_grad():
-            model = self._model
-            states = model.run(model.embed(ids.to(model.device)), range(self._first))
-        return {text: states[row, : len(text)].clone() for row, text in enumerate(texts)}
+            embedded = self._model.embed(ids.to(self._model.device))
+        if self._first:
+            states = self._layers.plain(embedded, torch.tensor(sizes), self._first).split(sizes)
+        else:
+            states = [embedded[row, :size] for row, size in enumerate(sizes)]
+        return {text: part.clone() for text, part in zip(texts, states, strict=True)}

@@ -22,8 +22,8 @@ class Frozen:
 
     def __init__(self, model: Llama, layers: int, examples: Sequence[Example]) -> None:
         self.model = model
-        self.below = Below(model, model.config.layers - layers, examples)
         self._above = adapted_layers(model)
+        self.below = Below(model, self._above, model.config.layers - layers, examples)
         self._untaught: dict[Example, Tensor] = {}
 
     def hidden(

@@ -47,6 +47,39 @@ class CompiledLayers:
         """
         return _Run.apply(self, below.detach(), lengths, *prefix)
 
+    def plain(self, embedded: Tensor, lengths: Tensor, layers: int) -> Tensor:
+        """What leaves the first `layers` layers without any prompts, (N, D), likewise flat."""
+        c = self.model.config
+        none = np.zeros((layers, 1, c.kv_heads, ROWS, c.head_dim), np.float32)
+        prompts = none, none, np.zeros((layers, c.heads), np.float32)
+        given = self.given(embedded, lengths, 0, *prompts)
+        nb.set_num_threads(self.threads)
+        forwards(*given)
+        self.batches += 1
+        return torch.from_numpy(_flat(given[7].x[-1], int(lengths.sum())))
+
+    def given(
+        self,
+        below: Tensor,
+        lengths: Tensor,
+        first: int,
+        key: np.ndarray,
+        value: np.ndarray,
+        gate: np.ndarray,
+    ) -> tuple[Any, ...]:
+        """What `forwards` takes, its memory filled with a batch for the layers from `first` on."""
+        c, sizes = self.model.config, lengths.numpy().astype(np.int64)
+        starts = np.cumsum(sizes) - sizes
+        tape, bench = self.room(len(gate), int(sizes.sum()))
+        positions = np.concatenate([np.arange(size) for size in sizes])
+        _fill(tape.cos, self.model.cos.numpy()[positions])
+        _fill(tape.sin, self.model.sin.numpy()[positions])
+        _fill(tape.x[0], np.concatenate([below[i, :n].numpy() for i, n in enumerate(sizes)]))
+        return (
+            first, starts, sizes, self.matrices, key, value, gate, tape, bench,
+            c.heads, np.float32(c.norm_eps), self.threads,
+        )  # fmt: skip
+
     def room(self, levels: int, tokens: int) -> tuple[Tape, Bench]:
         """Memory for a batch; fresh memory would be paged in for each. It is not cleared."""
         c, tiles = self.model.config, -(-tokens // TOKENS)
@@ -90,8 +123,18 @@ class TorchLayers:
         """As `CompiledLayers`."""
         layers = self.model.config.layers
         x = self.model.run(below, range(layers - len(prefix.gate), layers), prefix=prefix)
-        places = torch.arange(x.shape[1], device=x.device)
-        return x[places < lengths[:, None].to(x.device)]
+        return _packed(x, lengths)
+
+    @torch.no_grad()
+    def plain(self, embedded: Tensor, lengths: Tensor, layers: int) -> Tensor:
+        """As `CompiledLayers.plain`."""
+        return _packed(self.model.run(embedded, range(layers)), lengths)
+
+
+def _packed(x: Tensor, lengths: Tensor) -> Tensor:
+    """(B, T, D) → (N, D), one text after the other, no padding."""
+    places = torch.arange(x.shape[1], device=x.device)
+    return x[places < lengths[:, None].to(x.device)]
 
 
 def adapted_layers(model: Llama) -> "CompiledLayers | TorchLayers":
@@ -106,25 +149,15 @@ class _Run(torch.autograd.Function):
     def forward(
         ctx: Any, run: CompiledLayers, below: Tensor, lengths: Tensor, *prefix: Tensor
     ) -> Tensor:
-        c, sizes = run.model.config, lengths.numpy().astype(np.int64)
-        starts = np.cumsum(sizes) - sizes
-        tape, bench = run.room(len(prefix[2]), int(sizes.sum()))
-        positions = np.concatenate([np.arange(size) for size in sizes])
-        _fill(tape.cos, run.model.cos.numpy()[positions])
-        _fill(tape.sin, run.model.sin.numpy()[positions])
-        _fill(tape.x[0], np.concatenate([below[i, :n].numpy() for i, n in enumerate(sizes)]))
         spare = (0, 0, 0, ROWS)  # tiles are read whole
         key, value = (F.pad(part.detach(), spare).numpy() for part in prefix[:2])
-        first, gate = c.layers - len(prefix[2]), prefix[2].detach().numpy()
-        ctx.given = (
-            first, starts, sizes, run.matrices, key, value, gate, tape, bench,
-            c.heads, np.float32(c.norm_eps), run.threads,
-        )  # fmt: skip
+        first, gate = run.model.config.layers - len(prefix[2]), prefix[2].detach().numpy()
+        ctx.given = run.given(below, lengths, first, key, value, gate)
         nb.set_num_threads(run.threads)
         forwards(*ctx.given)
         run.batches += 1
         ctx.run, ctx.batch = run, run.batches
-        return torch.from_numpy(_flat(tape.x[-1], len(positions)))
+        return torch.from_numpy(_flat(ctx.given[7].x[-1], int(lengths.sum())))
 
     @staticmethod
     @torch.autograd.function.once_differentiable

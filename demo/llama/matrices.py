@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from demo.llama.amx import allowed, fits
+from demo.llama.amx import BOTH, allowed, fits
 from demo.llama.config import LlamaConfig
 from demo.llama.model import Llama
 
@@ -35,7 +35,8 @@ class Matrices(NamedTuple):
 def by_bytes(c: LlamaConfig) -> bool:
     """Whether all products of many tokens are done by matrix instructions on this machine."""
     heads = c.heads * c.head_dim
-    return fits(c.width, heads, heads + 2 * c.kv_heads * c.head_dim, c.ffn) and allowed()
+    whole = fits(c.width, heads, heads + 2 * c.kv_heads * c.head_dim, c.ffn)
+    return whole and c.vocab >= BOTH and allowed()
 
 
 def matrices_of(model: Llama) -> Matrices:

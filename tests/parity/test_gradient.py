@@ -74,6 +74,18 @@ def test_forwards_and_back(model: Llama, prefix_of, layers, texts):
             assert distance(part, exact) < 0.05  # slopes have 8 bits
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_layers_below_have_no_prompts(model: Llama, layers):
+    torch.manual_seed(4)
+    embedded = torch.randn(len(LENGTHS), int(LENGTHS.max()), model.config.width)
+    expected = TorchLayers(model).plain(embedded, LENGTHS, layers)
+    run = CompiledLayers(model, 2)
+    found = run.plain(embedded, LENGTHS, layers)
+    assert distance(found, expected) < 1e-3
+    alone = run.plain(embedded[4:5], LENGTHS[4:5], layers)
+    assert torch.equal(alone, found.split(LENGTHS.tolist())[4])
+
+
 def test_threads_and_company_change_no_bit(model: Llama, prefix_of):
     torch.manual_seed(2)
     below = torch.randn(len(LENGTHS), int(LENGTHS.max()), model.config.width)

@@ -22,6 +22,7 @@ from demo.finetune.frozen import Frozen
 from demo.finetune.loss import loss_of
 from demo.finetune.order import Order
 from demo.finetune.trainer import Step, TrainSettings, train
+from demo.llama.adapted import CompiledLayers, TorchLayers
 from demo.llama.base import open_base
 from demo.llama.cache import Base
 from demo.llama.int8 import Int8Linear
@@ -84,16 +85,18 @@ def loss(model: Llama, adapter: Adapter, examples: list[Example], features) -> t
     return loss_of(Frozen(model, adapter.spec.layers, examples), adapter, examples, features)
 
 
-def test_a_text_reads_the_same_in_any_company_and_at_any_time(base, model):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_text_reads_the_same_in_any_company_and_at_any_time(base, model, compiled):
+    layers = CompiledLayers(model, 2) if compiled else TorchLayers(model)
     examples = lessons(base)
     batches = [examples, examples[2:], examples[1:2], [examples[0], examples[3]]]
     for limit in (2**20, 0, 2 * 22 * base.config.width * 4):
-        one, two = (Below(model, 2, examples, limit_bytes=limit) for _ in range(2))
+        one, two = (Below(model, layers, 2, examples, limit_bytes=limit) for _ in range(2))
         there = [one.of(batch) for batch in batches]
         back = [two.of(batch) for batch in reversed(batches)]
         assert all(torch.equal(a, b) for a, b in zip(there, reversed(back), strict=True))
         assert torch.allclose(there[0][2:, : there[1].shape[1]], there[1], atol=1e-5)
-    kept = Below(model, 2, examples)
+    kept = Below(model, layers, 2, examples)
     first = kept.of(examples[2:])
     kept._compute = None  # nothing is computed twice
     assert torch.equal(kept.of(examples[2:]), first)
