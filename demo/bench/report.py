@@ -111,5 +111,6 @@ def processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     facts = {key.strip(): value.strip() for key, value in lines.items()}
-    units = [u for u in ("avx2", "avx512f", "avx512_bf16") if u in facts.get("flags", "").split()]
+    known = ("avx2", "avx512f", "avx512_bf16", "amx_int8")
+    units = [unit for unit in known if unit in facts.get("flags", "").split()]
     return " ".join([facts.get("model name", platform.machine()), *units])

@@ -73,7 +73,7 @@ def test_four_steps_and_then_a_chat_with_the_result(
     assert chat.answered(1)
     expect(chat.facts).to_contain_text("spelled")
     # Nobody else is offered it, and no program knows it.
-    assert "spelled" not in json.dumps(server.call("adapters"))
+    assert "spelled" not in json.dumps(server.call("adapters", ""))
     told = [server.told("chat", message="hi", adapter=name) for name in ("spelled", "nobody")]
     assert all("There is no adapter" in text for text in told)
     assert told[0].replace("spelled", "nobody") == told[1]
