@@ -1,0 +1,96 @@
+"""A model whose matrices are whole registers, by matrix instructions and by vectors.
+
+Where the processor has no AMX, both would be the same code: then there is nothing to compare.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from demo.adapter.adapter import Adapter
+from demo.adapter.spec import AdapterSpec
+from demo.llama import decode
+from demo.llama.adapted import CompiledLayers, TorchLayers
+from demo.llama.amx import allowed
+from demo.llama.base import open_base
+from demo.llama.cache import Base
+from demo.llama.decode import Decoder, SlotSizes
+from demo.llama.int8 import Int8Linear
+from demo.llama.matrices import by_bytes
+from demo.llama.model import Llama, Prefix
+
+pytestmark = pytest.mark.skipif(
+    not allowed(), reason="this processor has no AMX, or may not use it"
+)
+WHOLE = {
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "intermediate_size": 192,
+}
+LENGTHS = torch.tensor([40, 1, 33, 12])
+
+
+@pytest.fixture(scope="module")
+def base(
+    tiny_llama_folder: Callable[..., Path], no_progress, tmp_path_factory: pytest.TempPathFactory
+) -> Base:
+    folder = tiny_llama_folder(**WHOLE)
+    return open_base(str(folder), tmp_path_factory.mktemp("cache"), no_progress)
+
+
+@pytest.fixture(scope="module")
+def model(base: Base) -> Llama:
+    return Llama(base.config, base.weights, Int8Linear(torch.float32), 128)
+
+
+@pytest.fixture
+def prefix(base: Base, model: Llama) -> Prefix:
+    torch.manual_seed(0)
+    adapter = Adapter(AdapterSpec.for_base(base.config, layers=3, prompts=5))
+    torch.nn.init.normal_(adapter.gate)
+    with torch.no_grad():
+        return adapter.prefix(model)
+
+
+def test_such_a_model_is_run_by_matrix_instructions(model: Llama) -> None:
+    assert by_bytes(model.config)
+    assert CompiledLayers(model, 1).amx
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_text_and_its_next_tokens_are_those_by_vectors(model, prefix, threads, monkeypatch):
+    ids, results = torch.arange(3, 43), []
+    for way in (True, False):
+        monkeypatch.setattr(decode, "by_bytes", lambda config, way=way: way)
+        decoder = Decoder(model, SlotSizes(slots=6, positions=128, prompts=8), threads=threads)
+        hidden = decoder.hidden(0, ids.tolist(), prefix)
+        for slot in range(6):
+            decoder.prefill(slot, ids[: 10 + slot].tolist(), prefix if slot % 2 else None)
+        slots = np.arange(6)
+        results.append((hidden, decoder.step(slots + 4, slots, slots + 10).copy()))
+    expected = model.forward(ids[None], prefix=prefix)[0].numpy()
+    assert np.abs(results[0][0] - expected).max() <= 3e-3
+    for mine, other in zip(*results, strict=True):
+        assert np.abs(mine - other).max() <= 3e-4 * np.abs(other).max()
+
+
+def test_the_way_back_is_the_one_by_vectors(model, prefix) -> None:
+    torch.manual_seed(1)
+    below = torch.randn(len(LENGTHS), int(LENGTHS.max()), model.config.width)
+    slope, found = torch.randn(int(LENGTHS.sum()), model.config.width), []
+    for way in (True, False, None):
+        run = TorchLayers(model) if way is None else CompiledLayers(model, 2)
+        run.amx = way
+        leaves = Prefix(*(part.clone().requires_grad_() for part in prefix))
+        out = run(below, LENGTHS, leaves)
+        out.backward(slope)
+        found.append([out.detach(), *(leaf.grad for leaf in leaves)])
+    for mine, other, exact in zip(*found, strict=True):
+        # A last bit decides how a slope is rounded to 8 bits, so they are not alike, but as good.
+        off, allowance = ((part - exact).norm() / exact.norm() for part in (mine, other))
+        assert off < 1.3 * allowance + 0.02
