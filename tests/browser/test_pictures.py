@@ -1,5 +1,6 @@
 """Pictures in the chat: every way in, what is seen, and what stays."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import expect
@@ -22,6 +23,18 @@ def test_pasted_picture_is_seen_and_stays(chat: Chat) -> None:
     chat.ask(SHAPE)  # the picture is still in use
     assert chat.answered(2).lower().startswith("circle")
     expect(chat.pictures).to_have_count(1)
+
+
+def test_what_the_eyes_know_leaves_room_for_the_button(visit: Callable[..., Chat]) -> None:
+    chat = visit(viewport={"width": 390, "height": 844})
+    chat.attach(SAMPLES / "red-circle.png")
+    chat.ask(COLOR)
+    chat.answered(1)
+    expect(chat.chip).to_contain_text("taught with")
+    button = chat.page.get_by_role("button", name="Remove", exact=True)
+    expect(button).to_be_in_viewport(ratio=1)
+    text, place = chat.chip.locator("small").last.bounding_box(), button.bounding_box()
+    assert text and place and text["x"] + text["width"] <= place["x"] <= 390 - place["width"]
 
 
 def test_a_new_picture_takes_over_without_a_reset(chat: Chat) -> None:
