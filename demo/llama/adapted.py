@@ -48,17 +48,18 @@ class CompiledLayers:
         return _Run.apply(self, below.detach(), lengths, *prefix)
 
     def plain(self, embedded: Tensor, lengths: Tensor, layers: int) -> Tensor:
-        """What leaves the first `layers` layers without any prompts, (N, D), likewise flat."""
+        """What leaves the first `layers` layers without any prompts, (N, D) fp32, no padding.
+
+        Args:
+            embedded: (B, T, D).
+            lengths: (B,) tokens of each text, 1 to T.
+        """
         c = self.model.config
         none = np.zeros((layers, 1, c.kv_heads, ROWS, c.head_dim), np.float32)
         prompts = none, none, np.zeros((layers, c.heads), np.float32)
-        given = self.given(embedded, lengths, 0, *prompts)
-        nb.set_num_threads(self.threads)
-        forwards(*given)
-        self.batches += 1
-        return torch.from_numpy(_flat(given[7].x[-1], int(lengths.sum())))
+        return self.forwards(embedded, lengths, 0, *prompts)[0]
 
-    def given(
+    def forwards(
         self,
         below: Tensor,
         lengths: Tensor,
@@ -66,8 +67,12 @@ class CompiledLayers:
         key: np.ndarray,
         value: np.ndarray,
         gate: np.ndarray,
-    ) -> tuple[Any, ...]:
-        """What `forwards` takes, its memory filled with a batch for the layers from `first` on."""
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        """A batch through as many layers from `first` on as `gate` has rows.
+
+        Prompts are as `gradient.forwards` takes them. What it was called with comes second: the way
+        back needs it.
+        """
         c, sizes = self.model.config, lengths.numpy().astype(np.int64)
         starts = np.cumsum(sizes) - sizes
         tape, bench = self.room(len(gate), int(sizes.sum()))
@@ -75,10 +80,14 @@ class CompiledLayers:
         _fill(tape.cos, self.model.cos.numpy()[positions])
         _fill(tape.sin, self.model.sin.numpy()[positions])
         _fill(tape.x[0], np.concatenate([below[i, :n].numpy() for i, n in enumerate(sizes)]))
-        return (
+        given = (
             first, starts, sizes, self.matrices, key, value, gate, tape, bench,
             c.heads, np.float32(c.norm_eps), self.threads,
         )  # fmt: skip
+        nb.set_num_threads(self.threads)
+        forwards(*given)
+        self.batches += 1
+        return torch.from_numpy(_flat(tape.x[-1], len(positions))), given
 
     def room(self, levels: int, tokens: int) -> tuple[Tape, Bench]:
         """Memory for a batch; fresh memory would be paged in for each. It is not cleared."""
@@ -152,12 +161,9 @@ class _Run(torch.autograd.Function):
         spare = (0, 0, 0, ROWS)  # tiles are read whole
         key, value = (F.pad(part.detach(), spare).numpy() for part in prefix[:2])
         first, gate = run.model.config.layers - len(prefix[2]), prefix[2].detach().numpy()
-        ctx.given = run.given(below, lengths, first, key, value, gate)
-        nb.set_num_threads(run.threads)
-        forwards(*ctx.given)
-        run.batches += 1
+        out, ctx.given = run.forwards(below, lengths, first, key, value, gate)
         ctx.run, ctx.batch = run, run.batches
-        return torch.from_numpy(_flat(ctx.given[7].x[-1], int(lengths.sum())))
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable

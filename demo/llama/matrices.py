@@ -33,7 +33,7 @@ class Matrices(NamedTuple):
 
 
 def by_bytes(c: LlamaConfig) -> bool:
-    """Whether all products of many tokens are done by matrix instructions on this machine."""
+    """Whether the products with all matrices are done by matrix instructions on this machine."""
     heads = c.heads * c.head_dim
     whole = fits(c.width, heads, heads + 2 * c.kv_heads * c.head_dim, c.ffn)
     return whole and c.vocab >= BOTH and allowed()
