@@ -74,7 +74,8 @@ class Stand:
         self.finish(-9)
 
     def end(self, seconds: float) -> None:
-        self.finish(0, Stage("interrupted", endings.RESTARTED))
+        if not self._over.is_set():  # one that has ended writes nothing more
+            self.finish(0, Stage("interrupted", endings.RESTARTED))
 
     def wait(self) -> int:
         self._over.wait(PATIENCE)
