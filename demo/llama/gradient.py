@@ -15,6 +15,7 @@ import numpy as np
 
 from demo.llama.attention import attend, attend_back, rotate
 from demo.llama.compiled import LANES_ALIKE
+from demo.llama.denormal import flush, restore
 from demo.llama.exp import exp
 from demo.llama.layout import gather, gather_turned, scatter, scatter_turned, tiles_of, turn
 from demo.llama.product import linear, norm_and_pack, norm_factor, pack, scale_and_pack
@@ -157,6 +158,7 @@ def _attention_back(
     group, prompts, longest = heads // kv_heads, key.shape[2] - ROWS, lengths.max()
     one, width, chunks = np.float32(1), tiles_of(longest), key_slope.shape[2]
     for thread in nb.prange(threads):
+        mode = flush()
         keys = np.zeros((longest + ROWS, size), np.float32)
         values = np.zeros((longest + ROWS, size), np.float32)
         keys_slope = np.empty((chunks, longest + ROWS, TOKENS), np.float32)
@@ -198,6 +200,7 @@ def _attention_back(
             scatter_turned(keys_slope, (heads + kv) * size, size, start, length, qkv_slope)
             values_at = (heads + kv_heads + kv) * size
             scatter_turned(values_slope, values_at, size, start, length, qkv_slope)
+        restore(mode)
 
 
 @nb.njit(**LANES_ALIKE)
