@@ -1,14 +1,15 @@
 """Makes the adapter `sight`: names what it sees, and answers simple questions about it.
 
     python -m demo.recipes.sight_pictures --work FOLDER ...
-    python -m demo.recipes.sight --work FOLDER --stage names --out names.safetensors
-    python -m demo.recipes.sight --work FOLDER --stage match --init names.safetensors --out ...
-    python -m demo.recipes.sight --work FOLDER --stage all --init match.safetensors --out ...
+    python -m demo.recipes.sight --work FOLDER --stage reader --out reader.safetensors
+    python -m demo.recipes.sight --work FOLDER --stage eyes --init reader.safetensors --out ...
 
-The stages go from what is seen to what is asked of it: names and kinds; whether what a question
-names is there; and everything, easy-VQA's own questions, refusals and talk about other things
-included. Progress goes to the terminal, a JSON line every 20 steps, with exact replies to held-out
-pictures by sort every 100. Neither photographs of `val.zip` nor OpenMoji are read here.
+First prompts and gates learn to answer from what a perfect projection would say (`sight_told.py`):
+names and kinds, whether what a question names is there, easy-VQA's own questions, refusals, and
+talk about other things. Then a projection learns to say it of what the tower sees (`sight_fit.py`),
+and all of it learns together. Progress goes to the terminal, a JSON line every 20 steps, with exact
+replies to held-out pictures by sort every 100. Neither photographs of `val.zip` nor OpenMoji are
+read here.
 """
 
 import argparse
@@ -47,8 +48,16 @@ from demo.models import choose_device, load_llama
 from demo.recipes.sight_fit import fit
 from demo.recipes.sight_lessons import Known, shortened, unrelated_questions
 from demo.recipes.sight_mix import Material, drawn_examples
-from demo.recipes.sight_pictures import FIRST_HELD_OUT, Seen, known_rows, learned_kinds, seen_path
+from demo.recipes.sight_pictures import (
+    FIRST_HELD_OUT,
+    UNKNOWN,
+    Seen,
+    known_rows,
+    learned_kinds,
+    seen_path,
+)
 from demo.recipes.sight_stages import STAGES, Stage
+from demo.recipes.sight_told import Told, open_up, targets, told
 from demo.settings import Settings
 
 NAME = "sight"
@@ -57,7 +66,7 @@ POSITIONS = 1024
 POOL = 40_000  # looks that one stage shows; all are in memory as fp32
 JUDGED = 40  # held-out questions of each sort
 TOGETHER = 8  # rehearsed pictures a passage
-EYES = ("global", "slots", "resampler")
+EYES = ("slots", "resampler")
 
 
 @dataclass(frozen=True)
@@ -65,9 +74,9 @@ class Recipe:
     """What is the same in all stages; `eyes` is one of `EYES`."""
 
     layers: int = 16
-    prompts: int = 20
-    hidden: int = 256
-    eyes: str = "global"
+    prompts: int = 12
+    hidden: int = 384
+    eyes: str = "slots"
     seed: int = 0
 
     @property
@@ -78,8 +87,6 @@ class Recipe:
     def visual(self, seen: Seen) -> VisualSpec:
         """The projection's shape for those features."""
         size = seen.features.shape[1]
-        if self.eyes == "global":
-            return VisualSpec(size, self.hidden)
         if self.eyes == "slots":
             return VisualSpec(size, self.hidden, slots=self.prompts)
         width = seen.facts["token_width"]
@@ -95,7 +102,9 @@ def material(
     known = known_rows(seen, kinds)
     aside = seen.held_out.tolist()
     known = [k if aside[row] is held_out else None for row, k in enumerate(known)]
-    rows = [r for r in questions("train") if (r.picture >= FIRST_HELD_OUT) is held_out]
+    # What a scene shows is not known when its questions do not give it away.
+    asked = [r for r in questions("train") if seen.kinds[r.picture] != UNKNOWN]
+    rows = [r for r in asked if (r.picture >= FIRST_HELD_OUT) is held_out]
     return Material(known, tuple(kinds), rows, unrelated)
 
 
@@ -237,6 +246,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument("--init", type=Path, help="what the stage before has written")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--fit", action="store_true", help="fit the projection to the tower first")
     parser.add_argument("--steps", type=int, help="other than the stage's own")
     parser.add_argument("--seconds", type=float, help="stop after so many; the rate has not fallen")
     parser.add_argument("--eyes", choices=EYES, default=Recipe.eyes)
@@ -259,17 +269,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_llama(base, choose_device(settings.device), POSITIONS)
     seen = Seen.load(seen_path(given.work, recipe.kind))
     kinds = learned_kinds(seen)
+    adapter = load_adapter(given.init)[0] if given.init else new(recipe, base, seen)
+    shape = adapter.spec.layers, adapter.spec.prompts
+    centre, aim = targets(model, base.tokenizer, kinds, *shape)
+    if not given.init:
+        open_up(adapter, centre)
+    projection = adapter.visual
+    if stage.told:
+        seen, adapter.visual = told(seen, kinds, recipe.seed), Told(aim)
+    elif given.fit:
+        fit(adapter, aim, seen, seed=recipe.seed)
     talk = unrelated_lessons(given.work, base, model, settings)
     parts = tuple(material(seen, kinds, talk, held_out) for held_out in (False, True))
-    if given.init:
-        adapter = load_adapter(given.init)[0]
-    else:
-        adapter = new(recipe, base, seen)
-        if recipe.eyes != "global":
-            fit(adapter, model, base.tokenizer, kinds, seen, seed=recipe.seed)
     adapter.requires_grad_(True)
     found = learn(stage, recipe, base, model, adapter, parts, seen.features, given.seconds)
     print(json.dumps({"held_out": found}), flush=True)
+    adapter.visual = projection
     save_adapter(adapter, passport(base, seen, adapter, found), given.out)
 
 

@@ -1,75 +1,29 @@
-"""A beginning for `sight`: a projection that says to the base what the base itself would read.
+"""Teaches a projection to say what `sight_told.py` would have it say of what it sees.
 
-An adapter's prompts are keys and values like those of a text. So before anything is learned through
-the base, the projection is fitted to what the base makes of a picture's name where it is written
-out: prompt by prompt, the states of the name's tokens. That takes a minute, and what is learned
-afterwards is to use what is said, not a language to say it in.
+That takes a minute, and the base is not asked: what is learned afterwards, through the base, is to
+use what is said, not a language to say it in.
 """
 
 import json
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from demo.adapter.adapter import Adapter
-from demo.llama.model import Llama
-from demo.llama.tokenizer import Tokenizer
-from demo.recipes.sight_lessons import Known
 from demo.recipes.sight_pictures import UNKNOWN, Seen
 
 BATCH, EPOCHS, RATE = 256, 8, 1e-3
 NEAR = 8.0  # logits between one kind's states and another's, on average
-WRITTEN = "The picture shows {}, {}."
-OPEN = 0.3  # tanh of the gates to begin with
-FAINT = 0.05  # deviation of the prompts' own numbers
 
 
-@torch.no_grad()
-def written_states(
-    model: Llama, tokenizer: Tokenizer, name: str, group: str, layers: int, slots: int
-) -> Tensor:
-    """(slots, D): the tokens of "a king penguin, a bird" as the last `layers` layers read them.
+def fit(adapter: Adapter, aim: Tensor, seen: Seen, *, epochs: int = EPOCHS, seed: int = 0) -> float:
+    """Fits the projection in place → share of held-out looks told right.
 
-    Mean over those layers of what enters the attention; the last token stands in all slots left.
-    """
-    text = WRITTEN.format(name, group)
-    ids = tokenizer.encode_text(text)
-    before = len(tokenizer.encode_text(WRITTEN.split("{}")[0].rstrip()))
-    first = model.config.layers - layers
-    x = model.run(model.embed(torch.tensor([ids])), range(first))
-    total = torch.zeros_like(x)
-    for layer in range(first, model.config.layers):
-        total += model.norm(x, model.weights.attention_norm[layer])
-        x = model.run(x, range(layer, layer + 1))
-    states = total[0, before:-1] / layers  # without the full stop
-    places = torch.arange(slots).clamp(max=len(states) - 1)
-    return states[places].float()
+    A look is told right when what the projection says is nearest to what its own kind is called.
 
-
-def targets(
-    model: Llama, tokenizer: Tokenizer, kinds: Sequence[Known], layers: int, slots: int
-) -> Tensor:
-    """(K, slots, D) of every kind."""
-    return torch.stack(
-        [written_states(model, tokenizer, k.name, k.group, layers, slots) for k in kinds]
-    )
-
-
-def fit(
-    adapter: Adapter,
-    model: Llama,
-    tokenizer: Tokenizer,
-    kinds: Sequence[Known],
-    seen: Seen,
-    *,
-    epochs: int = EPOCHS,
-    seed: int = 0,
-) -> float:
-    """Fits the projection in place and opens the gates → share of held-out looks told right.
-
-    A look is told right when what the projection says is nearest to its own kind's states.
+    Args:
+        aim: (K, Q, D), what is to be said of each kind (`sight_told.targets`).
 
     Raises:
         ValueError: the projection does not give each prompt a vector of its own.
@@ -77,12 +31,7 @@ def fit(
     spec = adapter.spec
     if spec.visual is None or spec.visual.slots != spec.prompts:
         raise ValueError("only a projection with a vector for each prompt can be fitted")
-    said = targets(model, tokenizer, kinds, spec.layers, spec.prompts)  # (K, slots, D)
-    centre, known = said.mean(0), seen.kinds != UNKNOWN
-    with torch.no_grad():
-        adapter.prompts.copy_(centre + FAINT * adapter.prompts)
-        adapter.gate.fill_(torch.tensor(OPEN).atanh())
-    aim = (said - centre).flatten(1)  # (K, slots * D)
+    aim, known = aim.flatten(1), seen.kinds != UNKNOWN  # (K, Q * D)
     rows = torch.nonzero(known & ~seen.held_out)[:, 0]
     judged = torch.nonzero(known & seen.held_out)[:, 0]
     generator = torch.Generator().manual_seed(seed)

@@ -28,7 +28,7 @@ from demo.llama.cache import Base
 from demo.llama.int8 import Int8Linear
 from demo.llama.model import Llama
 from demo.recipes import sight, sight_pictures, sight_words
-from demo.recipes.sight_fit import OPEN, fit
+from demo.recipes.sight_fit import fit
 from demo.recipes.sight_lessons import (
     Known,
     Others,
@@ -43,6 +43,7 @@ from demo.recipes.sight_lessons import (
 )
 from demo.recipes.sight_mix import Material, Mix, drawn_examples
 from demo.recipes.sight_pictures import Eyes, Seen, known_kinds, known_rows
+from demo.recipes.sight_told import OPEN, Told, open_up, places_of, targets, told, written_states
 from demo.recipes.vocabulary import Vocabulary, drawing_kinds, photograph_kinds, shape_kinds
 
 VOCABULARY = Vocabulary([*shape_kinds(), *photograph_kinds(), *drawing_kinds()])
@@ -318,7 +319,7 @@ def test_a_stage_learns_and_what_it_writes_can_be_read(small, tmp_path, monkeypa
     parts = (Material(known, KINDS, ROWS, [Lesson("Hello!", "Hello.")]),) * 2
     adapter = sight.new(recipe, base, seen)
     before = adapter.gate.clone()
-    stage = replace(sight.STAGES["all"], steps=2, batch=4)
+    stage = replace(sight.STAGES["eyes"], steps=2, batch=4)
     found = sight.learn(stage, recipe, base, model, adapter, parts, seen.features)
     assert set(found) == set(stage.mix.shares)
     assert not torch.equal(adapter.gate, before)
@@ -327,19 +328,60 @@ def test_a_stage_learns_and_what_it_writes_can_be_read(small, tmp_path, monkeypa
     assert load_adapter(tmp_path / "sight.safetensors")[1] == passport
 
 
-def test_a_projection_begins_with_what_the_base_would_read(small):
+def test_a_projection_learns_to_say_what_the_base_would_read(small):
     """Looks at four kinds, each with features of its own: told apart before the base is asked."""
     base, seen = small, made_up(160)
     places = torch.arange(4).repeat(40)
     features = 3 * torch.eye(6)[places] + 0.1 * seen.features.float()
     seen = replace(seen, features=features.half())
     model = Llama(base.config, base.weights, Int8Linear(torch.float32), 512)
-    adapter = sight.new(sight.Recipe(layers=2, prompts=16, hidden=16, eyes="slots"), base, seen)
-    assert fit(adapter, model, base.tokenizer, KINDS, seen, epochs=300) > 0.9
+    adapter = sight.new(sight.Recipe(layers=2, prompts=16, hidden=16), base, seen)
+    centre, aim = targets(model, base.tokenizer, KINDS, 2, 16)
+    assert centre.shape == (16, base.config.width) and aim.shape == (len(KINDS), *centre.shape)
+    assert aim.mean(0).abs().max() < 1e-4
+    open_up(adapter, centre)
     assert torch.allclose(adapter.gate.tanh(), torch.full_like(adapter.gate, OPEN))
-    flat = sight.new(sight.Recipe(layers=2, prompts=3, hidden=4), base, seen)
+    assert fit(adapter, aim, seen, epochs=300) > 0.9
+    adapter = sight.new(sight.Recipe(layers=2, prompts=3), base, seen)
+    adapter.spec = replace(adapter.spec, visual=replace(adapter.spec.visual, slots=1))
     with pytest.raises(ValueError, match="vector for each prompt"):
-        fit(flat, model, base.tokenizer, KINDS, seen)
+        fit(adapter, aim, seen)
+
+
+def test_each_word_has_prompts_of_its_own(small):
+    """With one layer they are what enters its attention, at the tokens of the written words."""
+    assert places_of(12) == (6, 4, 2) and places_of(3) == (2, 1, 0)
+    model = Llama(small.config, small.weights, Int8Linear(torch.float32), 512)
+    encode, goldfish = small.tokenizer.encode_text, KINDS[VOCABULARY.number("a goldfish")]
+    pieces = "The picture shows", " a goldfish", ",", " a fish", ",", " an animal"
+    ids = [encode(piece) for piece in pieces]
+    starts = np.cumsum([0, *map(len, ids)])
+    words = [
+        starts[i] + np.arange(n).clip(max=len(ids[i]) - 1) for i, n in ((1, 6), (3, 4), (5, 2))
+    ]
+    last = small.config.layers - 1
+    with torch.no_grad():
+        x = model.run(model.embed(torch.tensor([sum(ids, [])])), range(last))
+        states = model.norm(x, small.weights.attention_norm[last])[0]
+    found = written_states(model, small.tokenizer, goldfish, 1, 12)
+    assert torch.allclose(found, states[np.concatenate(words)], atol=1e-5)
+
+
+def test_what_is_told_is_as_clear_as_it_says():
+    seen = made_up(400)
+    found = told(seen, KINDS, 0)
+    assert torch.equal(told(seen, KINDS, 0).features, found.features)
+    known = seen.kinds >= 0
+    shares = found.features.float()
+    assert torch.allclose(shares.sum(1), known.float(), atol=2e-3)
+    assert torch.equal(shares[known].argmax(1), seen.kinds[known])
+    assert (found.fine[seen.medium == 0] == (seen.kinds[seen.medium == 0] >= 0)).all()
+    levels = Counter(found.sure(row) for row in torch.nonzero(seen.medium > 0)[:, 0].tolist())
+    assert all(levels[level] > 30 for level in ("fine", "coarse", "unsure"))
+    aim = torch.randn(len(KINDS), 3, 2)
+    said = Told(aim)(shares[2:3])
+    kinds = shares[2].nonzero()[:, 0]
+    assert torch.allclose(said[0], sum(shares[2, k] * aim[k] for k in kinds), atol=1e-5)
 
 
 class Tower:
@@ -366,3 +408,17 @@ def test_how_sure_the_tower_is_of_a_kind_and_of_its_group():
     assert features.dtype == torch.float16 and features.shape == (3, 3)
     assert fine[0] > 0.99 and 0.4 < fine[1] < 0.6 and coarse[1] > 0.99
     assert fine[2] == coarse[2] == 0  # nothing is known of it
+
+
+def test_probabilities_become_as_sharp_as_the_tower_is_right():
+    """Nine of ten are right, and the tower thinks less, or more."""
+    eyes = object.__new__(Eyes)
+    eyes.tower, eyes.projection = Tower(), "global-mlp"
+    eyes._together = torch.eye(3)
+    views = torch.tensor([[1.0, 0, 0]] * 10).view(10, 3, 1, 1).expand(10, 3, 4, 4)
+    pictures, kinds = sight_pictures.shown(views), torch.tensor([0] * 9 + [1])
+    for own in (1.5, 6.0):
+        eyes._texts = own * torch.eye(3)
+        factor = eyes.calibrate(pictures, kinds)
+        assert (factor > 1) == (own < 3)
+        assert abs(float(eyes.look(pictures, kinds)[1][0]) - 0.9) < 0.04

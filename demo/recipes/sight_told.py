@@ -1,0 +1,147 @@
+"""What a perfect projection would say: names as the base itself reads them where they are written.
+
+An adapter's prompts are keys and values like those of a text. "The picture shows a king penguin, a
+bird, an animal." leaves states in the base that its own heads can copy from; put in the prompts'
+place, behind open gates, they are understood before anything is learned. So how to answer is
+learned from them, without a tower: that takes minutes, holds for names that were never asked for,
+and needs no repeating when the tower changes. `sight_fit.py` then teaches a projection to say them.
+
+Sizes: K kinds, Q prompts of a layer, D model width, N looks.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from demo.adapter.adapter import Adapter
+from demo.llama.model import Llama
+from demo.llama.tokenizer import Tokenizer
+from demo.recipes.sight_lessons import Known
+from demo.recipes.sight_pictures import UNKNOWN, Seen
+
+WRITTEN = ("The picture shows", " {name}", ",", " {group}", ",", " {top}")
+OPEN = 0.5  # tanh of the gates to begin with
+FAINT = 0.05  # deviation of the prompts' own numbers
+CLEAR, HAZY = 0.5, 0.25  # shares of looks told surely, and told by their group alone
+
+
+class Told(nn.Module):
+    """In a projection's place: (B, K) shares of kinds → what is to be said of them, (B, Q, D)."""
+
+    def __init__(self, aim: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("aim", aim)
+
+    def forward(self, shares: Tensor) -> Tensor:
+        return (shares @ self.aim.flatten(1)).unflatten(1, self.aim.shape[1:])
+
+
+def places_of(prompts: int) -> tuple[int, int, int]:
+    """How many prompts tell the name, the group and the top word: 12 → 6, 4, 2.
+
+    Each has its own, so that what two kinds have in common stays clear when they are mixed.
+    """
+    name, group = -(-prompts // 2), max(1, prompts // 3)
+    return name, group, prompts - name - group
+
+
+@torch.no_grad()
+def written_states(
+    model: Llama, tokenizer: Tokenizer, known: Known, layers: int, prompts: int
+) -> Tensor:
+    """(Q, D): the words for a kind as the last `layers` layers read them.
+
+    Mean over those layers of what enters the attention. The last token of a name, a group or a top
+    word stands in all places that are left for it.
+    """
+    ids: list[int] = []
+    spans = []
+    for piece in WRITTEN:
+        part = tokenizer.encode_text(
+            piece.format(name=known.name, group=known.group, top=known.top)
+        )
+        if "{" in piece:
+            spans.append((len(ids), len(ids) + len(part)))
+        ids += part
+    first = model.config.layers - layers
+    x = model.run(model.embed(torch.tensor([ids])), range(first))
+    total = torch.zeros_like(x)
+    for layer in range(first, model.config.layers):
+        total += model.norm(x, model.weights.attention_norm[layer])
+        x = model.run(x, range(layer, layer + 1))
+    states = total[0].float() / layers
+    at = [
+        start + torch.arange(count).clamp(max=end - start - 1)
+        for (start, end), count in zip(spans, places_of(prompts), strict=True)
+    ]
+    return states[torch.cat(at)]
+
+
+def targets(
+    model: Llama, tokenizer: Tokenizer, kinds: Sequence[Known], layers: int, prompts: int
+) -> tuple[Tensor, Tensor]:
+    """What is common to all kinds, (Q, D), and what is to be said of each besides, (K, Q, D)."""
+    said = torch.stack([written_states(model, tokenizer, k, layers, prompts) for k in kinds])
+    return said.mean(0), said - said.mean(0)
+
+
+@torch.no_grad()
+def open_up(adapter: Adapter, centre: Tensor) -> None:
+    """Prompts say what is common to all kinds, (Q, D), and the gates let it through."""
+    adapter.prompts.copy_(centre + FAINT * adapter.prompts)
+    adapter.gate.fill_(torch.tensor(OPEN).atanh())
+
+
+def told(seen: Seen, kinds: Sequence[Known], seed: int) -> Seen:
+    """The same looks as `Told` takes them: features are shares of kinds, (N, K) fp16.
+
+    Scenes are told as they are. Of the others some are clear, some only in their group, some
+    not; `fine` and `coarse` say so, and what is learned to be said follows them.
+    """
+    chance = random.Random(seed)
+    near: dict[str, list[int]] = defaultdict(list)
+    for number, kind in enumerate(kinds):
+        near[kind.group].append(number)
+    shares = torch.zeros(len(seen.kinds), len(kinds))
+    for row, (kind, medium) in enumerate(
+        zip(seen.kinds.tolist(), seen.medium.tolist(), strict=True)
+    ):
+        if kind == UNKNOWN:
+            continue
+        if medium == 0:
+            shares[row, kind] = 1
+            continue
+        for number, share in _mixed(kind, near[kinds[kind].group], len(kinds), chance):
+            shares[row, number] += share
+    # (K, K): which kinds are of one group.
+    same = torch.tensor([[a.group == b.group for b in kinds] for a in kinds], dtype=torch.float)
+    at = seen.kinds.clamp(min=0)
+    known = (seen.kinds != UNKNOWN).float()
+    fine = shares.gather(1, at[:, None])[:, 0] * known
+    coarse = (shares * same[at]).sum(1) * known
+    return replace(seen, features=shares.half(), fine=fine, coarse=coarse)
+
+
+def _mixed(
+    kind: int, near: Sequence[int], total: int, chance: random.Random
+) -> list[tuple[int, float]]:
+    """Shares of a kind and of others that it is taken for; its own is the largest."""
+    others = [other for other in chance.sample(range(total), 3) if other != kind]
+    alike = [other for other in near if other != kind]
+    alike = chance.sample(alike, min(3, len(alike))) or others
+    level = chance.random()
+    if level < CLEAR:
+        own, group = chance.uniform(0.55, 1), chance.random()
+    elif level < CLEAR + HAZY:
+        own, group = chance.uniform(0.3, 0.45), chance.uniform(0.7, 1)
+    else:
+        own, group = chance.uniform(0.25, 0.4), chance.uniform(0, 0.3)
+    found = [(other, group / len(alike)) for other in alike]
+    found += [(other, (1 - group) / len(others)) for other in others]
+    most = max(share for _, share in found)
+    own = max(own, most / (1 + most) + 0.01)  # one rival alone would be the likelier
+    return [(kind, own), *((other, share * (1 - own)) for other, share in found)]
