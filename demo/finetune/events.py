@@ -84,11 +84,16 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Probed:
-    """The probe questions and what the adapter answers after `step` steps."""
+    """The probe questions and what the adapter answers after `step` steps.
+
+    `pictures` are small WebPs of what the questions are about, in base64, "" for none; they stand
+    in the first of a run's log alone.
+    """
 
     step: int
     questions: tuple[str, ...]
     replies: tuple[str, ...]
+    pictures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,8 @@ def from_json(line: str) -> Event:
     raw = json.loads(line)
     try:
         kind = _KINDS[raw.pop("event")]
-        return kind(**{item.name: _value(item.name, raw.pop(item.name)) for item in fields(kind)})
+        names = [item.name for item in fields(kind) if item.name in raw]
+        return kind(**{name: _value(name, raw[name]) for name in names})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("not an event") from error
 

@@ -20,9 +20,9 @@ from demo.finetune import endings
 from demo.finetune.beginning import make_passport, new_adapter
 from demo.finetune.checkpoint import load_checkpoint, save_checkpoint
 from demo.finetune.estimate import estimate
-from demo.finetune.events import Estimated, Evaluated, Event, Finished, Stage, Why
+from demo.finetune.events import Estimated, Evaluated, Event, Finished, Probed, Stage, Why
 from demo.finetune.frozen import Frozen
-from demo.finetune.judge import judge
+from demo.finetune.judge import judge, small
 from demo.finetune.log import EventLog
 from demo.finetune.material import Material, read_material
 from demo.finetune.probe import Decoding, answers
@@ -150,6 +150,9 @@ class Job:
 
         saved = time.monotonic()
         for event in teach(tools.model, state, material.course, probe):
+            if isinstance(event, Probed) and not event.step:
+                shown = tuple(small(question, material.pictures) for question in material.probes)
+                event = replace(event, pictures=shown)
             self._tell(event)
             if isinstance(event, Finished):
                 return event.why

@@ -61,14 +61,14 @@ def judge(
         )
         shown = zip(part, off, on, strict=True)
         rows += [
-            Compared(q.text, q.expected, base, taught, _small(q, pictures))
+            Compared(q.text, q.expected, base, taught, small(q, pictures))
             for q, base, taught in shown
         ]
     return Judged(metrics, tuple(rows))
 
 
-def _small(question: Question, pictures: Sequence[SeenPicture]) -> str:
-    """What the question is about, for the log: a few kilobytes."""
+def small(question: Question, pictures: Sequence[SeenPicture]) -> str:
+    """The picture that a question is about, for the log: a few kilobytes. "" for none."""
     if question.picture is None or not pictures:
         return ""
     return base64.b64encode(thumbnail(pictures[question.picture].open(), THUMBNAIL)).decode()

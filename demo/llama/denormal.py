@@ -21,7 +21,7 @@ _I32 = ir.IntType(32)
 
 @intrinsic
 def flush(typing: Any) -> Any:
-    """`flush()` → the thread's mode before, for `restore`. Elsewhere than on x86 it does nothing."""
+    """`flush()` → the thread's mode before, for `restore`. Not on x86, it does nothing."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         if not _x86():

@@ -5,7 +5,7 @@ from html import escape
 from demo.finetune.runs import Run
 from demo.finetune.story import Story
 from demo.ui.charts import Line, chart, smoothed, strip
-from demo.ui.teach_markup import duration
+from demo.ui.teach_markup import beside, duration
 from demo.ui.teach_words import TeachWords
 
 MOVING = ("preparing", "running", "stopping")
@@ -110,13 +110,6 @@ def _probes(story: Story, words: TeachWords) -> str:
         if last is not first:
             when = words.probes_step.format(step=last.step)
             replies.append((when, last.replies[place], "ours"))
-        rows.append(
-            f'<div class="beside"><p class="asked">{escape(question)}</p><dl>'
-            + "".join(
-                f'<div class="{kind}"><dt>{escape(when)}</dt>'
-                f"<dd>{escape(reply.strip() or words.no_reply)}</dd></div>"
-                for when, reply, kind in replies
-            )
-            + "</dl></div>"
-        )
+        picture = first.pictures[place] if place < len(first.pictures) else ""
+        rows.append(beside(question, picture, replies, words))
     return f"<h3>{escape(words.probes)}</h3>{''.join(rows)}"

@@ -233,18 +233,28 @@ def _row(row: Compared, words: TeachWords) -> str:
     same = " right" if row.expected and row.adapter.strip() == row.expected.strip() else ""
     cells = [(words.expected, row.expected, "")] if row.expected else []
     cells += [(words.base, row.base, ""), (words.adapter, row.adapter, f"ours{same}")]
-    picture = ""
-    if row.picture:
-        source = escape(f"data:image/webp;base64,{row.picture}")
-        picture = f'<img src="{source}" alt="{escape(words.row_picture)}">'
+    return beside(row.question, row.picture, cells, words)
+
+
+def beside(
+    question: str, picture: str, cells: Sequence[tuple[str, str, str]], words: TeachWords
+) -> str:
+    """A question with its picture (a WebP in base64, or ""), and replies side by side.
+
+    Args:
+        cells: who says it, what is said, and its class.
+    """
+    shown = ""
+    if picture:
+        source = escape(f"data:image/webp;base64,{picture}")
+        shown = f'<img src="{source}" alt="{escape(words.row_picture)}">'
+    said = "".join(
+        f'<div class="{kind}"><dt>{escape(who)}</dt>'
+        f"<dd>{escape(text.strip() or words.no_reply)}</dd></div>"
+        for who, text, kind in cells
+    )
     return (
-        f'<div class="beside"><p class="asked">{picture}{escape(row.question)}</p><dl>'
-        + "".join(
-            f'<div class="{kind}"><dt>{escape(what)}</dt>'
-            f"<dd>{escape(text.strip() or words.no_reply)}</dd></div>"
-            for what, text, kind in cells
-        )
-        + "</dl></div>"
+        f'<div class="beside"><p class="asked">{shown}{escape(question)}</p><dl>{said}</dl></div>'
     )
 
 

@@ -27,6 +27,8 @@ from demo.finetune.events import (
     Stage,
     Started,
     Step,
+    from_json,
+    to_json,
 )
 from demo.finetune.job import Job, Tools
 from demo.finetune.log import EventLog, read_log, without_repeats
@@ -318,7 +320,7 @@ def test_pictures_are_looked_at_once_and_teach(tools, tmp_path):
     started = next(event for event in told if isinstance(event, Started))
     assert started.examples + started.held_out == 8
     probed = [e for e in read_log(folder.log).events if isinstance(e, Probed)][0]
-    assert probed.questions == ("hello?",)
+    assert probed.questions == ("hello?",) and probed.pictures == ("",)
     passport = load_adapter(folder.adapter)[1]
     assert (passport.tower, passport.tower_fingerprint) == ("eyes", "eyes print")
     judged = [e for e in read_log(folder.log).events if isinstance(e, Judged)][-1]
@@ -334,6 +336,27 @@ def test_pictures_are_looked_at_once_and_teach(tools, tmp_path):
         colours = ("red", "green", "blue", "black")
         expected = colours[int(row.expected[-1])] if "fox" in row.expected else row.expected
         assert seen[expected]
+
+
+def test_probe_questions_of_held_out_rows_come_with_their_pictures(tools, tmp_path):
+    data = tmp_path / "pictures.zip"
+    with ZipFile(data, "w") as archive:
+        image = BytesIO()
+        Image.new("RGB", (8, 8), "red").save(image, "PNG")
+        archive.writestr("0.png", image.getvalue())
+        rows = [f"0.png,which {word}?,{word}" for word in ("one", "two", "three", "four")]
+        archive.writestr("table.csv", "\n".join(["image,question,answer", *rows]))
+    told = carry_out(made(tmp_path / "run", data=data), tools)
+    first, *later = [event for event in told if isinstance(event, Probed)]
+    assert first.step == 0 and len(first.pictures) == len(first.questions) > 0
+    for picture in first.pictures:
+        with Image.open(BytesIO(base64.b64decode(picture))) as shown:
+            assert shown.convert("RGB").getpixel((4, 4))[0] > 200
+    assert later and not any(event.pictures for event in later)
+    assert from_json(to_json(first)) == first
+    assert from_json('{"event": "probed", "step": 0, "questions": [], "replies": []}') == Probed(
+        0, (), ()
+    )
 
 
 def test_an_adapter_is_taught_more(folder, tools, tmp_path):

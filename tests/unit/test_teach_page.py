@@ -104,6 +104,15 @@ def test_a_compared_row_shows_its_picture_and_nothing_else() -> None:
     assert "<script" not in html and html.count("<img") == 1
 
 
+def test_probe_questions_show_the_pictures_of_the_first_look() -> None:
+    first = Probed(0, ("what?", "and now?"), ("x", "y"), ("UklGRg==", ""))
+    told = Story().with_events([Started(99, 4, 11, 1), first, step(1), replace(first, step=1)])
+    later = replace(told.probes[-1], pictures=())
+    html = live(run(), replace(told, probes=(first, later)), WORDS)
+    assert html.count("<img") == 1 and 'src="data:image/webp;base64,UklGRg=="' in html
+    assert html.index("<img") < html.index("what?") < html.index("and now?")
+
+
 def test_report_counts_and_lists() -> None:
     html = markup.report(CHECKED, WORDS)
     assert "<b>5</b><span>usable" in html and "3 to 5 tokens a row" in html
