@@ -352,7 +352,7 @@ def test_probe_questions_of_held_out_rows_come_with_their_pictures(tools, tmp_pa
     for picture in first.pictures:
         with Image.open(BytesIO(base64.b64decode(picture))) as shown:
             assert shown.convert("RGB").getpixel((4, 4))[0] > 200
-    assert later and not any(event.pictures for event in later)
+    assert not any(event.pictures for event in later)
     assert from_json(to_json(first)) == first
     assert from_json('{"event": "probed", "step": 0, "questions": [], "replies": []}') == Probed(
         0, (), ()
