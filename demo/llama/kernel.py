@@ -17,6 +17,7 @@ from demo.llama.compiled import JIT
 from demo.llama.dot import BLOCK, MOST_COLUMNS, ROWS, SHIFT, dot_1_1, dot_4_1, dot_4_2, dot_4_4
 from demo.llama.exp import exp
 from demo.llama.kernel_amx import linear_by_bytes, split, swiglu_by_bytes
+from demo.llama.layout import share_of
 
 # Sums in the order they are written. Said, because a function that does not say takes over what the
 # one has that it is compiled for.
@@ -134,11 +135,6 @@ def _rows(weight, scale, fixed, y, accumulate, first, last):  # (O, I), (O,) -> 
 
 
 @nb.njit(**JIT)
-def _share(size, threads):  # rows a thread takes, whole tiles
-    return (size + threads * ROWS - 1) // (threads * ROWS) * ROWS
-
-
-@nb.njit(**JIT)
 def linear(weight, scale, fixed, y, accumulate, threads):  # y (B, O) = or += x (B, I) W^T
     _, _, unit, planes, amx = fixed
     if amx:
@@ -150,7 +146,7 @@ def linear(weight, scale, fixed, y, accumulate, threads):  # y (B, O) = or += x 
 @nb.njit(parallel=True, **JIT)
 def _linear(weight, scale, fixed, y, accumulate, threads):
     # One chunk a thread, not one row: the scheduler would cost more than the row.
-    step = _share(weight.shape[0], threads)
+    step = share_of(weight.shape[0], ROWS, threads)
     for t in nb.prange(threads):
         last = min(weight.shape[0], (t + 1) * step)
         _rows(weight, scale, fixed, y, accumulate, t * step, last)
@@ -183,7 +179,7 @@ def _swiglu(weight, scale, fixed, y, threads):  # y (B, F) = silu(gate) up
 
 @nb.njit(parallel=True, **JIT)
 def _swiglu_by_vectors(weight, scale, fixed, y, threads):
-    step = _share(y.shape[1], threads)
+    step = share_of(y.shape[1], ROWS, threads)
     for t in nb.prange(threads):
         _gated_rows(weight, scale, fixed, y, t * step, min(y.shape[1], (t + 1) * step))
 

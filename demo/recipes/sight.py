@@ -74,7 +74,7 @@ class Recipe:
     """What is the same in all stages; `eyes` is one of `EYES`."""
 
     layers: int = 16
-    prompts: int = 12
+    prompts: int = 16
     hidden: int = 384
     eyes: str = "slots"
     seed: int = 0

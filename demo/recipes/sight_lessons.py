@@ -189,6 +189,11 @@ def yes_no_lesson(
     return Lesson(question, f"{answer}, {told}.")
 
 
+def whether_lesson(known: Known, chance: random.Random, others: Others) -> Lesson:
+    """Whether it is this, answered by what it is: a reply without a verdict that may be wrong."""
+    return Lesson(yes_no_lesson(known, chance, others).question, _sentence(known))
+
+
 def scene_lesson(known: Known, chance: random.Random, *, exam: bool = False) -> Lesson:
     """Colour and shape of one of easy-VQA's scenes; what it shows is asked for as of any picture.
 

@@ -18,12 +18,14 @@ from demo.recipes.sight_lessons import (
     name_lesson,
     refusal_lesson,
     scene_lesson,
+    whether_lesson,
     yes_no_lesson,
 )
 from demo.recipes.vqa import drawn
 
 MEDIA: dict[Medium, float] = {"photo": 0.5, "drawing": 0.4, "scene": 0.1}  # of general questions
 NEGATED = 0.6  # of easy-VQA's yes-or-no questions, as the last stages of `shapes`
+SCENES = ("scene", "fact")  # sorts that are asked of scenes alone
 BALANCED = 0.5  # of easy-VQA's questions are drawn so that yes and no are as likely
 
 
@@ -34,6 +36,8 @@ class Mix:
     name: float = 0.0
     kind: float = 0.0
     yes_no: float = 0.0
+    whether: float = 0.0
+    fact: float = 0.0
     scene: float = 0.0
     easy_vqa: float = 0.0
     refusal: float = 0.0
@@ -84,8 +88,8 @@ class Material:
     def has(self, sort: str) -> bool:
         """Whether such questions can be asked at all."""
         needed = {"easy_vqa": self.rows, "unrelated": self.unrelated}
-        scenes = self.by_medium.get("scene")
-        return bool(needed.get(sort, scenes if sort == "scene" else self.by_medium))
+        pictures = self.by_medium.get("scene") if sort in SCENES else self.by_medium
+        return bool(needed.get(sort, pictures))
 
     def within(self, count: int, chance: random.Random) -> "Material":
         """The same with at most so many pictures to ask of, besides easy-VQA's own rows."""
@@ -141,7 +145,7 @@ def _own_questions(rows: Sequence[Question], count: int, chance: random.Random) 
 
 
 def _row(material: Material, sort: str, chance: random.Random) -> int:
-    media = {"scene": 1.0} if sort == "scene" else MEDIA
+    media = {"scene": 1.0} if sort in SCENES else MEDIA
     shares = {m: share for m, share in media.items() if material.by_medium.get(m)}
     medium = chance.choices(list(shares), list(shares.values()))[0]
     return chance.choice(material.by_medium[medium])
@@ -152,10 +156,21 @@ def _lesson(sort: str, material: Material, row: int, chance: random.Random) -> L
     assert known is not None
     if sort == "unrelated":
         return chance.choice(material.unrelated)
-    if sort == "yes_no":
-        return yes_no_lesson(known, chance, material.others)
+    if sort in ("yes_no", "whether"):
+        made = yes_no_lesson if sort == "yes_no" else whether_lesson
+        return made(known, chance, material.others)
+    if sort == "fact":
+        return _fact_lesson(known, chance)
     made = {"name": name_lesson, "kind": kind_lesson, "scene": scene_lesson}
     return made.get(sort, refusal_lesson)(known, chance)
+
+
+def _fact_lesson(known: Known, chance: random.Random) -> Lesson:
+    """Colour or shape of a scene, and no question that asks for yes or no."""
+    while True:
+        lesson = scene_lesson(known, chance)
+        if lesson.reply not in ("Yes.", "No."):
+            return lesson
 
 
 def _turn_before(material: Material, row: int, chance: random.Random) -> tuple[Lesson, ...]:
@@ -165,5 +180,5 @@ def _turn_before(material: Material, row: int, chance: random.Random) -> tuple[L
     """
     if chance.random() < 0.5 or material.known[row] is None:
         row = _row(material, "name", chance)
-    sort = chance.choice(("name", "yes_no"))
+    sort = chance.choice(("name", "whether"))
     return (replace(_lesson(sort, material, row, chance), learn=False),)

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from demo.adapter.adapter import Adapter
 from demo.llama.model import Llama
@@ -41,19 +42,19 @@ class Told(nn.Module):
 
 
 def places_of(prompts: int) -> tuple[int, int, int]:
-    """How many prompts tell the name, the group and the top word: 12 → 6, 4, 2.
+    """How many prompts tell the name, the group and the top word: 16 → 6, 4, 2.
 
-    Each has its own, so that what two kinds have in common stays clear when they are mixed.
+    Each has its own, so that what two kinds have in common stays clear when they are mixed. The
+    others say nothing of the picture: how to answer at all is learned by them.
     """
-    name, group = -(-prompts // 2), max(1, prompts // 3)
-    return name, group, prompts - name - group
+    return -(-3 * prompts // 8), prompts // 4, prompts // 8
 
 
 @torch.no_grad()
 def written_states(
     model: Llama, tokenizer: Tokenizer, known: Known, layers: int, prompts: int
 ) -> Tensor:
-    """(Q, D): the words for a kind as the last `layers` layers read them.
+    """(Q, D): the words for a kind as the last `layers` layers read them, then zeros.
 
     Mean over those layers of what enters the attention. The last token of a name, a group or a top
     word stands in all places that are left for it.
@@ -78,7 +79,8 @@ def written_states(
         start + torch.arange(count).clamp(max=end - start - 1)
         for (start, end), count in zip(spans, places_of(prompts), strict=True)
     ]
-    return states[torch.cat(at)]
+    said = states[torch.cat(at)]
+    return F.pad(said, (0, 0, 0, prompts - len(said)))
 
 
 def targets(
@@ -92,7 +94,8 @@ def targets(
 @torch.no_grad()
 def open_up(adapter: Adapter, centre: Tensor) -> None:
     """Prompts say what is common to all kinds, (Q, D), and the gates let it through."""
-    adapter.prompts.copy_(centre + FAINT * adapter.prompts)
+    words = sum(places_of(adapter.spec.prompts))
+    adapter.prompts[:, :words] = centre[:words] + FAINT * adapter.prompts[:, :words]
     adapter.gate.fill_(torch.tensor(OPEN).atanh())
 
 

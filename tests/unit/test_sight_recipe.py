@@ -39,6 +39,7 @@ from demo.recipes.sight_lessons import (
     scene_lesson,
     shortened,
     unrelated_questions,
+    whether_lesson,
     yes_no_lesson,
 )
 from demo.recipes.sight_mix import Material, Mix, drawn_examples
@@ -148,6 +149,15 @@ def test_what_is_not_sure_is_said_more_coarsely():
         "This is a fish.",
         "a fish",
     }
+
+
+def test_a_question_of_yes_or_no_may_be_answered_by_what_it_is():
+    said = lessons(whether_lesson, GOLDFISH, 200, others=OTHERS)
+    assert {lesson.reply for lesson in said} == {"This is a goldfish."}
+    assert {asked_about(lesson.question) for lesson in said} > GOLDFISH.true
+    coarse = replace(GOLDFISH, sure="coarse")
+    said = lessons(whether_lesson, coarse, 20, others=OTHERS)
+    assert {lesson.reply for lesson in said} == {"This is a fish, maybe a goldfish."}
 
 
 def test_scenes_are_asked_for_colour_and_shape_and_other_pictures_are_not():
@@ -309,6 +319,16 @@ def test_a_mix_asks_in_its_shares(small):
     assert 0.2 < sum(text.count("assistant") == 2 for text in texts) / 200 < 0.4
 
 
+def test_facts_of_scenes_are_colours_and_shapes(small):
+    seen = made_up(16)
+    material = Material(known_rows(seen, KINDS), KINDS, ROWS, [])
+    examples = drawn_examples(small.tokenizer, material, Mix(fact=1.0), 60, 0)
+    assert {example.picture % 4 for example in examples} == {0}
+    texts = [small.tokenizer.decode(example.ids).lower() for example in examples]
+    assert all(("teal" in text) or ("triangle" in text) for text in texts)
+    assert not any(text.endswith(("yes.", "no.")) for text in texts)
+
+
 @pytest.mark.parametrize("eyes", sight.EYES)
 def test_a_stage_learns_and_what_it_writes_can_be_read(small, tmp_path, monkeypatch, eyes):
     monkeypatch.setattr(sight, "JUDGED", 3)
@@ -350,7 +370,7 @@ def test_a_projection_learns_to_say_what_the_base_would_read(small):
 
 def test_each_word_has_prompts_of_its_own(small):
     """With one layer they are what enters its attention, at the tokens of the written words."""
-    assert places_of(12) == (6, 4, 2) and places_of(3) == (2, 1, 0)
+    assert places_of(16) == (6, 4, 2) and places_of(3) == (2, 0, 0)
     model = Llama(small.config, small.weights, Int8Linear(torch.float32), 512)
     encode, goldfish = small.tokenizer.encode_text, KINDS[VOCABULARY.number("a goldfish")]
     pieces = "The picture shows", " a goldfish", ",", " a fish", ",", " an animal"
@@ -363,8 +383,9 @@ def test_each_word_has_prompts_of_its_own(small):
     with torch.no_grad():
         x = model.run(model.embed(torch.tensor([sum(ids, [])])), range(last))
         states = model.norm(x, small.weights.attention_norm[last])[0]
-    found = written_states(model, small.tokenizer, goldfish, 1, 12)
-    assert torch.allclose(found, states[np.concatenate(words)], atol=1e-5)
+    found = written_states(model, small.tokenizer, goldfish, 1, 16)
+    assert torch.allclose(found[:12], states[np.concatenate(words)], atol=1e-5)
+    assert found.shape[0] == 16 and not found[12:].any()  # the others say nothing of it
 
 
 def test_what_is_told_is_as_clear_as_it_says():
