@@ -88,7 +88,7 @@ def test_the_everyday_tower_opens_by_its_flag_and_names_what_we_drew() -> None:
     passport = json.loads((CHECKPOINTS / "everyday" / "passport.json").read_text())
     digests = {name: file_digest(CHECKPOINTS / "everyday" / name) for name in passport["sha256"]}
     assert passport["sha256"] == digests
-    assert passport["zero_shot"]["photographs top-1"] > 0.35
+    assert passport["zero_shot"]["photographs top-1"] >= 0.45
     captions = [concept.name for concept in drawing_concepts().values()]
     model = open_clip.create_model(folder).eval()
     texts = embed_texts(model, open_clip.get_tokenizer(folder), captions)
