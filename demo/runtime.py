@@ -107,18 +107,23 @@ class Runtime:
 
     def sees(self) -> str:
         """What the vision tower was taught with, "" while it loads or where nobody says."""
-        there = self._tower.done() and not self._tower.exception()
-        return self._tower.result().sees if there else ""
+        return self._eyes().sees if self._eyes() else ""
 
     def adapters(self, owner: str = "") -> tuple[AdapterCard, ...]:
         """The adapters of the folder, whether or not the model is there yet.
 
+        One that sees through another vision tower is left out as soon as ours is there: here it
+        would be blind, and what it says without a picture is nothing it was taught.
+
         Args:
             owner: whose own are among them; those that other visitors made never are.
         """
+        ours = self._eyes().fingerprint if self._eyes() else None
+        offered = [entry.passport for entry in self._library.offered(owner)]
         return tuple(
             AdapterCard(p.name, p.description, p.modalities, p.spec.parameters, p.base)
-            for p in (entry.passport for entry in self._library.offered(owner))
+            for p in offered
+            if not (ours and p.tower_fingerprint) or p.tower_fingerprint == ours
         )
 
     def conversation(self, session: str) -> Conversation:
@@ -176,6 +181,10 @@ class Runtime:
                 owner=owner,
                 drop_oldest=drop_oldest,
             )
+
+    def _eyes(self) -> Tower | None:
+        done = self._tower.done() and not self._tower.exception()
+        return self._tower.result() if done else None
 
     def _loaded(self) -> Language | None:
         done = self._language.done() and not self._language.exception()

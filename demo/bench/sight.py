@@ -46,10 +46,11 @@ from demo.recipes.vqa import scenes, single
 from demo.recipes.zero_shot import Exam, drawing_exam, photograph_exam, score
 from demo.settings import CHECKPOINTS, Settings
 from demo.vision.clip import Tower
-from demo.vision.tower_files import FOLDER, LOCAL
+from demo.vision.tower_files import LOCAL
 
 POSITIONS = 512
 SLOTS = 16  # questions that are answered at once
+EVERYDAY = CHECKPOINTS / "everyday"  # the tower that `sight` sees through
 SMALL = 200  # pictures for what has no bar
 SEED = 0  # of wordings, and of which picture takes another's place
 LEAD = re.compile(
@@ -111,6 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `python -m demo.bench sight`."""
     parser.add_argument("--photographs", type=Path, help="folder with Tiny ImageNet's zips")
     parser.add_argument("--drawings", type=Path, help="folder that demo.recipes.drawings filled")
+    parser.add_argument("--tower", type=Path, default=EVERYDAY, help="folder of the adapter's")
     parser.add_argument("--adapter", type=Path, help="a file; else the shipped one")
     parser.add_argument("--limit", type=int, help="only so many of each, drawn at random")
 
@@ -119,14 +121,15 @@ def run(args: argparse.Namespace) -> Report:
     """Photographs of `val.zip`, drawings in a style of their own, and easy-VQA's test questions."""
     settings = Settings()
     torch.set_num_threads(settings.threads)
-    reader, tower = opened(settings, args.adapter), load_tower(settings)
+    reader = opened(settings, args.adapter)
+    tower = load_tower(replace(settings, clip=f"{LOCAL}{args.tower}"))
     vocabulary = Sources(True, args.photographs, args.drawings).vocabulary()
     rows: list[Row] = []
     bars: list[Bar] = []
     if args.photographs:
         exam = photograph_exam(args.photographs, tower.preprocessing, args.limit)
         hall = entered(exam, "photo", tower, reader.adapter, vocabulary)
-        shares = tower_shares(exam, tower)
+        shares = tower_shares(exam, tower, args.tower)
         rows, bars = of_photographs(reader, hall, known_kinds(vocabulary), shares)
         rows += of_talk(reader, hall)
     if args.drawings:
@@ -281,12 +284,12 @@ def named_rows(name: str, found: Found) -> list[Row]:
     ]
 
 
-def tower_shares(exam: Exam, tower: Tower) -> tuple[float, float]:
+def tower_shares(exam: Exam, tower: Tower, folder: Path) -> tuple[float, float]:
     """Percent of pictures whose caption is the tower's nearest, and one of its nearest five."""
     import open_clip  # here, because it takes seconds
 
-    folder = f"{LOCAL}{CHECKPOINTS / FOLDER}"
-    model, tokenize = open_clip.create_model(folder).eval(), open_clip.get_tokenizer(folder)
+    named = f"{LOCAL}{folder}"
+    model, tokenize = open_clip.create_model(named).eval(), open_clip.get_tokenizer(named)
     shares = score(model, tokenize, [exam], tower.preprocessing)
     return 100 * shares[f"{exam.name} top-1"], 100 * shares[f"{exam.name} top-5"]
 

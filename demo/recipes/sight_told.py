@@ -94,8 +94,7 @@ def targets(
 @torch.no_grad()
 def open_up(adapter: Adapter, centre: Tensor) -> None:
     """Prompts say what is common to all kinds, (Q, D), and the gates let it through."""
-    words = sum(places_of(adapter.spec.prompts))
-    adapter.prompts[:, :words] = centre[:words] + FAINT * adapter.prompts[:, :words]
+    adapter.prompts.copy_(centre + FAINT * adapter.prompts)
     adapter.gate.fill_(torch.tensor(OPEN).atanh())
 
 

@@ -77,6 +77,7 @@ def test_adapters_and_status_are_typed(client: Client) -> None:
     fields = {"name", "description", "modalities", "parameters", "base"}
     assert all(set(adapter) == fields for adapter in adapters)
     assert "image" in next(a for a in adapters if a["name"] == "shapes")["modalities"]
+    assert "sight" not in {a["name"] for a in adapters}  # it sees through another tower
 
 
 def test_adapters_explains_a_wrong_key(client: Client) -> None:
