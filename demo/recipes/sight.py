@@ -158,6 +158,20 @@ def new(recipe: Recipe, base: Base, seen: Seen) -> Adapter:
     return adapter
 
 
+def taken_up(before: Adapter, new: Adapter, fit: bool) -> Adapter:
+    """What was learned before; with the new one's projection where that is to be fitted.
+
+    Raises:
+        ValueError: the new one has prompts or layers of another number.
+    """
+    if not fit:
+        return before
+    if before.prompts.shape != new.prompts.shape:
+        raise ValueError(f"prompts are {tuple(before.prompts.shape)}, not as the recipe says")
+    new.load_state_dict({"prompts": before.prompts, "gate": before.gate}, strict=False)
+    return new
+
+
 def learn(
     stage: Stage,
     recipe: Recipe,
@@ -269,7 +283,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_llama(base, choose_device(settings.device), POSITIONS)
     seen = Seen.load(seen_path(given.work, recipe.kind))
     kinds = learned_kinds(seen)
-    adapter = load_adapter(given.init)[0] if given.init else new(recipe, base, seen)
+    adapter = new(recipe, base, seen)
+    if given.init:
+        adapter = taken_up(load_adapter(given.init)[0], adapter, given.fit)
     shape = adapter.spec.layers, adapter.spec.prompts
     centre, aim = targets(model, base.tokenizer, kinds, *shape)
     if not given.init:

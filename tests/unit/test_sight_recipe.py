@@ -368,6 +368,20 @@ def test_a_projection_learns_to_say_what_the_base_would_read(small):
         fit(adapter, aim, seen)
 
 
+def test_a_new_projection_is_joined_to_what_reads_it(small):
+    seen = made_up(16)
+    before = sight.new(sight.Recipe(layers=2, prompts=3, hidden=4), small, seen)
+    fresh = sight.new(sight.Recipe(layers=2, prompts=3, hidden=5), small, seen)
+    eyes = fresh.visual.inner.weight.clone()
+    assert sight.taken_up(before, fresh, False) is before
+    joined = sight.taken_up(before, fresh, True)
+    assert torch.equal(joined.prompts, before.prompts) and joined.spec.visual.hidden == 5
+    assert torch.equal(joined.visual.inner.weight, eyes)
+    other = sight.new(sight.Recipe(layers=1, prompts=3, hidden=4), small, seen)
+    with pytest.raises(ValueError, match="not as the recipe says"):
+        sight.taken_up(other, fresh, True)
+
+
 def test_each_word_has_prompts_of_its_own(small):
     """With one layer they are what enters its attention, at the tokens of the written words."""
     assert places_of(16) == (6, 4, 2) and places_of(3) == (2, 0, 0)
