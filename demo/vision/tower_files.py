@@ -40,21 +40,25 @@ class TowerParts:
 
 
 def embedded_tower(checkpoints: Path) -> TowerParts:
-    """The tower that comes with the program, its files checked against its passport.
+    """The tower that comes with the program, as `own_tower`."""
+    return own_tower(checkpoints / FOLDER)
+
+
+def own_tower(folder: Path) -> TowerParts:
+    """A tower that the recipe made, its files checked against its passport.
 
     Raises:
         CheckpointError: files are missing, cut off or changed.
     """
     from safetensors.torch import load_file
 
-    folder = checkpoints / FOLDER
     try:
         passport = json.loads((folder / PASSPORT).read_text())
         good = passport["sha256"] == {
             name: file_digest(folder / name) for name in passport["sha256"]
         }
         if not good:
-            raise CheckpointError(f"The embedded vision tower's files were changed. {ELSE}")
+            raise CheckpointError(f"The vision tower's files were changed. {ELSE}")
         statistics = load_file(folder / STATISTICS)["statistics"]
         # A file that the passport does not vouch for may be left from another tower.
         listed = CAPTIONS in passport["sha256"]
@@ -64,10 +68,10 @@ def embedded_tower(checkpoints: Path) -> TowerParts:
     except CheckpointError:
         raise
     except FileNotFoundError as error:
-        raise CheckpointError(f"The embedded vision tower is missing. {ELSE}") from error
+        raise CheckpointError(f"The vision tower's files are missing. {ELSE}") from error
     except Exception as error:
         # Whatever json, safetensors and open_clip raise: the files are not those we shipped.
-        raise CheckpointError(f"The embedded vision tower's files are damaged. {ELSE}") from error
+        raise CheckpointError(f"The vision tower's files are damaged. {ELSE}") from error
 
 
 def named_tower(spec: str) -> TowerParts:
@@ -165,7 +169,10 @@ def _fetch(spec: str, tag: dict[str, Any]) -> None:
 
 
 def _whole_model(spec: str) -> TowerParts:
-    """A folder or a hub repository that holds its own config."""
+    """A folder or a hub repository that holds its own config; one of ours has a passport too."""
+    folder = Path(spec.removeprefix(LOCAL))
+    if spec.startswith(LOCAL) and (folder / PASSPORT).is_file():
+        return own_tower(folder)
     try:
         return visual_parts(_shown(spec), _create(spec))
     except Exception as error:

@@ -86,6 +86,7 @@ def test_the_everyday_tower_opens_by_its_flag_and_names_what_we_drew() -> None:
     folder = f"local-dir:{CHECKPOINTS / 'everyday'}"
     tower = Tower.load(folder, torch.device("cpu"), CHECKPOINTS)
     passport = json.loads((CHECKPOINTS / "everyday" / "passport.json").read_text())
+    assert (tower.name, tower.sees) == (passport["name"], passport["sees"])
     digests = {name: file_digest(CHECKPOINTS / "everyday" / name) for name in passport["sha256"]}
     assert passport["sha256"] == digests
     assert passport["zero_shot"]["photographs top-1"] >= 0.45

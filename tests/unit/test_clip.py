@@ -257,5 +257,5 @@ def test_failed_download_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_missing_embedded_tower(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="The embedded vision tower is missing"):
+    with pytest.raises(CheckpointError, match="The vision tower's files are missing"):
         Tower.load(None, CPU, tmp_path)

@@ -1,0 +1,59 @@
+"""The program with the tower for photographs and drawings: `sight` names what it shows."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from demo.runtime import Runtime
+from demo.settings import CHECKPOINTS, Sampling, Settings
+from demo.vision.media import Picture, open_picture
+
+SAMPLES = CHECKPOINTS.parent / "assets" / "samples"
+PATIENCE = 180.0
+
+
+@pytest.fixture(scope="module")
+def runtime(base_cache: Path, base: object) -> Iterator[Runtime]:
+    clip = f"local-dir:{CHECKPOINTS / 'everyday'}"
+    made = Runtime(replace(Settings(), cache=base_cache, clip=clip))
+    made.start()
+    end = time.monotonic() + PATIENCE
+    while made.status().state == "loading" and time.monotonic() < end:
+        time.sleep(0.1)
+    yield made
+    made.close()
+
+
+def reply(runtime: Runtime, text: str, picture: Picture | None) -> str:
+    greedy = Sampling(max_new_tokens=32)
+    return list(runtime.answer(text, picture, adapter="auto", system="", sampling=greedy))[-1].text
+
+
+def test_only_the_adapter_of_this_tower_is_offered(runtime: Runtime) -> None:
+    assert runtime.status().clip == "everyday-resnet10t"
+    assert [card.name for card in runtime.adapters()] == ["sight"]
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"), [("apple", "fruit or vegetable"), ("house", "building"), ("car", "vehicle")]
+)
+def test_it_knows_the_kind_of_what_we_drew(runtime: Runtime, file: str, kind: str) -> None:
+    picture = open_picture(SAMPLES / f"{file}.png")
+    assert kind in reply(runtime, "What kind of thing is it?", picture)
+
+
+def test_it_names_shapes_and_gives_no_verdict(runtime: Runtime) -> None:
+    picture = open_picture(SAMPLES / "red-circle.png")
+    assert reply(runtime, "What is this?", picture) == "This is a red circle."
+    house = open_picture(SAMPLES / "house.png")
+    assert not reply(runtime, "Is this a dog?", house).lower().startswith(("yes", "no"))
+    assert "dog" not in reply(runtime, "Is this a dog?", house)
+
+
+def test_what_it_cannot_do_it_says(runtime: Runtime) -> None:
+    picture = open_picture(SAMPLES / "apple.png")
+    assert reply(runtime, "What does the text say?", picture) == "I can't read text in pictures."
+    assert "Paris" in reply(runtime, "What is the capital of France?", picture)
