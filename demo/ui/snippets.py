@@ -45,7 +45,8 @@ def header_links(strings: Strings) -> str:
 def status_pill(status: Status, strings: Strings) -> str:
     """One line that says whether the model answers, and which model it is."""
     word = {"ready": strings.ready, "failed": strings.failed}.get(status.state, status.message)
-    facts = strings.status_facts.format(bits=status.bits, threads=status.threads)
+    facts = strings.status_facts if status.threads != 1 else strings.status_facts_one
+    facts = facts.format(bits=status.bits, threads=status.threads)
     if status.base:
         facts = f"{status.base} · {facts}"
     hint = strings.status_hint.format(

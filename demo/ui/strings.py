@@ -27,6 +27,7 @@ class Strings:
     ready: str = "Ready"
     failed: str = "Not available"
     status_facts: str = "{bits} bit · {threads} threads"
+    status_facts_one: str = "{bits} bit · 1 thread"
     status_hint: str = "Vision tower: {clip}. Device: {device}. Memory: {memory} MB."
     failed_title: str = "The model could not be loaded"
 

@@ -1,7 +1,7 @@
 """Words on the page: every sentence is used, and filled in with what it asks for."""
 
 import string
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,8 @@ def test_status_pill_shows_progress_only_while_there_is_some() -> None:
     assert "42%" in snippets.status_pill(status, ENGLISH)
     ready = Status("ready", "Ready", None, "SmolLM2", "tower", "cpu", 8, 2, 300.0)
     assert "SmolLM2 · 8 bit · 2 threads" in snippets.status_pill(ready, ENGLISH)
+    one = replace(ready, threads=1)
+    assert "8 bit · 1 thread<" in snippets.status_pill(one, ENGLISH)
 
 
 def test_footer_says_who_answered_and_how_fast() -> None:
