@@ -34,9 +34,13 @@ class Projection(nn.Module):
         self.register_buffer("deviation", torch.ones(spec.feature_size))
 
     def measure(self, features: Tensor) -> None:
-        """Sets the constants from features (pictures, S) of the training set."""
+        """Sets the constants from features (pictures, S) of the training set.
+
+        One picture says nothing of how features vary: then they are only moved.
+        """
         self.mean.copy_(features.mean(0))
-        self.deviation.copy_(features.std(0).clamp_min(1e-5))
+        if len(features) > 1:
+            self.deviation.copy_(features.std(0).clamp_min(1e-5))
 
     def standard(self, features: Tensor) -> Tensor:
         """(B, S) by the constants. Raises ValueError for features of another size."""

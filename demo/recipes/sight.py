@@ -2,14 +2,13 @@
 
     python -m demo.recipes.sight_pictures --work FOLDER ...
     python -m demo.recipes.sight --work FOLDER --stage reader --out reader.safetensors
-    python -m demo.recipes.sight --work FOLDER --stage eyes --init reader.safetensors --out ...
+    python -m demo.recipes.sight --work FOLDER --stage eyes --fit --init reader.safetensors ...
 
 First prompts and gates learn to answer from what a perfect projection would say (`sight_told.py`):
-names and kinds, whether what a question names is there, easy-VQA's own questions, refusals, and
-talk about other things. Then a projection learns to say it of what the tower sees (`sight_fit.py`),
-and all of it learns together. Progress goes to the terminal, a JSON line every 20 steps, with exact
-replies to held-out pictures by sort every 100. Neither photographs of `val.zip` nor OpenMoji are
-read here.
+names and kinds, colours and shapes of scenes, refusals, and talk about other things. Then a
+projection learns to say it of what the tower sees (`sight_fit.py`), and all of it learns together.
+Progress goes to the terminal, a JSON line every 20 steps, with exact replies to held-out pictures
+by sort every 100. Neither photographs of `val.zip` nor OpenMoji are read here.
 """
 
 import argparse
@@ -75,7 +74,7 @@ class Recipe:
 
     layers: int = 16
     prompts: int = 16
-    hidden: int = 384
+    hidden: int = 256
     eyes: str = "slots"
     seed: int = 0
 

@@ -34,6 +34,6 @@ class Stage:
 
 
 STAGES = {
-    "reader": Stage(600, rate=1e-2, gate_rate=2e-2, told=True),
-    "eyes": Stage(600),
+    "reader": Stage(420, rate=1e-2, gate_rate=2e-2, told=True),
+    "eyes": Stage(400),
 }
