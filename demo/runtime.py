@@ -107,7 +107,8 @@ class Runtime:
 
     def sees(self) -> str:
         """What the vision tower was taught with, "" while it loads or where nobody says."""
-        return self._eyes().sees if self._eyes() else ""
+        tower = self._eyes()
+        return tower.sees if tower else ""
 
     def adapters(self, owner: str = "") -> tuple[AdapterCard, ...]:
         """The adapters of the folder, whether or not the model is there yet.
@@ -118,12 +119,12 @@ class Runtime:
         Args:
             owner: whose own are among them; those that other visitors made never are.
         """
-        ours = self._eyes().fingerprint if self._eyes() else None
+        tower = self._eyes()
         offered = [entry.passport for entry in self._library.offered(owner)]
         return tuple(
             AdapterCard(p.name, p.description, p.modalities, p.spec.parameters, p.base)
             for p in offered
-            if not (ours and p.tower_fingerprint) or p.tower_fingerprint == ours
+            if tower is None or p.tower_fingerprint in (None, tower.fingerprint)
         )
 
     def conversation(self, session: str) -> Conversation:

@@ -120,6 +120,11 @@ def known_kinds(vocabulary: Vocabulary) -> tuple[Known, ...]:
     return tuple(found)
 
 
+def same_group(kinds: Sequence[Known]) -> Tensor:
+    """(K, K) fp32: 1 where two kinds belong to one group."""
+    return torch.tensor([[a.group == b.group for b in kinds] for a in kinds]).float()
+
+
 def learned_kinds(seen: Seen) -> tuple[Known, ...]:
     """`known_kinds` of the sources that these looks came from."""
     used = seen.facts["sources"]
@@ -152,8 +157,7 @@ class Eyes:
         captions = [kind.exact[0] for kind in vocabulary.kinds]
         scale = model.logit_scale.detach().exp()
         self._texts = scale * embed_texts(model, tokenize, captions)  # (K, D)
-        groups = [known.group for known in known_kinds(vocabulary)]
-        self._together = torch.tensor([[a == b for b in groups] for a in groups]).float()  # (K, K)
+        self._together = same_group(known_kinds(vocabulary))  # (K, K)
 
     def look(self, shown: Sequence[Picture], kinds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features (B, S) fp16, and how probable the kinds (B,) and their groups are, (B,) each."""

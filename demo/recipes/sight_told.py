@@ -22,7 +22,7 @@ from demo.adapter.adapter import Adapter
 from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
 from demo.recipes.sight_lessons import Known
-from demo.recipes.sight_pictures import UNKNOWN, Seen
+from demo.recipes.sight_pictures import MEDIA, UNKNOWN, Seen, same_group
 
 WRITTEN = ("The picture shows", " {name}", ",", " {group}", ",", " {top}")
 OPEN = 0.5  # tanh of the gates to begin with
@@ -114,13 +114,12 @@ def told(seen: Seen, kinds: Sequence[Known], seed: int) -> Seen:
     ):
         if kind == UNKNOWN:
             continue
-        if medium == 0:
+        if MEDIA[medium] == "scene":
             shares[row, kind] = 1
             continue
         for number, share in _mixed(kind, near[kinds[kind].group], len(kinds), chance):
             shares[row, number] += share
-    # (K, K): which kinds are of one group.
-    same = torch.tensor([[a.group == b.group for b in kinds] for a in kinds], dtype=torch.float)
+    same = same_group(kinds)  # (K, K)
     at = seen.kinds.clamp(min=0)
     known = (seen.kinds != UNKNOWN).float()
     fine = shares.gather(1, at[:, None])[:, 0] * known
