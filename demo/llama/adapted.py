@@ -13,6 +13,7 @@ from demo.llama.amx import BOTH
 from demo.llama.compiled import drop_stale
 from demo.llama.gradient import Bench, Tape, backwards, forwards
 from demo.llama.matrices import by_bytes, matrices_of
+from demo.llama.memory import empty
 from demo.llama.model import Llama, Prefix
 from demo.llama.product import NEAR
 from demo.llama.tile import ROWS, TOKENS
@@ -101,7 +102,7 @@ class CompiledLayers:
             *2 * [(tiles, c.head_dim // 2, TOKENS)],
             (tiles, (widest + 1) // 2, TOKENS),
             *2 * [(tiles, TOKENS)],
-            (self.threads, max(NEAR, BOTH * widest // 2) // 2),
+            (self.threads, -(-max(NEAR, BOTH * widest // 2) // (2 * TOKENS)) * TOKENS),
             *((tiles, width, TOKENS) for width in (
                 c.heads * c.head_dim, c.ffn, 2 * c.ffn, c.width, c.width, heads,
             )),
@@ -109,7 +110,7 @@ class CompiledLayers:
         sizes = [int(np.prod(shape)) for shape in shapes]
         if self._memory.size < sum(sizes):
             self._memory = np.empty(0, np.float32)  # let go first
-            self._memory = np.empty(sum(sizes), np.float32)
+            self._memory = empty((sum(sizes),))
         parts = np.split(self._memory[: sum(sizes)], np.cumsum(sizes)[:-1])
         arrays = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
         packed, unit, first, rows, *others = arrays[6:]

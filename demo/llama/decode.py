@@ -14,13 +14,12 @@ from demo.llama.config import LlamaConfig
 from demo.llama.kernel import Scratch, Slots, fix, linear, step
 from demo.llama.kernel_amx import groups_of
 from demo.llama.matrices import by_bytes, matrices_of
+from demo.llama.memory import LINE, empty, zeros
 from demo.llama.model import Llama, Prefix
 from demo.llama.prefill import SLICE, Room, prefill
 from demo.llama.product import NEAR
 from demo.llama.threads import ThreadChoice
 from demo.llama.tile import ROWS, TOKENS
-
-LINE = 64  # bytes of a cache line
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,11 @@ class Decoder:
         text = (sizes.slots, c.layers, c.kv_heads, sizes.positions + 2 * ROWS, c.head_dim)
         prompt = (sizes.slots, c.layers, c.kv_heads, sizes.prompts + 2 * ROWS, c.head_dim)
         self._slots = Slots(
-            key=np.empty(text, np.float32),
-            value=np.empty(text, np.float32),
-            prompt_key=np.zeros(prompt, np.float32),
-            prompt_value=np.zeros(prompt, np.float32),
-            gate=np.zeros((sizes.slots, c.layers, c.heads), np.float32),
+            key=empty(text),
+            value=empty(text),
+            prompt_key=zeros(prompt),
+            prompt_value=zeros(prompt),
+            gate=zeros((sizes.slots, c.layers, c.heads)),
             prompts=np.zeros(sizes.slots, np.int64),
         )
         self._prompt_room = _prompt_room(c, sizes, self.threads.threads)
@@ -136,7 +135,7 @@ class Decoder:
     def _logits(self, hidden: np.ndarray) -> np.ndarray:
         """One row: converting the largest matrix for it would take longer than the kernel."""
         w, threads = self._matrices, self.threads.current
-        out = np.empty((1, self.config.vocab), np.float32)
+        out = empty((1, self.config.vocab))
         scratch, _ = self._room(1)
         fixed = scratch.high, scratch.low, scratch.unit, scratch.bytes, scratch.amx
         nb.set_num_threads(threads)
@@ -151,51 +150,38 @@ class Decoder:
 
 
 def _scratch(c: LlamaConfig, sizes: SlotSizes, batch: int) -> tuple[Scratch, np.ndarray]:
-    def room(*shape: int) -> np.ndarray:
-        return np.empty(shape, np.float32)
-
     widest = _up(max(c.width, c.heads * c.head_dim, c.ffn), LINE // 2)
-
-    def planes() -> np.ndarray:
-        # A vector that lies across two cache lines is read in two halves.
-        memory = np.empty(batch * widest * 2 + LINE, np.uint8)
-        start = -memory.ctypes.data % LINE
-        return memory[start:][: batch * widest * 2].view(np.int16).reshape(batch, widest)
-
     scratch = Scratch(
-        x=room(batch, c.width),
-        normed=room(batch, c.width),
-        qkv=room(batch, (c.heads + 2 * c.kv_heads) * c.head_dim),
-        mixed=room(batch, c.heads * c.head_dim),
-        inner=room(batch, c.ffn),
-        scores=room(batch * c.heads, max(sizes.positions, sizes.prompts)),
-        high=planes(),
-        low=planes(),
-        unit=room(batch),
-        bytes=np.zeros((groups_of(batch), widest // 4, SIDE), np.int32),
+        x=empty((batch, c.width)),
+        normed=empty((batch, c.width)),
+        qkv=empty((batch, (c.heads + 2 * c.kv_heads) * c.head_dim)),
+        mixed=empty((batch, c.heads * c.head_dim)),
+        inner=empty((batch, c.ffn)),
+        scores=empty((batch * c.heads, max(sizes.positions, sizes.prompts))),
+        high=empty((batch, widest), np.int16),
+        low=empty((batch, widest), np.int16),
+        unit=empty((batch,)),
+        bytes=zeros((groups_of(batch), widest // 4, SIDE), np.int32),
         amx=by_bytes(c),
     )
-    return scratch, room(batch, c.vocab)
+    return scratch, empty((batch, c.vocab))
 
 
 def _prompt_room(c: LlamaConfig, sizes: SlotSizes, threads: int) -> Room:
-    def room(*shape: int, dtype: type = np.float32) -> np.ndarray:
-        return np.zeros(shape, dtype)
-
     widest = _up(max(c.width, c.heads * c.head_dim, c.ffn), 2)
     longest = max(sizes.positions, sizes.prompts) + 2 * ROWS
     tiles = SLICE // TOKENS
     return Room(
-        x=room(tiles, c.width, TOKENS),
-        qkv=room(tiles, (c.heads + 2 * c.kv_heads) * c.head_dim, TOKENS),
-        mixed=room(tiles, c.heads * c.head_dim, TOKENS),
-        inner=room(tiles, c.ffn, TOKENS),
-        packed=room(tiles, widest // 2, TOKENS, dtype=np.int32),
-        unit=room(tiles, TOKENS),
-        rows=room(threads, max(NEAR, ROWS * widest), dtype=np.int16),
-        scores=room(threads, longest, TOKENS),
-        cos=room(tiles, c.head_dim // 2, TOKENS),
-        sin=room(tiles, c.head_dim // 2, TOKENS),
+        x=zeros((tiles, c.width, TOKENS)),
+        qkv=zeros((tiles, (c.heads + 2 * c.kv_heads) * c.head_dim, TOKENS)),
+        mixed=zeros((tiles, c.heads * c.head_dim, TOKENS)),
+        inner=zeros((tiles, c.ffn, TOKENS)),
+        packed=zeros((tiles, widest // 2, TOKENS), np.int32),
+        unit=zeros((tiles, TOKENS)),
+        rows=zeros((threads, _up(max(NEAR, ROWS * widest), LINE // 2)), np.int16),
+        scores=zeros((threads, longest, TOKENS)),
+        cos=zeros((tiles, c.head_dim // 2, TOKENS)),
+        sin=zeros((tiles, c.head_dim // 2, TOKENS)),
         amx=by_bytes(c),
     )
 

@@ -18,6 +18,7 @@ from demo.llama.compiled import LANES_ALIKE
 from demo.llama.denormal import flush, restore
 from demo.llama.exp import exp
 from demo.llama.layout import gather, gather_turned, scatter, scatter_turned, tiles_of, turn
+from demo.llama.memory import scratch
 from demo.llama.product import linear, norm_and_pack, norm_factor, pack, scale_and_pack
 from demo.llama.product_back import linear_back, pack_all_slopes, pack_slopes
 from demo.llama.tile import ROWS, TOKENS
@@ -81,7 +82,7 @@ def _swiglu_back(gate_up, slope, scale, tokens, packed, unit, first, threads):
     # gate_up (M, 2 F, TOKENS) as bf16; `slope` (M, F, TOKENS) is that of the product
     size, one = slope.shape[1], np.float32(1)
     for thread in nb.prange(threads):
-        both = np.empty((2 * size, TOKENS), np.float32)
+        both = scratch((2 * size, TOKENS))
         bits = both.view(np.uint32)
         for tile in range(thread, tiles_of(tokens), threads):
             for i in range(2 * size):
@@ -121,13 +122,13 @@ def _attention(qkv, starts, lengths, key, value, gate, mixed, heads, threads):
     # Prompts' key, value (B or 1, KV, P + ROWS, d), gate (H,) of one layer -> mixed
     kv_heads, size = key.shape[1], key.shape[3]
     group, prompts, longest = heads // kv_heads, key.shape[2] - ROWS, lengths.max()
-    one, width = np.float32(1), tiles_of(longest)
+    one, width, most = np.float32(1), tiles_of(longest), max(longest, prompts) + ROWS
     for thread in nb.prange(threads):
         keys = np.zeros((longest + ROWS, size), np.float32)
         values = np.zeros((longest + ROWS, size), np.float32)
-        scores = np.empty((max(longest, prompts) + ROWS, TOKENS), np.float32)
-        q = np.empty((width, size, TOKENS), np.float32)
-        out = np.empty((width, size, TOKENS), np.float32)
+        scores = scratch((most, TOKENS))
+        q = scratch((width, size, TOKENS))
+        out = scratch((width, size, TOKENS))
         for job in range(thread, len(starts) * kv_heads, threads):
             text, kv = job // kv_heads, job % kv_heads
             start, length, shared = starts[text], lengths[text], min(text, key.shape[0] - 1)
@@ -157,19 +158,20 @@ def _attention_back(
     kv_heads, size = key.shape[1], key.shape[3]
     group, prompts, longest = heads // kv_heads, key.shape[2] - ROWS, lengths.max()
     one, width, chunks = np.float32(1), tiles_of(longest), key_slope.shape[2]
+    most = max(longest, prompts) + ROWS
     for thread in nb.prange(threads):
         mode = flush()
         keys = np.zeros((longest + ROWS, size), np.float32)
         values = np.zeros((longest + ROWS, size), np.float32)
-        keys_slope = np.empty((chunks, longest + ROWS, TOKENS), np.float32)
-        values_slope = np.empty((chunks, longest + ROWS, TOKENS), np.float32)
-        scores = np.empty((max(longest, prompts) + ROWS, TOKENS), np.float32)
-        slopes = np.empty((max(longest, prompts) + ROWS, TOKENS), np.float32)
-        q = np.empty((width, size, TOKENS), np.float32)
-        given = np.empty((width, size, TOKENS), np.float32)
-        q_slope = np.empty((width, size, TOKENS), np.float32)
-        q_turned = np.empty((chunks, TOKENS, TOKENS), np.float32)
-        turned = np.empty((chunks, TOKENS, TOKENS), np.float32)
+        keys_slope = scratch((chunks, longest + ROWS, TOKENS))
+        values_slope = scratch((chunks, longest + ROWS, TOKENS))
+        scores = scratch((most, TOKENS))
+        slopes = scratch((most, TOKENS))
+        q = scratch((width, size, TOKENS))
+        given = scratch((width, size, TOKENS))
+        q_slope = scratch((width, size, TOKENS))
+        q_turned = scratch((chunks, TOKENS, TOKENS))
+        turned = scratch((chunks, TOKENS, TOKENS))
         for job in range(thread, len(starts) * kv_heads, threads):
             text, kv = job // kv_heads, job % kv_heads
             start, length, shared = starts[text], lengths[text], min(text, key.shape[0] - 1)

@@ -11,6 +11,7 @@ from demo.llama.amx import BOTH, SIDE, begin, end, multiply_1, multiply_2
 from demo.llama.compiled import JIT
 from demo.llama.exp import exp
 from demo.llama.layout import join, share_of
+from demo.llama.memory import scratch
 
 BYTES = 4  # of a number
 TOGETHER = SIDE // BYTES  # sequences of a register
@@ -62,7 +63,7 @@ def linear_by_bytes(weight, scale, planes, unit, y, accumulate, threads):
     outputs, batch = weight.shape[0], y.shape[0]
     share = share_of(outputs, BOTH, threads)
     for thread in nb.prange(threads):
-        out = np.empty(4 * SIDE * SIDE, np.int32)
+        out = scratch((4 * SIDE * SIDE,)).view(np.int32)
         begin()
         for start in range(thread * share, min(outputs, (thread + 1) * share), BOTH):
             row = min(start, outputs - BOTH)  # the last rows twice, if they are fewer
@@ -85,7 +86,7 @@ def swiglu_by_bytes(weight, scale, planes, unit, y, threads):  # y (B, F) = silu
     batch, size = y.shape
     share = share_of(size, SIDE, threads)
     for thread in nb.prange(threads):
-        out = np.empty(4 * SIDE * SIDE, np.int32)
+        out = scratch((4 * SIDE * SIDE,)).view(np.int32)
         begin()
         for row in range(thread * share, min(size, (thread + 1) * share), SIDE):
             for group in range(0, planes.shape[0], 2):

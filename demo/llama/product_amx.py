@@ -8,38 +8,11 @@ import numba as nb
 import numpy as np
 
 from demo.llama.amx import BOTH, SIDE, begin, end, multiply_2
+from demo.llama.amx_sums import add, put, put_plain, put_swiglu
 from demo.llama.compiled import LANES_ALIKE
-from demo.llama.exp import exp
 from demo.llama.layout import share_of, tiles_of
+from demo.llama.memory import scratch
 from demo.llama.tile import TOKENS
-
-PLANE = np.float32(256)  # what 1 in the plane of high bytes stands for
-
-
-@nb.njit(**LANES_ALIKE)
-def joined(high, low):  # one sum of the two planes'
-    return np.float32(high) * PLANE + np.float32(low)
-
-
-@nb.njit(**LANES_ALIKE)
-def _put(out, scale, unit, row, token, y):  # 32 rows of 16 tokens into a tile y (O, TOKENS)
-    for half in range(2):
-        for i in range(SIDE):
-            line = row + half * SIDE + i
-            for t in range(SIDE):
-                total = joined(out[half, 0, i, t], out[half, 1, i, t])
-                y[line, token + t] = total * (scale[line] * unit[token + t])
-
-
-@nb.njit(**LANES_ALIKE)
-def _add(out, scale, unit, row, token, before, y):  # as `_put`; `before` may be `y`
-    for half in range(2):
-        for i in range(SIDE):
-            line = row + half * SIDE + i
-            for t in range(SIDE):
-                total = joined(out[half, 0, i, t], out[half, 1, i, t])
-                total *= scale[line] * unit[token + t]
-                y[line, token + t] = before[line, token + t] + total
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
@@ -47,19 +20,22 @@ def linear_by_bytes(weight, scale, packed, unit, tokens, before, y, threads):
     # y (M, O, TOKENS) = W x + before, as `product.linear`
     outputs, columns = weight.shape
     share, added = share_of(outputs, BOTH, threads), len(before) > 0
+    below = columns // 4  # where the low bytes begin
     for thread in nb.prange(threads):
-        out = np.empty((2, 2, SIDE, SIDE), np.int32)
+        sums = scratch((4 * SIDE * SIDE,)).view(np.int32)
         begin()
         for row in range(thread * share, min(outputs, (thread + 1) * share), BOTH):
             for tile in range(tiles_of(tokens)):
-                for first in range(0, TOKENS, SIDE):
-                    below = columns // 4  # where the low bytes begin
-                    places = 0, first, below, first
-                    multiply_2(weight, row, row + SIDE, packed[tile], places, out)
-                    if added:
-                        _add(out, scale, unit[tile], row, first, before[tile], y[tile])
-                    else:
-                        _put(out, scale, unit[tile], row, first, y[tile])
+                for token in range(0, TOKENS, SIDE):
+                    places = 0, token, below, token
+                    multiply_2(weight, row, row + SIDE, packed[tile], places, sums)
+                    for half in range(2):
+                        high, first = 2 * half, row + half * SIDE
+                        to = scale, first, unit[tile], token
+                        if added:
+                            add(sums, high, high + 1, *to, before[tile], y[tile])
+                        else:
+                            put(sums, high, high + 1, *to, y[tile], y[tile])
         end()
 
 
@@ -69,21 +45,14 @@ def swiglu_by_bytes(weight, scale, packed, unit, tokens, y, threads):
     size, below = y.shape[1], weight.shape[1] // 4
     share = share_of(size, SIDE, threads)
     for thread in nb.prange(threads):
-        out = np.empty((2, 2, SIDE, SIDE), np.int32)
+        sums = scratch((4 * SIDE * SIDE,)).view(np.int32)
         begin()
         for row in range(thread * share, min(size, (thread + 1) * share), SIDE):
             for tile in range(tiles_of(tokens)):
-                for first in range(0, TOKENS, SIDE):
-                    places = 0, first, below, first
-                    multiply_2(weight, row, size + row, packed[tile], places, out)
-                    for i in range(SIDE):
-                        for t in range(SIDE):
-                            one = unit[tile, first + t]
-                            gate = joined(out[0, 0, i, t], out[0, 1, i, t]) * (scale[row + i] * one)
-                            up = joined(out[1, 0, i, t], out[1, 1, i, t])
-                            up *= scale[size + row + i] * one
-                            silu = gate / (np.float32(1) + exp(-gate))
-                            y[tile, row + i, first + t] = silu * up
+                for token in range(0, TOKENS, SIDE):
+                    places = 0, token, below, token
+                    multiply_2(weight, row, size + row, packed[tile], places, sums)
+                    put_swiglu(sums, scale, row, size + row, unit[tile], token, y[tile])
         end()
 
 
@@ -102,17 +71,14 @@ def linear_back_by_bytes(weight, packed, unit, rooms, tokens, y, threads):
     for thread in nb.prange(threads):
         room = rooms[thread].view(np.int8)
         rows = room[: BOTH * columns].reshape(BOTH, columns)
-        out = np.empty((2, 2, SIDE, SIDE), np.int32)
+        sums = scratch((4 * SIDE * SIDE,)).view(np.int32)
         begin()
         for row in range(thread * share, min(outputs, (thread + 1) * share), BOTH):
             _turn_columns(weight, row, rows)
             for tile in range(tiles_of(tokens)):
-                multiply_2(rows, 0, SIDE, packed[tile], (0, 0, 0, SIDE), out)
-                for upper in range(2):
-                    for half in range(2):
-                        for i in range(SIDE):
-                            for t in range(SIDE):
-                                total = np.float32(out[upper, half, i, t])
-                                place = half * SIDE + t
-                                y[tile, row + upper * SIDE + i, place] = total * unit[tile, place]
+                multiply_2(rows, 0, SIDE, packed[tile], (0, 0, 0, SIDE), sums)
+                for half in range(2):
+                    for place in range(2):  # of 16 tokens
+                        register, first = 2 * half + place, row + half * SIDE
+                        put_plain(sums, register, unit[tile], place * SIDE, y[tile], first)
         end()
