@@ -10,7 +10,11 @@ and for images read by queries (`query-resampler`) also
     visual.position (T, h), visual.queries (Q, h), visual.norm.{weight,bias}, and in each of
     visual.blocks.{0,1} {query_norm,token_norm,query,key_value,mix,mlp_norm,up,down}.{weight,bias}
 
-A passport without `slots` and `token_width`, which came later, means 1 and 0.
+A memory (`key-value-memory`) has, instead of `visual.inner` and `visual.outer`,
+
+    visual.keys.{weight,bias}, visual.values.weight, visual.outer.weight
+
+A passport without `slots`, `token_width` and `entries`, which came later, means 1, 0 and 0.
 A file is read against this template: any other name, shape or type, or a value that is not finite,
 is refused before the adapter is used.
 """

@@ -28,6 +28,7 @@ class VisualSpec:
             share cancels in the softmax over them and only shifts their values; with vectors of
             their own, a question can attend to what it asks about.
         token_width: of a resampler alone, numbers of one patch token.
+        entries: of a memory alone, how many things it knows.
     """
 
     feature_size: int
@@ -35,10 +36,11 @@ class VisualSpec:
     kind: Kind = "global-mlp"
     slots: int = 1
     token_width: int = 0
+    entries: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            known = " and ".join(f"'{kind}'" for kind in KINDS)
+            known = ", ".join(f"'{kind}'" for kind in KINDS)
             raise CheckpointError(
                 f"This adapter projects images by '{self.kind}'; this version knows {known}. "
                 "Update the program, or choose another adapter."
@@ -65,8 +67,14 @@ class VisualSpec:
             )
         if not resampler and self.token_width != 0:
             raise CheckpointError(
-                f"This adapter's 'global-mlp' has tokens of {self.token_width}; only a "
+                f"This adapter's '{self.kind}' has tokens of {self.token_width}; only a "
                 "'query-resampler' has tokens. Its file is damaged; get it again."
+            )
+        memory = self.kind == "key-value-memory"
+        if not (1 <= self.entries <= LARGEST if memory else self.entries == 0):
+            raise CheckpointError(
+                f"This adapter's '{self.kind}' has {self.entries} entries; a 'key-value-memory' "
+                f"has 1 to {LARGEST:,} and nothing else has any. Its file is damaged; get it again."
             )
 
     @property
@@ -79,6 +87,9 @@ class VisualSpec:
         h = self.hidden
         if self.kind == "global-mlp":
             return (self.feature_size + 1) * h + (h + 1) * self.slots * width
+        if self.kind == "key-value-memory":
+            values = (self.entries + self.slots * width) * h
+            return (self.feature_size + 1) * self.entries + values
         attention = 4 * (h + 1) * h
         mlp = (h + 1) * WIDENED * h + (WIDENED * h + 1) * h
         norms = 3 * 2 * h

@@ -7,15 +7,18 @@ tokens by learned queries instead, one a prompt, in attention blocks over both
 (github.com/OpenGVLab/LLaMA-Adapter, `llama_adapter_v2_multimodal7b`); here the queries attend to
 the tokens alone, which costs less and lets them look at the same picture.
 
-Sizes: B images, S feature size, T tokens of a picture, W token width, Q slots, h hidden, D model
-width.
+Sizes: B images, S feature size, T tokens of a picture, W token width, Q slots, E entries, h hidden,
+D model width.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from demo.adapter.spec import BLOCKS, WIDENED, VisualSpec
+from demo.vision.kinds import Kind
 
 HEAD = 64  # width of an attention head, where `hidden` can be parted so
 PLACED = 0.1  # deviation of new position embeddings: tokens are told apart, not drowned
@@ -62,6 +65,31 @@ class GlobalMLP(Projection):
 
     def forward(self, features: Tensor) -> Tensor:
         seen = self.outer(F.silu(self.inner(self.standard(features))))  # (B, Q * D)
+        return seen if self.slots == 1 else seen.unflatten(1, (self.slots, -1))
+
+
+class KeyValueMemory(Projection):
+    """Global features (B, S) → (B, D) or (B, Q, D): what is said of the things they are like.
+
+    A softmax over keys, one for each of E things, mixes their values (key-value memory networks,
+    arXiv 1606.03126). Nothing is guessed between things: what is like one of them alone becomes
+    exactly what is said of that one.
+    """
+
+    def __init__(self, spec: VisualSpec, width: int) -> None:
+        super().__init__(spec)
+        self.slots = spec.slots
+        self.keys = nn.Linear(spec.feature_size, spec.entries)
+        # Values (E, Q * D) of rank h: things have most of what is said of them in common.
+        self.values = nn.Linear(spec.entries, spec.hidden, bias=False)
+        self.outer = nn.Linear(spec.hidden, spec.slots * width, bias=False)
+
+    def shares(self, features: Tensor) -> Tensor:
+        """(B, E): how much each thing is seen, together 1."""
+        return self.keys(self.standard(features)).softmax(-1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        seen = self.outer(self.values(self.shares(features)))  # (B, Q * D)
         return seen if self.slots == 1 else seen.unflatten(1, (self.slots, -1))
 
 
@@ -113,5 +141,9 @@ class LookBlock(nn.Module):
 
 def projection(spec: VisualSpec, width: int) -> Projection:
     """A new projection of the spec's kind, for a base of `width`."""
-    made = {"global-mlp": GlobalMLP, "query-resampler": QueryResampler}[spec.kind]
-    return made(spec, width)
+    made: dict[Kind, Callable[[VisualSpec, int], Projection]] = {
+        "global-mlp": GlobalMLP,
+        "key-value-memory": KeyValueMemory,
+        "query-resampler": QueryResampler,
+    }
+    return made[spec.kind](spec, width)

@@ -13,7 +13,7 @@ from demo.adapter.file import load_adapter, save_adapter
 from demo.adapter.library import Fit, Library
 from demo.adapter.passport import Passport
 from demo.adapter.spec import AdapterSpec, VisualSpec
-from demo.adapter.visual import projection
+from demo.adapter.visual import KeyValueMemory, projection
 from demo.errors import CheckpointError, InputError
 from demo.llama.base import open_base
 from demo.llama.cache import Base
@@ -26,6 +26,8 @@ SPECS = {
     "own": VisualSpec(7, 5, slots=PROMPTS),
     "queries": VisualSpec(5 * 11, 9, "query-resampler", slots=PROMPTS, token_width=11),
     "heads": VisualSpec(5 * 11, 128, "query-resampler", slots=PROMPTS, token_width=11),
+    "memory": VisualSpec(7, 5, "key-value-memory", slots=PROMPTS, entries=11),
+    "shared memory": VisualSpec(7, 5, "key-value-memory", entries=2),
     "one query": VisualSpec(1 * 7, 3, "query-resampler", slots=1, token_width=7),
 }
 
@@ -62,7 +64,7 @@ def fit_of(base: Base, **sizes: int) -> Fit:
 def test_shapes_and_the_count_of_parameters(name):
     spec = SPECS[name]
     made = projection(spec, 13)
-    expected = (2, 13) if name == "shared" else (2, spec.slots, 13)
+    expected = (2, 13) if name.startswith("shared") else (2, spec.slots, 13)
     assert made(torch.randn(2, spec.feature_size)).shape == expected
     assert sum(p.numel() for p in made.parameters()) == spec.parameters(13)
 
@@ -136,18 +138,27 @@ def test_a_loaded_adapter_answers_the_same(base, model, tmp_path, name):
 def test_a_passport_from_before_there_were_slots_is_read(base):
     passport = passport_of(base, adapter_of(base, SPECS["shared"]))
     raw = json.loads(passport.to_json())
-    del raw["spec"]["visual"]["slots"], raw["spec"]["visual"]["token_width"]
+    for name in ("slots", "token_width", "entries"):
+        del raw["spec"]["visual"][name]
     assert Passport.from_json(json.dumps(raw)) == passport
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((7, 5, "eye"), "by 'eye'; this version knows 'global-mlp' and 'query-resampler'. Update"),
+        (
+            (7, 5, "eye"),
+            "by 'eye'; this version knows 'global-mlp', 'query-resampler', ",
+        ),
         ((0, 5), "sizes 0 and 5; 1 to 65,536"),
         ((2**22 + 1, 5, "query-resampler", 1, 1), "1 to 4,194,304 and 1 to 65,536"),
         ((7, 5, "global-mlp", 0), "makes 0 vectors of a picture"),
         ((7, 5, "global-mlp", 1, 7), "only a 'query-resampler' has tokens"),
+        (
+            (7, 5, "global-mlp", 1, 0, 3),
+            "'global-mlp' has 3 entries; a 'key-value-memory' has 1 to",
+        ),
+        ((7, 5, "key-value-memory"), "'key-value-memory' has 0 entries"),
         ((55, 5, "query-resampler"), "reads 55 numbers as tokens of 0"),
         ((55, 5, "query-resampler", 1, 10), "the width has to divide them"),
     ],
@@ -177,3 +188,19 @@ def test_an_adapter_of_other_features_is_refused_and_not_chosen(base, tmp_path):
     with pytest.raises(InputError, match="No adapter here sees through tower"):
         library.for_images(other)
     library.get("sees", replace(other, tower=None))  # without a picture it needs no tower
+
+
+def test_a_memory_says_what_is_said_of_what_it_sees(base):
+    spec = SPECS["memory"]
+    memory = adapter_of(base, spec).visual
+    assert isinstance(memory, KeyValueMemory)
+    values = memory.values.weight.T @ memory.outer.weight.T  # (E, Q * D)
+    with torch.no_grad():
+        memory.keys.weight *= 1e4
+    features = torch.randn(40, spec.feature_size)
+    shares, seen = memory.shares(features), memory(features)
+    assert torch.allclose(shares.sum(1), torch.ones(40), atol=1e-5)
+    assert seen.shape == (40, PROMPTS, base.config.width)
+    sure = shares.amax(1) > 0.9999
+    assert sure.sum() > 30
+    assert torch.allclose(seen[sure].flatten(1), values[shares[sure].argmax(1)], atol=1e-3)
