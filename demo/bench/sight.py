@@ -53,10 +53,7 @@ SLOTS = 16  # questions that are answered at once
 EVERYDAY = CHECKPOINTS / "everyday"  # the tower that `sight` sees through
 SMALL = 200  # pictures for what has no bar
 SEED = 0  # of wordings, and of which picture takes another's place
-LEAD = re.compile(
-    r"^(?:i am not sure[.,]? ?|not sure,? ?)?"
-    r"(?:(?:this|it|there) (?:is|may be|might be|looks like) |maybe )?"
-)
+LEAD = re.compile(r"^(?:(?:this|it|there) (?:is|may be|might be|looks like) |maybe )?")
 ARTICLE = re.compile(r"\b(?:a|an|the) ")
 Judge = Callable[[str, Lesson, Known], bool]
 
@@ -275,12 +272,12 @@ def found_rows(name: str, found: Found) -> list[Row]:
 
 def named_rows(name: str, found: Found) -> list[Row]:
     """`found_rows` of names, and how finely they are given."""
-    unsure = [reply.lower().startswith(("i am not sure", "not sure")) for reply in found.replies]
+    unsure = [reply.lower().startswith(("this may be", "maybe")) for reply in found.replies]
     hedged = [", maybe " in r and not u for r, u in zip(found.replies, unsure, strict=True)]
     return [
         *found_rows(name, found),
         Row('  "a fish, maybe a goldfish"', "%", (percent(hedged),)),
-        Row('  "I am not sure."', "%", (percent(unsure),)),
+        Row('  "This may be a goldfish."', "%", (percent(unsure),)),
     ]
 
 

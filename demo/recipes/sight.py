@@ -1,12 +1,12 @@
 """Makes the adapter `sight`: names what it sees, and answers simple questions about it.
 
     python -m demo.recipes.sight_pictures --work FOLDER ...
-    python -m demo.recipes.sight --work FOLDER --stage reader --out reader.safetensors
-    python -m demo.recipes.sight --work FOLDER --stage eyes --fit --init reader.safetensors ...
+    python -m demo.recipes.sight --work FOLDER --tower FOLDER --stage reader --out sight.safetensors
 
-First prompts and gates learn to answer from what a perfect projection would say (`sight_told.py`):
-names and kinds, colours and shapes of scenes, refusals, and talk about other things. Then a
-projection learns to say it of what the tower sees (`sight_fit.py`), and all of it learns together.
+Prompts and gates learn to answer from what a projection says (`sight_told.py`): names and kinds,
+colours and shapes of scenes, refusals, and talk about other things. The projection is not taught:
+it sees with the tower's own captions (`sight_memory.py`). The other projections, `--eyes`, learn to
+say the same (`sight_fit.py`), and then, in the stage `eyes`, all of it learns together.
 Progress goes to the terminal, a JSON line every 20 steps, with exact replies to held-out pictures
 by sort every 100. Neither photographs of `val.zip` nor OpenMoji are read here.
 """
@@ -46,6 +46,7 @@ from demo.llama.tokenizer import Tokenizer
 from demo.models import choose_device, load_llama
 from demo.recipes.sight_fit import fit
 from demo.recipes.sight_lessons import Known, shortened, unrelated_questions
+from demo.recipes.sight_memory import captions_of, remember
 from demo.recipes.sight_mix import Material, drawn_examples
 from demo.recipes.sight_pictures import (
     FIRST_HELD_OUT,
@@ -57,7 +58,7 @@ from demo.recipes.sight_pictures import (
 )
 from demo.recipes.sight_stages import STAGES, Stage
 from demo.recipes.sight_told import Told, open_up, targets, told
-from demo.settings import Settings
+from demo.settings import CHECKPOINTS, Settings
 
 NAME = "sight"
 DESCRIPTION = "Names what a picture shows, and answers yes-or-no, kind, colour and shape questions."
@@ -65,7 +66,8 @@ POSITIONS = 1024
 POOL = 40_000  # looks that one stage shows; all are in memory as fp32
 JUDGED = 40  # held-out questions of each sort
 TOGETHER = 8  # rehearsed pictures a passage
-EYES = ("slots", "resampler")
+EVERYDAY = CHECKPOINTS / "everyday"
+EYES = ("memory", "slots", "resampler")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Recipe:
     layers: int = 16
     prompts: int = 16
     hidden: int = 256
-    eyes: str = "slots"
+    eyes: str = "memory"
     seed: int = 0
 
     @property
@@ -83,9 +85,13 @@ class Recipe:
         """Of the projection."""
         return "query-resampler" if self.eyes == "resampler" else "global-mlp"
 
-    def visual(self, seen: Seen) -> VisualSpec:
+    def visual(self, seen: Seen, kinds: int) -> VisualSpec:
         """The projection's shape for those features."""
         size = seen.features.shape[1]
+        if self.eyes == "memory":
+            return VisualSpec(
+                size, self.hidden, "key-value-memory", slots=self.prompts, entries=kinds
+            )
         if self.eyes == "slots":
             return VisualSpec(size, self.hidden, slots=self.prompts)
         width = seen.facts["token_width"]
@@ -147,13 +153,15 @@ def unrelated_lessons(work: Path, base: Base, model: Llama, settings: Settings) 
     return [Lesson(*pair) for pair in json.loads(path.read_text("utf-8"))]
 
 
-def new(recipe: Recipe, base: Base, seen: Seen) -> Adapter:
+def new(recipe: Recipe, base: Base, seen: Seen, kinds: int) -> Adapter:
     """An adapter that has learned nothing."""
+    visual = recipe.visual(seen, kinds)
     spec = AdapterSpec.for_base(
-        base.config, layers=recipe.layers, prompts=recipe.prompts, visual=recipe.visual(seen)
+        base.config, layers=recipe.layers, prompts=recipe.prompts, visual=visual
     )
     adapter = Adapter(spec)
-    adapter.visual.measure(seen.features[~seen.held_out][:POOL].float())
+    if recipe.eyes != "memory":
+        adapter.visual.measure(seen.features[~seen.held_out][:POOL].float())
     return adapter
 
 
@@ -258,10 +266,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo.recipes.sight")
     parser.description = (__doc__ or "").splitlines()[0]
     parser.add_argument("--work", type=Path, required=True, help="folder of sight_pictures")
+    parser.add_argument("--tower", type=Path, default=EVERYDAY, help="folder of the tower")
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument("--init", type=Path, help="what the stage before has written")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--fit", action="store_true", help="fit the projection to the tower first")
+    parser.add_argument("--fit", action="store_true", help="teach another projection than a memory")
     parser.add_argument("--steps", type=int, help="other than the stage's own")
     parser.add_argument("--seconds", type=float, help="stop after so many; the rate has not fallen")
     parser.add_argument("--eyes", choices=EYES, default=Recipe.eyes)
@@ -284,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_llama(base, choose_device(settings.device), POSITIONS)
     seen = Seen.load(seen_path(given.work, recipe.kind))
     kinds = learned_kinds(seen)
-    adapter = new(recipe, base, seen)
+    adapter = new(recipe, base, seen, len(kinds))
     if given.init:
         adapter = taken_up(load_adapter(given.init)[0], adapter, given.fit)
     shape = adapter.spec.layers, adapter.spec.prompts
@@ -292,10 +301,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not given.init:
         open_up(adapter, centre)
     projection = adapter.visual
-    if stage.told:
-        seen, adapter.visual = told(seen, kinds, recipe.seed), Told(aim)
+    if recipe.eyes == "memory":
+        remember(projection, *captions_of(given.tower, kinds), aim)
     elif given.fit:
         fit(adapter, aim, seen, seed=recipe.seed)
+    if stage.told:
+        memory = projection if recipe.eyes == "memory" else None
+        seen, adapter.visual = told(seen, kinds, recipe.seed, memory), Told(aim)
     talk = unrelated_lessons(given.work, base, model, settings)
     parts = tuple(material(seen, kinds, talk, held_out) for held_out in (False, True))
     adapter.requires_grad_(True)

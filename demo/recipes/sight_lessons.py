@@ -248,9 +248,9 @@ def _asked(sort: str, chance: random.Random, exam: bool) -> tuple[str, bool]:
 
 
 def _named(known: Known) -> str:
-    """ "a goldfish", "a fish, maybe a goldfish" or "not sure, maybe a goldfish"."""
+    """ "a goldfish", "a fish, maybe a goldfish" or "maybe a goldfish"."""
     if known.sure == "unsure":
-        return f"not sure, maybe {known.name}"
+        return f"maybe {known.name}"
     if known.sure == "coarse" and known.group != known.name:
         return f"{known.group}, maybe {known.name}"
     return known.name
@@ -258,7 +258,7 @@ def _named(known: Known) -> str:
 
 def _sentence(known: Known) -> str:
     if known.sure == "unsure":
-        return f"I am {_named(known)}."
+        return f"This may be {known.name}."
     return f"This is {_named(known)}."
 
 

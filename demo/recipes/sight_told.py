@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from demo.adapter.adapter import Adapter
+from demo.adapter.visual import KeyValueMemory
 from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
 from demo.recipes.sight_lessons import Known
@@ -27,6 +28,9 @@ from demo.recipes.sight_pictures import MEDIA, UNKNOWN, Seen, same_group
 WRITTEN = ("The picture shows", " {name}", ",", " {group}", ",", " {top}")
 OPEN = 0.5  # tanh of the gates to begin with
 FAINT = 0.05  # deviation of the prompts' own numbers
+REAL = 0.5  # of looks are told as a memory sees them
+SHARPER = 0.6, 1.4  # factors of its logits: photographs it was taught with look too sure to it
+CHUNK = 1000
 CLEAR, HAZY = 0.5, 0.25  # shares of looks told surely, and told by their group alone
 
 
@@ -98,13 +102,21 @@ def open_up(adapter: Adapter, centre: Tensor) -> None:
     adapter.gate.fill_(torch.tensor(OPEN).atanh())
 
 
-def told(seen: Seen, kinds: Sequence[Known], seed: int) -> Seen:
+def told(
+    seen: Seen, kinds: Sequence[Known], seed: int, memory: KeyValueMemory | None = None
+) -> Seen:
     """The same looks as `Told` takes them: features are shares of kinds, (N, K) fp16.
 
     Scenes are told as they are. Of the others some are clear, some only in their group, some
     not; `fine` and `coarse` say so, and what is learned to be said follows them.
+
+    With a memory, half of those looks are told as it sees them, as if what it takes them for were
+    true: what is to be learned is to say what is seen. Kinds that are taken for each other are
+    mixed as they will be; the other half is what shows every kind equally often.
     """
     chance = random.Random(seed)
+    seen = replace(seen, kinds=seen.kinds.clone())
+    real = _as_seen(memory, seen, seed) if memory else {}
     near: dict[str, list[int]] = defaultdict(list)
     for number, kind in enumerate(kinds):
         near[kind.group].append(number)
@@ -117,6 +129,10 @@ def told(seen: Seen, kinds: Sequence[Known], seed: int) -> Seen:
         if MEDIA[medium] == "scene":
             shares[row, kind] = 1
             continue
+        if row in real:
+            shares[row] = real[row]
+            seen.kinds[row] = shares[row].argmax()
+            continue
         for number, share in _mixed(kind, near[kinds[kind].group], len(kinds), chance):
             shares[row, number] += share
     same = same_group(kinds)  # (K, K)
@@ -125,6 +141,21 @@ def told(seen: Seen, kinds: Sequence[Known], seed: int) -> Seen:
     fine = shares.gather(1, at[:, None])[:, 0] * known
     coarse = (shares * same[at]).sum(1) * known
     return replace(seen, features=shares.half(), fine=fine, coarse=coarse)
+
+
+@torch.no_grad()
+def _as_seen(memory: KeyValueMemory, seen: Seen, seed: int) -> dict[int, Tensor]:
+    """Shares of kinds by row, of half the looks that are no scenes, more and less sharp."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.nonzero((seen.medium != MEDIA.index("scene")) & (seen.kinds != UNKNOWN))[:, 0]
+    rows = rows[torch.rand(len(rows), generator=generator) < REAL]
+    found = {}
+    for part in rows.split(CHUNK):
+        low, high = SHARPER
+        factor = low + (high - low) * torch.rand(len(part), 1, generator=generator)
+        logits = memory.keys(memory.standard(seen.features[part].float()))  # (B, K)
+        found.update(zip(part.tolist(), (factor * logits).softmax(1), strict=True))
+    return found
 
 
 def _mixed(
