@@ -295,7 +295,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kinds = learned_kinds(seen)
     adapter = new(recipe, base, seen, len(kinds))
     if given.init:
-        adapter = taken_up(load_adapter(given.init)[0], adapter, given.fit)
+        keep_new = given.fit or recipe.eyes == "memory"
+        adapter = taken_up(load_adapter(given.init)[0], adapter, keep_new)
     shape = adapter.spec.layers, adapter.spec.prompts
     centre, aim = targets(model, base.tokenizer, kinds, *shape)
     if not given.init:
