@@ -89,7 +89,7 @@ class VisualSpec:
             return (self.feature_size + 1) * h + (h + 1) * self.slots * width
         if self.kind == "key-value-memory":
             values = (self.entries + self.slots * width) * h
-            return (self.feature_size + 1) * self.entries + values
+            return (self.feature_size + 1) * self.entries + values + self.slots
         attention = 4 * (h + 1) * h
         mlp = (h + 1) * WIDENED * h + (WIDENED * h + 1) * h
         norms = 3 * 2 * h

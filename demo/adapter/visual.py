@@ -73,24 +73,29 @@ class KeyValueMemory(Projection):
 
     A softmax over keys, one for each of E things, mixes their values (key-value memory networks,
     arXiv 1606.03126). Nothing is guessed between things: what is like one of them alone becomes
-    exactly what is said of that one.
+    exactly what is said of that one. Each vector has a `sharpness` (Q,) of its own, a factor of the
+    logits: one may say what is likeliest, and another how likely it is.
     """
 
     def __init__(self, spec: VisualSpec, width: int) -> None:
         super().__init__(spec)
         self.slots = spec.slots
+        self.sharpness = nn.Parameter(torch.ones(spec.slots))
         self.keys = nn.Linear(spec.feature_size, spec.entries)
         # Values (E, Q * D) of rank h: things have most of what is said of them in common.
         self.values = nn.Linear(spec.entries, spec.hidden, bias=False)
         self.outer = nn.Linear(spec.hidden, spec.slots * width, bias=False)
 
-    def shares(self, features: Tensor) -> Tensor:
-        """(B, E): how much each thing is seen, together 1."""
-        return self.keys(self.standard(features)).softmax(-1)
+    def logits(self, features: Tensor) -> Tensor:
+        """(B, E): how much each thing is seen."""
+        return self.keys(self.standard(features))
 
     def forward(self, features: Tensor) -> Tensor:
-        seen = self.outer(self.values(self.shares(features)))  # (B, Q * D)
-        return seen if self.slots == 1 else seen.unflatten(1, (self.slots, -1))
+        sharp = self.sharpness[:, None] * self.logits(features)[:, None]  # (B, Q, E)
+        found = self.values(sharp.softmax(-1))  # (B, Q, h)
+        outer = self.outer.weight.unflatten(0, (self.slots, -1))  # (Q, D, h)
+        seen = torch.einsum("bqh,qdh->bqd", found, outer)
+        return seen[:, 0] if self.slots == 1 else seen
 
 
 class QueryResampler(Projection):

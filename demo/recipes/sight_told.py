@@ -28,6 +28,7 @@ from demo.recipes.sight_pictures import MEDIA, UNKNOWN, Seen, same_group
 WRITTEN = ("The picture shows", " {name}", ",", " {group}", ",", " {top}")
 OPEN = 0.5  # tanh of the gates to begin with
 FAINT = 0.05  # deviation of the prompts' own numbers
+SHARP = 4.0  # factor of the logits from which a name is chosen
 REAL = 0.5  # of looks are told as a memory sees them
 SHARPER = 0.6, 1.4  # factors of its logits: photographs it was taught with look too sure to it
 CHUNK = 1000
@@ -40,18 +41,31 @@ class Told(nn.Module):
     def __init__(self, aim: Tensor) -> None:
         super().__init__()
         self.register_buffer("aim", aim)
+        self.register_buffer("sharpness", sharpness_of(aim.shape[1]))
 
     def forward(self, shares: Tensor) -> Tensor:
-        return (shares @ self.aim.flatten(1)).unflatten(1, self.aim.shape[1:])
+        logits = shares.clamp_min(1e-6).log()[:, None]  # (B, 1, K)
+        sharp = (self.sharpness[:, None] * logits).softmax(-1)  # (B, Q, K)
+        return torch.einsum("bqk,kqd->bqd", sharp, self.aim)
 
 
-def places_of(prompts: int) -> tuple[int, int, int]:
-    """How many prompts tell the name, the group and the top word: 16 → 6, 4, 2.
+def places_of(prompts: int) -> tuple[int, int, int, int]:
+    """How many prompts tell the name, the group, the top word and how sure the name is.
 
-    Each has its own, so that what two kinds have in common stays clear when they are mixed. The
-    others say nothing of the picture: how to answer at all is learned by them.
+    16 → 6, 4, 2, 2. Each has its own, so that what two kinds have in common stays clear when they
+    are mixed. The others say nothing of the picture: how to answer at all is learned by them.
     """
-    return -(-3 * prompts // 8), prompts // 4, prompts // 8
+    return -(-3 * prompts // 8), prompts // 4, prompts // 8, prompts // 8
+
+
+def sharpness_of(prompts: int) -> Tensor:
+    """(Q,): the name is the likeliest one's; all else is mixed, so that it says how sure it is.
+
+    A name from a mixture of many is a slip of the tongue: "a stick" for a stick insect.
+    """
+    found = torch.ones(prompts)
+    found[: places_of(prompts)[0]] = SHARP
+    return found
 
 
 @torch.no_grad()
@@ -60,8 +74,8 @@ def written_states(
 ) -> Tensor:
     """(Q, D): the words for a kind as the last `layers` layers read them, then zeros.
 
-    Mean over those layers of what enters the attention. The last token of a name, a group or a top
-    word stands in all places that are left for it.
+    Mean over those layers of what enters the attention: of the name, the group, the top word, and
+    of the name once more. Its last token stands in all places that are left for a word.
     """
     ids: list[int] = []
     spans = []
@@ -81,7 +95,7 @@ def written_states(
     states = total[0].float() / layers
     at = [
         start + torch.arange(count).clamp(max=end - start - 1)
-        for (start, end), count in zip(spans, places_of(prompts), strict=True)
+        for (start, end), count in zip([*spans, spans[0]], places_of(prompts), strict=True)
     ]
     said = states[torch.cat(at)]
     return F.pad(said, (0, 0, 0, prompts - len(said)))
@@ -153,7 +167,7 @@ def _as_seen(memory: KeyValueMemory, seen: Seen, seed: int) -> dict[int, Tensor]
     for part in rows.split(CHUNK):
         low, high = SHARPER
         factor = low + (high - low) * torch.rand(len(part), 1, generator=generator)
-        logits = memory.keys(memory.standard(seen.features[part].float()))  # (B, K)
+        logits = memory.logits(seen.features[part].float())  # (B, K)
         found.update(zip(part.tolist(), (factor * logits).softmax(1), strict=True))
     return found
 

@@ -34,6 +34,10 @@ ASKED: Mapping[str, tuple[str, ...]] = {
         "What is it, roughly?",
         "In general, what is this?",
         "Which category is it?",
+        "What kind of object do you see?",
+        "What sort of object is it?",
+        "Roughly, what is shown here?",
+        "Name the kind of thing, not the thing.",
     ),
     CHOICE: (
         f"Is it {OPTIONS}?",

@@ -194,13 +194,14 @@ def test_a_memory_says_what_is_said_of_what_it_sees(base):
     spec = SPECS["memory"]
     memory = adapter_of(base, spec).visual
     assert isinstance(memory, KeyValueMemory)
-    values = memory.values.weight.T @ memory.outer.weight.T  # (E, Q * D)
-    with torch.no_grad():
-        memory.keys.weight *= 1e4
+    values = (memory.outer.weight @ memory.values.weight).T  # (E, Q * D)
+    values = values.unflatten(1, (PROMPTS, -1))  # (E, Q, D)
     features = torch.randn(40, spec.feature_size)
-    shares, seen = memory.shares(features), memory(features)
-    assert torch.allclose(shares.sum(1), torch.ones(40), atol=1e-5)
-    assert seen.shape == (40, PROMPTS, base.config.width)
-    sure = shares.amax(1) > 0.9999
-    assert sure.sum() > 30
-    assert torch.allclose(seen[sure].flatten(1), values[shares[sure].argmax(1)], atol=1e-3)
+    with torch.no_grad():
+        memory.sharpness[1] = 1e5
+        memory.keys.weight *= 5
+    logits, seen = memory.logits(features), memory(features)
+    assert torch.allclose(seen[:, 1], values[logits.argmax(1), 1], atol=1e-3)
+    mixed = torch.einsum("be,eqd->bqd", logits.softmax(1), values)
+    assert torch.allclose(seen[:, [0, 2]], mixed[:, [0, 2]], atol=1e-4)
+    assert not torch.allclose(seen[:, 0], values[logits.argmax(1), 0], atol=1e-3)
