@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from demo.llama.amx import BOTH
 from demo.llama.compiled import drop_stale
 from demo.llama.gradient import Bench, Tape, backwards, forwards
+from demo.llama.layout import fill_all, flatten_all
 from demo.llama.matrices import by_bytes, matrices_of
-from demo.llama.memory import empty
+from demo.llama.memory import LINE, empty
 from demo.llama.model import Llama, Prefix
 from demo.llama.product import NEAR
 from demo.llama.tile import ROWS, TOKENS
@@ -78,23 +79,26 @@ class CompiledLayers:
         starts = np.cumsum(sizes) - sizes
         tape, bench = self.room(len(gate), int(sizes.sum()))
         positions = np.concatenate([np.arange(size) for size in sizes])
-        _fill(tape.cos, self.model.cos.numpy()[positions])
-        _fill(tape.sin, self.model.sin.numpy()[positions])
-        _fill(tape.x[0], np.concatenate([below[i, :n].numpy() for i, n in enumerate(sizes)]))
+        nb.set_num_threads(self.threads)
+        fill_all(self.model.cos.numpy()[positions], tape.cos, self.threads)
+        fill_all(self.model.sin.numpy()[positions], tape.sin, self.threads)
+        flat = np.concatenate([below[i, :n].numpy() for i, n in enumerate(sizes)])
+        fill_all(flat, tape.x[0], self.threads)
         given = (
             first, starts, sizes, self.matrices, key, value, gate, tape, bench,
             c.heads, np.float32(c.norm_eps), self.threads,
         )  # fmt: skip
-        nb.set_num_threads(self.threads)
         forwards(*given)
         self.batches += 1
-        return torch.from_numpy(_flat(tape.x[-1], len(positions))), given
+        out = np.empty_like(flat)
+        flatten_all(tape.x[-1], out, self.threads)
+        return torch.from_numpy(out), given
 
     def room(self, levels: int, tokens: int) -> tuple[Tape, Bench]:
         """Memory for a batch; fresh memory would be paged in for each. It is not cleared."""
         c, tiles = self.model.config, -(-tokens // TOKENS)
         heads = (c.heads + 2 * c.kv_heads) * c.head_dim
-        widest = max(c.width, heads, 2 * c.ffn) + 1
+        widest = -(-(max(c.width, heads, 2 * c.ffn) + 1) // LINE) * LINE
         shapes = [
             *((n, tiles, width, TOKENS) for n, width in (
                 (levels + 1, c.width), (levels, heads), (levels, c.width), (levels, c.ffn),
@@ -102,9 +106,9 @@ class CompiledLayers:
             *2 * [(tiles, c.head_dim // 2, TOKENS)],
             (tiles, (widest + 1) // 2, TOKENS),
             *2 * [(tiles, TOKENS)],
-            (self.threads, -(-max(NEAR, BOTH * widest // 2) // (2 * TOKENS)) * TOKENS),
+            (self.threads, max(NEAR, BOTH * widest // 2) // 2),
             *((tiles, width, TOKENS) for width in (
-                c.heads * c.head_dim, c.ffn, 2 * c.ffn, c.width, c.width, heads,
+                c.heads * c.head_dim, c.ffn, 0 if self.amx else 2 * c.ffn, c.width, c.width, heads,
             )),
         ]  # fmt: skip
         sizes = [int(np.prod(shape)) for shape in shapes]
@@ -177,8 +181,8 @@ class _Run(torch.autograd.Function):
         shape = levels, len(sizes), kv_heads, -(-size // TOKENS), rows, TOKENS
         slopes = [np.zeros(shape, np.float32) for _ in range(2)]
         gates = np.zeros((levels, len(sizes), gate.shape[1]), np.float32)
-        _fill(bench.slope, slope.numpy())
         nb.set_num_threads(threads)
+        fill_all(slope.contiguous().numpy(), bench.slope, threads)
         backwards(*ctx.given, *slopes, gates)
         keys, values = (_prompts(part, size, shared) for part in slopes)
         return None, None, None, keys, values, torch.from_numpy(gates.sum(1))
@@ -190,15 +194,3 @@ def _prompts(slopes: np.ndarray, size: int, shared: int) -> Tensor:
     turned = slopes.transpose(0, 1, 2, 4, 3, 5).reshape(layers, batch, kv_heads, rows, -1)
     turned = turned[..., : rows - ROWS, :size]
     return torch.from_numpy(turned.sum(1, keepdims=True) if shared == 1 else turned.copy())
-
-
-def _fill(tiles: np.ndarray, flat: np.ndarray) -> None:
-    """(N, D) into tiles (M, D, TOKENS)."""
-    whole = np.zeros((tiles.shape[0] * TOKENS, tiles.shape[1]), np.float32)
-    whole[: len(flat)] = flat
-    tiles[:] = whole.reshape(-1, TOKENS, tiles.shape[1]).transpose(0, 2, 1)
-
-
-def _flat(tiles: np.ndarray, tokens: int) -> np.ndarray:
-    """Tiles (M, D, TOKENS) → (N, D)."""
-    return np.ascontiguousarray(tiles.transpose(0, 2, 1)).reshape(-1, tiles.shape[1])[:tokens]

@@ -29,6 +29,33 @@ def join(a, b, c, d):  # the lowest bytes of four numbers as one number, the fir
 
 
 @nb.njit(**LANES_ALIKE)
+def fill(flat, tile):  # the first tokens of (N, D) -> tile (D, TOKENS), zero behind the last
+    count = min(TOKENS, len(flat))
+    for i in range(tile.shape[0]):
+        for t in range(count):
+            tile[i, t] = flat[t, i]
+        for t in range(count, TOKENS):
+            tile[i, t] = 0
+
+
+@nb.njit(parallel=True, **LANES_ALIKE)
+def fill_all(flat, tiles, threads):  # (N, D) -> tiles (M, D, TOKENS), as `fill`
+    for thread in nb.prange(threads):
+        for tile in range(thread, len(tiles), threads):
+            fill(flat[tile * TOKENS :], tiles[tile])
+
+
+@nb.njit(parallel=True, **LANES_ALIKE)
+def flatten_all(tiles, flat, threads):  # the way back: the first N tokens
+    for thread in nb.prange(threads):
+        for tile in range(thread, len(tiles), threads):
+            first = tile * TOKENS
+            for t in range(min(TOKENS, len(flat) - first)):
+                for i in range(flat.shape[1]):
+                    flat[first + t, i] = tiles[tile, i, t]
+
+
+@nb.njit(**LANES_ALIKE)
 def gather(tiles, feature, start, length, out):  # -> out (>= W, d, TOKENS), zero behind the text
     for place in range((length + TOKENS - 1) // TOKENS):
         first = start + place * TOKENS
