@@ -1,0 +1,87 @@
+"""The products of `chunk.py` by matrix instructions (`amx.py`): the same integers.
+
+Rows are read as they lie for logits. For their sums four rows are side by side, and probabilities
+are two planes of bytes.
+"""
+
+import numba as nb
+import numpy as np
+
+from demo.llama.amx import BOTH, SIDE, multiply_2
+from demo.llama.compiled import LANES_ALIKE
+from demo.llama.layout import join
+from demo.llama.product_amx import joined
+from demo.llama.tile import TOKENS
+
+
+@nb.njit(**LANES_ALIKE)
+def lay_out_quads(weight, start, count, values):
+    # Rows from `start` of (V, D) int8 -> values (D tiles, CHUNK / 4 or more, TOKENS) int32
+    last = len(weight) - 1
+    for quad in range((count + 3) // 4):
+        row = start + 4 * quad
+        a, b = weight[row], weight[min(row + 1, last)]
+        c, d = weight[min(row + 2, last)], weight[min(row + 3, last)]
+        for tile in range(len(values)):
+            first = tile * TOKENS
+            for i in range(TOKENS):
+                at = first + i
+                values[tile, quad, i] = join(
+                    np.int32(a[at]), np.int32(b[at]), np.int32(c[at]), np.int32(d[at])
+                )
+
+
+@nb.njit(**LANES_ALIKE)
+def score_by_bytes(weight, scale, start, count, packed, unit, out, logits):
+    # -> logits (>= count, TOKENS); scale (V,)
+    below = weight.shape[1] // 4  # where the low bytes begin
+    for place in range(0, count, BOTH):
+        row = min(start + place, len(weight) - BOTH)  # the last rows twice, if they are fewer
+        for token in range(0, TOKENS, SIDE):
+            multiply_2(weight, row, row + SIDE, packed, (0, token, below, token), out)
+            for half in range(2):
+                for i in range(SIDE):
+                    line = row + half * SIDE + i
+                    if line < start:
+                        continue
+                    for t in range(SIDE):
+                        total = joined(out[half, 0, i, t], out[half, 1, i, t])
+                        logits[line - start, token + t] = total * (scale[line] * unit[token + t])
+
+
+@nb.njit(**LANES_ALIKE)
+def _whole(shares, row, count, steps, t):  # as an integer; zero behind the last row
+    return np.int32(shares[row, t] * steps[t] + np.float32(0.5)) if row < count else np.int32(0)
+
+
+@nb.njit(**LANES_ALIKE)
+def pack_share_bytes(shares, count, steps, packed):
+    # shares (CHUNK, TOKENS), none below 0, times `steps` (TOKENS,) -> packed (2, TOKENS, CHUNK / 4)
+    # int32: the high bytes of four rows, then the low ones
+    half, eight = np.int32(128), np.int32(8)
+    for quad in range(packed.shape[2]):
+        row = 4 * quad
+        for t in range(TOKENS):
+            a, b = _whole(shares, row, count, steps, t), _whole(shares, row + 1, count, steps, t)
+            c = _whole(shares, row + 2, count, steps, t)
+            d = _whole(shares, row + 3, count, steps, t)
+            packed[1, t, quad] = join(a, b, c, d)
+            # The low bytes have a sign as well: the high ones are rounded to the nearest.
+            a, b, c, d = a + half, b + half, c + half, d + half
+            packed[0, t, quad] = join(a >> eight, b >> eight, c >> eight, d >> eight)
+
+
+@nb.njit(**LANES_ALIKE)
+def add_rows_by_bytes(packed, values, unit, before, out, sums):
+    # sums (TOKENS, D) · before (TOKENS,) += the rows' sums · unit (TOKENS,)
+    shares = packed.view(np.int8).reshape(2 * TOKENS, -1)
+    for tile in range(len(values)):
+        for first in range(0, TOKENS, SIDE):
+            multiply_2(shares, first, TOKENS + first, values[tile], (0, 0, 0, SIDE), out)
+            for block in range(2):
+                column = tile * TOKENS + block * SIDE
+                for i in range(SIDE):
+                    t = first + i
+                    for d in range(SIDE):
+                        total = joined(out[0, block, i, d], out[1, block, i, d]) * unit[t]
+                        sums[t, column + d] = sums[t, column + d] * before[t] + total
