@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from demo.llama.aligned import LINE, aligned
 from demo.llama.amx import BOTH
 from demo.llama.compiled import drop_stale
 from demo.llama.gradient import Bench, Tape, backwards, forwards
@@ -93,7 +94,7 @@ class CompiledLayers:
         """Memory for a batch; fresh memory would be paged in for each. It is not cleared."""
         c, tiles = self.model.config, -(-tokens // TOKENS)
         heads = (c.heads + 2 * c.kv_heads) * c.head_dim
-        widest = max(c.width, heads, 2 * c.ffn) + 1
+        widest = -(-(max(c.width, heads, 2 * c.ffn) + 1) // LINE) * LINE
         shapes = [
             *((n, tiles, width, TOKENS) for n, width in (
                 (levels + 1, c.width), (levels, heads), (levels, c.width), (levels, c.ffn),
@@ -109,7 +110,7 @@ class CompiledLayers:
         sizes = [int(np.prod(shape)) for shape in shapes]
         if self._memory.size < sum(sizes):
             self._memory = np.empty(0, np.float32)  # let go first
-            self._memory = np.empty(sum(sizes), np.float32)
+            self._memory = aligned((sum(sizes),))
         parts = np.split(self._memory[: sum(sizes)], np.cumsum(sizes)[:-1])
         arrays = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
         packed, unit, first, rows, *others = arrays[6:]
