@@ -34,7 +34,7 @@ def lay_out(weight, start, count, rows, values):
 
 
 @nb.njit(**LANES_ALIKE)
-def score(rows, scale, count, packed, unit, columns, logits):  # -> logits (>= count, TOKENS)
+def score_rows(rows, scale, count, packed, unit, columns, logits):  # -> logits (>= count, TOKENS)
     out = np.empty((ROWS, TOKENS), np.float32)
     for place in range(0, count, ROWS):
         product(rows[place : place + ROWS], packed, columns, out)
@@ -44,18 +44,19 @@ def score(rows, scale, count, packed, unit, columns, logits):  # -> logits (>= c
 
 
 @nb.njit(**LANES_ALIKE)
-def _whole(shares, row, count, steps, t):  # as an integer; zero behind the last row
-    return np.int32(shares[row, t] * steps[t] + np.float32(0.5)) if row < count else np.int32(0)
+def _whole(shares, row, count, inverse, t):  # as an integer; zero behind the last row
+    return np.int32(shares[row, t] * inverse[t] + np.float32(0.5)) if row < count else np.int32(0)
 
 
 @nb.njit(**LANES_ALIKE)
-def pack_shares(shares, count, steps, packed):
-    # shares (CHUNK, TOKENS), none below 0, times `steps` (TOKENS,) -> packed (TOKENS, CHUNK / 2)
+def pack_shares(shares, count, one, packed):
+    # shares (CHUNK, TOKENS), none below 0, in whole `one` (TOKENS,) -> packed (TOKENS, CHUNK / 2)
     # int32, pairs of rows
+    inverse = np.float32(1) / one
     for pair in range((count + 1) // 2):
         for t in range(TOKENS):
-            a = _whole(shares, 2 * pair, count, steps, t)
-            b = _whole(shares, 2 * pair + 1, count, steps, t)
+            a = _whole(shares, 2 * pair, count, inverse, t)
+            b = _whole(shares, 2 * pair + 1, count, inverse, t)
             packed[t, pair] = a | (b << np.int32(16))
 
 

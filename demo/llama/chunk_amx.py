@@ -50,21 +50,21 @@ def score_by_bytes(weight, scale, start, count, packed, unit, out, logits):
 
 
 @nb.njit(**LANES_ALIKE)
-def _whole(shares, row, count, steps, t):  # as an integer; zero behind the last row
-    return np.int32(shares[row, t] * steps[t] + np.float32(0.5)) if row < count else np.int32(0)
+def _whole(shares, row, count, inverse, t):  # as an integer; zero behind the last row
+    return np.int32(shares[row, t] * inverse[t] + np.float32(0.5)) if row < count else np.int32(0)
 
 
 @nb.njit(**LANES_ALIKE)
-def pack_share_bytes(shares, count, steps, packed):
-    # shares (CHUNK, TOKENS), none below 0, times `steps` (TOKENS,) -> packed (2, TOKENS, CHUNK / 4)
+def pack_share_bytes(shares, count, one, packed):
+    # shares (CHUNK, TOKENS), none below 0, in whole `one` (TOKENS,) -> packed (2, TOKENS, CHUNK / 4)
     # int32: the high bytes of four rows, then the low ones
-    half, eight = np.int32(128), np.int32(8)
+    half, eight, inverse = np.int32(128), np.int32(8), np.float32(1) / one
     for quad in range(packed.shape[2]):
         row = 4 * quad
         for t in range(TOKENS):
-            a, b = _whole(shares, row, count, steps, t), _whole(shares, row + 1, count, steps, t)
-            c = _whole(shares, row + 2, count, steps, t)
-            d = _whole(shares, row + 3, count, steps, t)
+            a, b = _whole(shares, row, count, inverse, t), _whole(shares, row + 1, count, inverse, t)
+            c = _whole(shares, row + 2, count, inverse, t)
+            d = _whole(shares, row + 3, count, inverse, t)
             packed[1, t, quad] = join(a, b, c, d)
             # The low bytes have a sign as well: the high ones are rounded to the nearest.
             a, b, c, d = a + half, b + half, c + half, d + half

@@ -29,6 +29,16 @@ def join(a, b, c, d):  # the lowest bytes of four numbers as one number, the fir
 
 
 @nb.njit(**LANES_ALIKE)
+def fill(flat, tile):  # the first tokens of (N, D) -> tile (D, TOKENS), zero behind the last
+    count = min(TOKENS, len(flat))
+    for i in range(tile.shape[0]):
+        for t in range(count):
+            tile[i, t] = flat[t, i]
+        for t in range(count, TOKENS):
+            tile[i, t] = 0
+
+
+@nb.njit(**LANES_ALIKE)
 def gather(tiles, feature, start, length, out):  # -> out (>= W, d, TOKENS), zero behind the text
     for place in range((length + TOKENS - 1) // TOKENS):
         first = start + place * TOKENS

@@ -9,11 +9,14 @@ The vocabulary is cut into PARTS, which threads share; parts are put together in
 result does not depend on the number of threads. M tiles of tokens, V rows, D features.
 """
 
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
 
+from demo.llama.aligned import aligned
 from demo.llama.amx import SIDE, begin, end
-from demo.llama.chunk import CHUNK, SHARE, add_rows, lay_out, pack_shares, score
+from demo.llama.chunk import CHUNK, SHARE, add_rows, lay_out, pack_shares, score_rows
 from demo.llama.chunk_amx import (
     add_rows_by_bytes,
     lay_out_quads,
@@ -22,17 +25,50 @@ from demo.llama.chunk_amx import (
 )
 from demo.llama.compiled import LANES_ALIKE
 from demo.llama.exp import exp
-from demo.llama.layout import share_of, tiles_of
-from demo.llama.product import scale_and_pack
+from demo.llama.layout import fill, share_of, tiles_of
+from demo.llama.product import pack
 from demo.llama.tile import TOKENS
 
 PARTS = 16
+GROUP = 8  # tiles at once: what is added up for them stays in a core's second cache
 NOTHING = np.float32(-1e30)  # below any logit
 
 
+class Bench(NamedTuple):
+    """Room to work in."""
+
+    packed: np.ndarray  # (GROUP, (D + 1) / 2, TOKENS) int32
+    unit: np.ndarray  # (GROUP, TOKENS)
+    rows: np.ndarray  # (threads, CHUNK, D or D + 1) int16
+    values: np.ndarray  # (threads, D tiles, CHUNK / 2, TOKENS) int32
+    shares: np.ndarray  # (threads, TOKENS, CHUNK / 2) int32
+    logits: np.ndarray  # (threads, CHUNK, TOKENS)
+    products: np.ndarray  # (threads, 2, 2, SIDE, SIDE) int32
+    top: np.ndarray  # (PARTS, GROUP, TOKENS)
+    mass: np.ndarray  # (PARTS, GROUP, TOKENS)
+    sums: np.ndarray  # (PARTS, GROUP, TOKENS, >= D)
+
+
+def bench_for(width: int, threads: int) -> Bench:
+    """Room for a model's D and so many threads."""
+    tiles = -(-width // TOKENS)
+    return Bench(
+        packed=aligned((GROUP, (width + 1) // 2, TOKENS), np.int32),
+        unit=aligned((GROUP, TOKENS)),
+        rows=aligned((threads, CHUNK, width + width % 2), np.int16),
+        values=aligned((threads, tiles, CHUNK // 2, TOKENS), np.int32),
+        shares=aligned((threads, TOKENS, CHUNK // 2), np.int32),
+        logits=aligned((threads, CHUNK, TOKENS)),
+        products=aligned((threads, 2, 2, SIDE, SIDE), np.int32),
+        top=aligned((PARTS, GROUP, TOKENS)),
+        mass=aligned((PARTS, GROUP, TOKENS)),
+        sums=aligned((PARTS, GROUP, TOKENS, tiles * TOKENS)),
+    )
+
+
 @nb.njit(**LANES_ALIKE)
-def _soften(logits, scale, count, top, mass, before):
-    # logits (>= count, TOKENS) -> e^(logit - top) · scale (>= count,); returns their largest.
+def _soften(logits, scale, count, top, mass, before, one):
+    # logits (>= count, TOKENS) -> e^(logit - top) · scale (>= count,), in whole numbers of `one`.
     # `top` and `mass` (TOKENS,) go on; what was added up until now counts `before` times.
     best, total = top.copy(), np.zeros(TOKENS, np.float32)
     for row in range(count):
@@ -48,8 +84,7 @@ def _soften(logits, scale, count, top, mass, before):
     for t in range(TOKENS):
         before[t] = exp(top[t] - best[t])
         mass[t] = mass[t] * before[t] + total[t]
-        top[t] = best[t]
-    return largest
+        top[t], one[t] = best[t], largest[t] / SHARE
 
 
 @nb.njit(**LANES_ALIKE)
@@ -60,86 +95,87 @@ def _pick(logits, start, count, labels, picked):  # labels, picked (TOKENS,)
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
-def _parts(weight, scale, packed, unit, labels, amx, threads, top, mass, sums, picked):
-    # -> top, mass (PARTS, M, TOKENS), sums (PARTS, M, TOKENS, >= D), picked (M, TOKENS)
+def _parts(
+    weight, scale, packed, unit, labels, amx, threads, rows, values, shares, logits, products,
+    top, mass, sums, picked,
+):  # fmt: skip
+    # packed (M, ...), as in `Bench` -> top, mass, sums; picked (M, TOKENS)
     size, columns = weight.shape
     share = share_of(size, CHUNK, PARTS)
     for thread in nb.prange(threads):
-        rows = np.empty((0 if amx else CHUNK, columns + columns % 2), np.int16)
-        values = np.empty((tiles_of(columns), CHUNK // 2, TOKENS), np.int32)
-        shares = np.empty((TOKENS, CHUNK // 2), np.int32)
-        planes = shares.reshape(2, TOKENS, CHUNK // 4)
-        logits = np.empty((CHUNK, TOKENS), np.float32)
-        before, steps = np.empty(TOKENS, np.float32), np.empty(TOKENS, np.float32)
-        one = np.empty(TOKENS, np.float32)
-        out = np.empty((2, 2, SIDE, SIDE), np.int32)
+        near, wide, out = rows[thread], values[thread], products[thread]
+        score, whole = logits[thread], shares[thread]
+        bytes_of = whole.reshape(2, TOKENS, CHUNK // 4)
+        before, one = np.empty(TOKENS, np.float32), np.empty(TOKENS, np.float32)
         if amx:
             begin()
         for part in range(thread, PARTS, threads):
-            top[part] = NOTHING
-            mass[part] = 0
-            sums[part] = 0
+            top[part], mass[part], sums[part] = NOTHING, 0, 0
             for start in range(part * share, min(size, (part + 1) * share), CHUNK):
                 count = min(CHUNK, size - start)
                 scales = scale[start : start + count]
                 if amx:
-                    lay_out_quads(weight, start, count, values)
+                    lay_out_quads(weight, start, count, wide)
                 else:
-                    lay_out(weight, start, count, rows, values)
+                    lay_out(weight, start, count, near, wide)
                 for tile in range(len(packed)):
-                    given = packed[tile], unit[tile]
+                    tokens, total = (packed[tile], unit[tile]), sums[part, tile]
                     if amx:
-                        score_by_bytes(weight, scale, start, count, *given, out, logits)
+                        score_by_bytes(weight, scale, start, count, *tokens, out, score)
                     else:
-                        score(rows, scales, count, *given, columns, logits)
-                    _pick(logits, start, count, labels[tile], picked[tile])
-                    largest = _soften(
-                        logits, scales, count, top[part, tile], mass[part, tile], before
-                    )
-                    for t in range(TOKENS):
-                        steps[t], one[t] = SHARE / largest[t], largest[t] / SHARE
+                        score_rows(near, scales, count, *tokens, columns, score)
+                    _pick(score, start, count, labels[tile], picked[tile])
+                    state = top[part, tile], mass[part, tile], before
+                    _soften(score, scales, count, *state, one)
                     if amx:
-                        pack_share_bytes(logits, count, steps, planes)
-                        add_rows_by_bytes(planes, values, one, before, out, sums[part, tile])
+                        pack_share_bytes(score, count, one, bytes_of)
+                        add_rows_by_bytes(bytes_of, wide, one, before, out, total)
                     else:
-                        pack_shares(logits, count, steps, shares)
-                        add_rows(shares, count, values, one, before, sums[part, tile])
+                        pack_shares(score, count, one, whole)
+                        add_rows(whole, count, wide, one, before, total)
         if amx:
             end()
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
-def _together(top, mass, sums, threads, logs, mean):  # -> logs (M, TOKENS), mean (N, D)
+def _together(tops, mass, sums, threads, log_sum, top, mean):  # of all parts
     tokens, size = mean.shape
     for thread in nb.prange(threads):
         gain = np.empty(PARTS, np.float32)
         for token in range(thread, tokens, threads):
             tile, t = token // TOKENS, token % TOKENS
-            best = top[:, tile, t].max()
+            best = tops[:, tile, t].max()
             total = np.float32(0)
             for part in range(PARTS):
-                gain[part] = exp(top[part, tile, t] - best)
+                gain[part] = exp(tops[part, tile, t] - best)
                 total += gain[part] * mass[part, tile, t]
-            logs[tile, t] = best + np.log(total)
+            log_sum[tile, t], top[tile, t] = best + np.log(total), best
             mean[token] = 0
             for part in range(PARTS):
                 for i in range(size):
                     mean[token, i] += gain[part] / total * sums[part, tile, t, i]
 
 
+@nb.njit(parallel=True, **LANES_ALIKE)
+def _pack(x, amx, threads, packed, unit):  # x (N, D)
+    tokens, size = x.shape
+    for thread in nb.prange(threads):
+        ones, tile_x = np.ones(max(size, TOKENS), np.float32), np.empty((size, TOKENS), np.float32)
+        for tile in range(thread, tiles_of(tokens), threads):
+            fill(x[tile * TOKENS :], tile_x)
+            pack(tile_x, ones[:TOKENS], ones, packed[tile], unit[tile], amx)
+
+
 @nb.njit(**LANES_ALIKE)
-def expect(x, weight, scale, labels, amx, threads, logs, picked, mean):
-    """x (M, D, TOKENS) of N tokens; labels, logs, picked (M, TOKENS); mean (N, D).
+def expect(x, weight, scale, labels, amx, threads, b, log_sum, top, picked, mean):
+    """x (N, D) of at most GROUP tiles; labels, log_sum, top, picked (M, TOKENS); mean (N, D).
 
     `picked` gets the logits of labels; a token's stays as it was if no row is its label's.
     """
-    tiles, size = x.shape[0], x.shape[1]
-    packed = np.empty((tiles, (size + 1) // 2, TOKENS), np.int32)
-    unit = np.empty((tiles, TOKENS), np.float32)
-    ones = np.ones(size, np.float32)
-    scale_and_pack(x, ones, tiles * TOKENS, packed, unit, amx, threads)
-    top = np.empty((PARTS, tiles, TOKENS), np.float32)
-    mass = np.empty((PARTS, tiles, TOKENS), np.float32)
-    sums = np.empty((PARTS, tiles, TOKENS, tiles_of(size) * TOKENS), np.float32)
-    _parts(weight, scale, packed, unit, labels, amx, threads, top, mass, sums, picked)
-    _together(top, mass, sums, threads, logs, mean)
+    packed, unit = b.packed[: len(labels)], b.unit[: len(labels)]
+    _pack(x, amx, threads, packed, unit)
+    _parts(
+        weight, scale, packed, unit, labels, amx, threads, b.rows, b.values, b.shares, b.logits,
+        b.products, b.top, b.mass, b.sums, picked,
+    )  # fmt: skip
+    _together(b.top, b.mass, b.sums, threads, log_sum, top, mean)
