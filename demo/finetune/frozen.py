@@ -9,6 +9,7 @@ from demo.adapter.adapter import Adapter
 from demo.finetune.below import Below
 from demo.finetune.examples import Example
 from demo.llama.adapted import adapted_layers
+from demo.llama.head import head_of
 from demo.llama.model import Llama
 
 
@@ -21,7 +22,7 @@ class Frozen:
     """
 
     def __init__(self, model: Llama, layers: int, examples: Sequence[Example]) -> None:
-        self.model = model
+        self.model, self.head = model, head_of(model)
         self._above = adapted_layers(model)
         self.below = Below(model, self._above, model.config.layers - layers, examples)
         self._untaught: dict[Example, Tensor] = {}

@@ -8,12 +8,7 @@ part of the loss.
 
 from pathlib import Path
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from demo.finetune.examples import Example
-from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
 
 PASSAGES = Path(__file__).parents[2] / "assets" / "rehearsal.txt"
@@ -25,17 +20,3 @@ def passages(tokenizer: Tokenizer) -> tuple[Example, ...]:
     texts = PASSAGES.read_text("utf-8").split("\n\n")
     ids = [tuple(tokenizer.encode_text(text)[: TOKENS + 1]) for text in texts]
     return tuple(Example(text[:-1], text[1:]) for text in ids)
-
-
-def divergence(model: Llama, hidden: Tensor, untaught: Tensor) -> Tensor:
-    """Mean KL from the base's next token to the adapter's, in nats a token.
-
-    Args:
-        hidden: (N, D) final hidden states with the adapter on.
-        untaught: (N, D) the base's.
-    """
-    with torch.no_grad():
-        base = model.logits(untaught).log_softmax(-1)
-    return F.kl_div(
-        model.logits(hidden).log_softmax(-1), base, log_target=True, reduction="batchmean"
-    )

@@ -10,7 +10,7 @@ import numpy as np
 from demo.llama.amx import BOTH, SIDE, multiply_2
 from demo.llama.compiled import LANES_ALIKE
 from demo.llama.layout import join
-from demo.llama.product_amx import joined
+from demo.llama.sums import gain_row, set_row
 from demo.llama.tile import TOKENS
 
 
@@ -41,12 +41,12 @@ def score_by_bytes(weight, scale, start, count, packed, unit, out, logits):
             multiply_2(weight, row, row + SIDE, packed, (0, token, below, token), out)
             for half in range(2):
                 for i in range(SIDE):
-                    line = row + half * SIDE + i
-                    if line < start:
-                        continue
-                    for t in range(SIDE):
-                        total = joined(out[half, 0, i, t], out[half, 1, i, t])
-                        logits[line - start, token + t] = total * (scale[line] * unit[token + t])
+                    line, high = row + half * SIDE + i, (2 * half * SIDE + i) * SIDE
+                    if line >= start:
+                        set_row(
+                            out, high, high + SIDE * SIDE, scale[line], unit, token, logits,
+                            line - start,
+                        )  # fmt: skip
 
 
 @nb.njit(**LANES_ALIKE)
@@ -56,13 +56,16 @@ def _whole(shares, row, count, inverse, t):  # as an integer; zero behind the la
 
 @nb.njit(**LANES_ALIKE)
 def pack_share_bytes(shares, count, one, packed):
-    # shares (CHUNK, TOKENS), none below 0, in whole `one` (TOKENS,) -> packed (2, TOKENS, CHUNK / 4)
-    # int32: the high bytes of four rows, then the low ones
+    # shares (CHUNK, TOKENS), none below 0, in whole `one` (TOKENS,) -> packed (2, TOKENS,
+    # CHUNK / 4) int32: the high bytes of four rows, then the low ones
     half, eight, inverse = np.int32(128), np.int32(8), np.float32(1) / one
     for quad in range(packed.shape[2]):
         row = 4 * quad
         for t in range(TOKENS):
-            a, b = _whole(shares, row, count, inverse, t), _whole(shares, row + 1, count, inverse, t)
+            a, b = (
+                _whole(shares, row, count, inverse, t),
+                _whole(shares, row + 1, count, inverse, t),
+            )
             c = _whole(shares, row + 2, count, inverse, t)
             d = _whole(shares, row + 3, count, inverse, t)
             packed[1, t, quad] = join(a, b, c, d)
@@ -79,9 +82,9 @@ def add_rows_by_bytes(packed, values, unit, before, out, sums):
         for first in range(0, TOKENS, SIDE):
             multiply_2(shares, first, TOKENS + first, values[tile], (0, 0, 0, SIDE), out)
             for block in range(2):
-                column = tile * TOKENS + block * SIDE
                 for i in range(SIDE):
-                    t = first + i
-                    for d in range(SIDE):
-                        total = joined(out[0, block, i, d], out[1, block, i, d]) * unit[t]
-                        sums[t, column + d] = sums[t, column + d] * before[t] + total
+                    t, high = first + i, (block * SIDE + i) * SIDE
+                    gain_row(
+                        out, high, high + 2 * SIDE * SIDE, unit[t], sums, t,
+                        tile * TOKENS + block * SIDE, before[t],
+                    )  # fmt: skip

@@ -11,35 +11,29 @@ from demo.llama.amx import BOTH, SIDE, begin, end, multiply_2
 from demo.llama.compiled import LANES_ALIKE
 from demo.llama.exp import exp
 from demo.llama.layout import share_of, tiles_of
+from demo.llama.sums import PLANE, add_row, set_row
 from demo.llama.tile import TOKENS
-
-PLANE = np.float32(256)  # what 1 in the plane of high bytes stands for
 
 
 @nb.njit(**LANES_ALIKE)
 def joined(high, low):  # one sum of the two planes'
-    return np.float32(high) * PLANE + np.float32(low)
+    return np.float32(high) * np.float32(PLANE) + np.float32(low)
 
 
 @nb.njit(**LANES_ALIKE)
 def _put(out, scale, unit, row, token, y):  # 32 rows of 16 tokens into a tile y (O, TOKENS)
     for half in range(2):
         for i in range(SIDE):
-            line = row + half * SIDE + i
-            for t in range(SIDE):
-                total = joined(out[half, 0, i, t], out[half, 1, i, t])
-                y[line, token + t] = total * (scale[line] * unit[token + t])
+            line, high = row + half * SIDE + i, (2 * half * SIDE + i) * SIDE
+            set_row(out, high, high + SIDE * SIDE, scale[line], unit, token, y, line)
 
 
 @nb.njit(**LANES_ALIKE)
 def _add(out, scale, unit, row, token, before, y):  # as `_put`; `before` may be `y`
     for half in range(2):
         for i in range(SIDE):
-            line = row + half * SIDE + i
-            for t in range(SIDE):
-                total = joined(out[half, 0, i, t], out[half, 1, i, t])
-                total *= scale[line] * unit[token + t]
-                y[line, token + t] = before[line, token + t] + total
+            line, high = row + half * SIDE + i, (2 * half * SIDE + i) * SIDE
+            add_row(out, high, high + SIDE * SIDE, scale[line], unit, token, y, line, before)
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
@@ -98,7 +92,7 @@ def _turn_columns(weight, column, into):  # BOTH columns of (O, I) int8 -> into 
 def linear_back_by_bytes(weight, packed, unit, rooms, tokens, y, threads):
     # y (M, I, TOKENS) = Wᵀ g, as `product_back.linear_back`
     columns, outputs = weight.shape
-    share = share_of(outputs, BOTH, threads)
+    share, one = share_of(outputs, BOTH, threads), np.float32(1)
     for thread in nb.prange(threads):
         room = rooms[thread].view(np.int8)
         rows = room[: BOTH * columns].reshape(BOTH, columns)
@@ -108,11 +102,10 @@ def linear_back_by_bytes(weight, packed, unit, rooms, tokens, y, threads):
             _turn_columns(weight, row, rows)
             for tile in range(tiles_of(tokens)):
                 multiply_2(rows, 0, SIDE, packed[tile], (0, 0, 0, SIDE), out)
-                for upper in range(2):
-                    for half in range(2):
-                        for i in range(SIDE):
-                            for t in range(SIDE):
-                                total = np.float32(out[upper, half, i, t])
-                                place = half * SIDE + t
-                                y[tile, row + upper * SIDE + i, place] = total * unit[tile, place]
+                for half in range(2):
+                    for i in range(SIDE):
+                        line = row + half * SIDE + i
+                        for block in range(2):
+                            place = ((2 * half + block) * SIDE + i) * SIDE
+                            set_row(out, place, place, one, unit[tile], block * SIDE, y[tile], line)
         end()

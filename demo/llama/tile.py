@@ -21,8 +21,8 @@ ROWS = 8  # a tile's rows: 16 registers of sums
 LARGEST = 29_000  # of an activation's integer: nearly 16 bits
 MOST_PAIRS = 2**31 // (2 * 127 * LARGEST)  # of columns, until a sum could overflow: 291
 
-_INDEX, _I16, _I32, _F32 = ir.IntType(64), ir.IntType(16), ir.IntType(32), ir.FloatType()
-_FLOATS, _INTS = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
+_INDEX, _I16, _I32, F32 = ir.IntType(64), ir.IntType(16), ir.IntType(32), ir.FloatType()
+FLOATS, INTS = ir.VectorType(F32, LANES), ir.VectorType(_I32, LANES)
 _PAIRS, _WIDE = ir.VectorType(_I16, 2 * LANES), ir.VectorType(_I32, 2 * LANES)
 
 
@@ -36,23 +36,23 @@ def int_tile(typing: Any, rows: Any, packed: Any, start: Any, stop: Any, out: An
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        call = _Call(context, builder, signature, args)
+        call = Call(context, builder, signature, args)
 
         def term(pair: ir.Value) -> tuple[list[ir.Value], list[ir.Value]]:
-            column = builder.mul(pair, _index(2))
+            column = builder.mul(pair, index(2))
             weights = []
             for r in range(ROWS):
-                both = call.load(0, _index(r), column, _I32)
-                weights.append(_sext(builder, builder.bitcast(_splat(builder, both), _PAIRS)))
-            places = [_index(LANES * v) for v in range(VECTORS)]
+                both = call.load(0, index(r), column, _I32)
+                weights.append(_sext(builder, builder.bitcast(splat(builder, both), _PAIRS)))
+            places = [index(LANES * v) for v in range(VECTORS)]
             tokens = [_sext(builder, call.load(1, pair, place, _PAIRS)) for place in places]
             return weights, tokens
 
         def multiply(total: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
             return builder.add(total, _pairs_of(builder, a, b))
 
-        sums = _sums(builder, _INTS, call.number(2), call.number(3), term, multiply)
-        call.add_to(4, [[builder.sitofp(s, _FLOATS) for s in line] for line in sums])
+        sums = _sums(builder, INTS, call.number(2), call.number(3), term, multiply)
+        call.add_to(4, [[builder.sitofp(s, FLOATS) for s in line] for line in sums])
         return context.get_dummy_value()
 
     return types.none(rows, packed, start, stop, out), generate
@@ -67,19 +67,19 @@ def byte_tile(typing: Any, rows: Any, packed: Any, first: Any, quads: Any, out: 
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        call = _Call(context, builder, signature, args)
+        call = Call(context, builder, signature, args)
         multiply, row_of, tokens_of = _byte_arithmetic(builder)
-        places = [_index(LANES * v) for v in range(VECTORS)]
+        places = [index(LANES * v) for v in range(VECTORS)]
 
         def term(quad: ir.Value) -> tuple[list[Any], list[Any]]:
-            column = builder.mul(quad, _index(4))
-            four = [call.load(0, _index(r), column, _I32) for r in range(ROWS)]
-            weights = [row_of(_splat(builder, number)) for number in four]
-            return weights, [tokens_of(call.load(1, quad, place, _INTS)) for place in places]
+            column = builder.mul(quad, index(4))
+            four = [call.load(0, index(r), column, _I32) for r in range(ROWS)]
+            weights = [row_of(splat(builder, number)) for number in four]
+            return weights, [tokens_of(call.load(1, quad, place, INTS)) for place in places]
 
-        begin = [call.load(2, None, place, _INTS) for place in places]
-        sums = _sums(builder, _INTS, _index(0), call.number(3), term, multiply, begin)
-        call.store(4, [[builder.sitofp(s, _FLOATS) for s in line] for line in sums])
+        begin = [call.load(2, None, place, INTS) for place in places]
+        sums = _sums(builder, INTS, index(0), call.number(3), term, multiply, begin)
+        call.store(4, [[builder.sitofp(s, FLOATS) for s in line] for line in sums])
         return context.get_dummy_value()
 
     return types.none(rows, packed, first, quads, out), generate
@@ -92,7 +92,7 @@ def _byte_arithmetic(builder: ir.IRBuilder) -> tuple[Any, Any, Any]:
     gives the same integers.
     """
     if get_host_cpu_features().get("avx512vnni"):
-        kind = ir.FunctionType(_INTS, [_INTS] * 3)
+        kind = ir.FunctionType(INTS, [INTS] * 3)
         name = "llvm.x86.avx512.vpdpbusd.512"
         code = cgutils.get_or_insert_function(builder.module, kind, name)
         return (lambda total, a, b: builder.call(code, [total, a, b])), _same, _same
@@ -126,31 +126,31 @@ def float_tile(typing: Any, a: Any, row: Any, across: Any, b: Any, count: Any, o
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        call = _Call(context, builder, signature, args)
-        first, turned = call.number(1), builder.icmp_signed("!=", call.number(2), _index(0))
-        kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
+        call = Call(context, builder, signature, args)
+        first, turned = call.number(1), builder.icmp_signed("!=", call.number(2), index(0))
+        kind = ir.FunctionType(FLOATS, [FLOATS] * 3)
         fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32")
 
         def term(k: ir.Value) -> tuple[list[ir.Value], list[ir.Value]]:
             numbers = []
             for r in range(ROWS):
-                line = builder.add(first, _index(r))
+                line = builder.add(first, index(r))
                 place = builder.select(turned, k, line), builder.select(turned, line, k)
-                numbers.append(_splat(builder, call.load(0, *place, _F32)))
-            places = [_index(LANES * v) for v in range(VECTORS)]
-            return numbers, [call.load(3, k, place, _FLOATS) for place in places]
+                numbers.append(splat(builder, call.load(0, *place, F32)))
+            places = [index(LANES * v) for v in range(VECTORS)]
+            return numbers, [call.load(3, k, place, FLOATS) for place in places]
 
         def multiply(total: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
             return builder.call(fma, [x, y, total])
 
-        sums = _sums(builder, _FLOATS, _index(0), call.number(4), term, multiply)
+        sums = _sums(builder, FLOATS, index(0), call.number(4), term, multiply)
         call.add_to(5, sums)
         return context.get_dummy_value()
 
     return types.none(a, row, across, b, count, out), generate
 
 
-class _Call:
+class Call:
     """The arguments of a tile: numbers, and C-contiguous arrays of two axes."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> None:
@@ -183,14 +183,14 @@ class _Call:
         """Fills an array (ROWS, TOKENS)."""
         for r, line in enumerate(values):
             for v, value in enumerate(line):
-                pointer = self.pointer(place, _index(r), _index(LANES * v), _FLOATS)
+                pointer = self.pointer(place, index(r), index(LANES * v), FLOATS)
                 self._builder.store(value, pointer, align=1)
 
     def add_to(self, place: int, sums: list[list[ir.Value]]) -> None:
         """Adds a tile of sums to an array (ROWS, TOKENS)."""
         for r, line in enumerate(sums):
             for v, value in enumerate(line):
-                pointer = self.pointer(place, _index(r), _index(LANES * v), _FLOATS)
+                pointer = self.pointer(place, index(r), index(LANES * v), FLOATS)
                 before = self._builder.load(pointer, align=1)
                 self._builder.store(self._builder.fadd(before, value), pointer, align=1)
 
@@ -213,7 +213,7 @@ def _sums(
     for line in sums:
         for value, place in zip(begin, line, strict=True):
             builder.store(value, place)
-    with cgutils.for_range_slice(builder, start, stop, _index(1), _INDEX) as (k, _):
+    with cgutils.for_range_slice(builder, start, stop, index(1), _INDEX) as (k, _):
         rows, tokens = term(k)
         for row, line in zip(rows, sums, strict=True):
             for vector, place in zip(tokens, line, strict=True):
@@ -221,7 +221,7 @@ def _sums(
     return [[builder.load(place) for place in line] for line in sums]
 
 
-def _index(number: int) -> ir.Constant:
+def index(number: int) -> ir.Constant:
     return ir.Constant(_INDEX, number)
 
 
@@ -239,7 +239,7 @@ def _sext(builder: ir.IRBuilder, pairs: ir.Value) -> ir.Value:
     return builder.sext(pairs, _WIDE)
 
 
-def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
+def splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
     kind = ir.VectorType(number.type, LANES)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(_I32, 0))
     mask = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
@@ -247,5 +247,5 @@ def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
 
 
 def _every_other(builder: ir.IRBuilder, wide: ir.Value, first: int) -> ir.Value:
-    mask = ir.Constant(_INTS, list(range(first, 2 * LANES, 2)))
+    mask = ir.Constant(INTS, list(range(first, 2 * LANES, 2)))
     return builder.shuffle_vector(wide, wide, mask)
