@@ -85,9 +85,8 @@ def _judge(
         hidden = frozen.hidden(adapter, examples, features, strength=strength)  # (N, D)
         labels = labels_of(examples).to(hidden.device)
         known = labels != IGNORED
-        logits = frozen.model.logits(hidden[known])
+        losses, hits = frozen.head.judge(hidden[known], labels[known])
         right = torch.ones_like(known)
-        right[known] = logits.argmax(-1) == labels[known]
+        right[known] = hits
         parts = right.split([len(example.ids) for example in examples])
-        losses = F.cross_entropy(logits, labels[known], reduction="none")
         return losses, [bool(part.all()) for part in parts]

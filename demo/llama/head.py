@@ -22,7 +22,7 @@ class Expected(NamedTuple):
     log_sum: Tensor  # (N,) logarithm of the exponentials' sum
     top: Tensor  # (N,) the largest logit
     picked: Tensor  # (N,) the logit of a label
-    mean: Tensor  # (N, D) the output matrix' rows, each by its probability
+    mean: Tensor  # (N, D) the output matrix' rows, each by its probability; none if not asked for
 
 
 class CompiledHead:
@@ -59,7 +59,14 @@ class CompiledHead:
         nats = mine.log_sum - given.log_sum - apart
         return _Known.apply(hidden, nats, mine.mean - given.mean)
 
-    def expect(self, hidden: Tensor, labels: Tensor | None = None) -> Expected:
+    def judge(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """`surprise` without a way back, and whether a label is the likeliest token, (N,) bool."""
+        found = self.expect(hidden, labels, mean=False)
+        return found.log_sum - found.picked, found.picked >= found.top
+
+    def expect(
+        self, hidden: Tensor, labels: Tensor | None = None, *, mean: bool = True
+    ) -> Expected:
         """Of N tokens' softmax, not differentiable. What is not finite stays so."""
         count, width = hidden.shape
         tiles, x = -(-count // TOKENS), np.ascontiguousarray(hidden.detach().numpy(), np.float32)
@@ -67,19 +74,19 @@ class CompiledHead:
         if labels is not None:
             places[:count] = labels.numpy()
         found = np.zeros((3, tiles, TOKENS), np.float32)
-        mean = np.empty((count, width), np.float32)
+        rows = np.empty((count if mean else 0, width), np.float32)
         nb.set_num_threads(self._threads)
         for start in range(0, tiles, GROUP):
             first, part = start * TOKENS, slice(start, start + GROUP)
             expect(
                 x[first : first + GROUP * TOKENS], self._weight.numpy(), self._scale.numpy(),
                 places.reshape(-1, TOKENS)[part], self.amx, self._threads, self._bench,
-                *found[:, part], mean[first : first + GROUP * TOKENS],
+                *found[:, part], rows[first : first + GROUP * TOKENS],
             )  # fmt: skip
         log_sum, top, picked = torch.from_numpy(found).flatten(1)[:, :count]
         # Compiled code does not know numbers that are none.
         log_sum[~hidden.detach().isfinite().all(1)] = torch.nan
-        return Expected(log_sum, top, picked, torch.from_numpy(mean))
+        return Expected(log_sum, top, picked, torch.from_numpy(rows))
 
 
 class TorchHead:
@@ -98,6 +105,11 @@ class TorchHead:
             given = self._logits(other).log_softmax(-1)
         mine = self._logits(hidden).log_softmax(-1)
         return F.kl_div(mine, given, log_target=True, reduction="none").sum(-1)
+
+    def judge(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """As `CompiledHead`."""
+        logits = self._logits(hidden)
+        return F.cross_entropy(logits, labels, reduction="none"), logits.argmax(-1) == labels
 
 
 def head_of(model: Llama) -> CompiledHead | TorchHead:

@@ -96,8 +96,8 @@ def _pick(logits, start, count, labels, picked):  # labels, picked (TOKENS,)
 
 @nb.njit(parallel=True, **LANES_ALIKE)
 def _parts(
-    weight, scale, packed, unit, labels, amx, threads, rows, values, shares, logits, products,
-    top, mass, sums, picked,
+    weight, scale, packed, unit, labels, amx, wanted, threads,
+    rows, values, shares, logits, products, top, mass, sums, picked,
 ):  # fmt: skip
     # packed (M, ...), as in `Bench` -> top, mass, sums; picked (M, TOKENS)
     size, columns = weight.shape
@@ -127,6 +127,8 @@ def _parts(
                     _pick(score, start, count, labels[tile], picked[tile])
                     state = top[part, tile], mass[part, tile], before
                     _soften(score, scales, count, *state, one)
+                    if not wanted:
+                        continue
                     if amx:
                         pack_share_bytes(score, count, one, bytes_of)
                         add_rows_by_bytes(bytes_of, wide, one, before, out, total)
@@ -138,44 +140,46 @@ def _parts(
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
-def _together(tops, mass, sums, threads, log_sum, top, mean):  # of all parts
-    tokens, size = mean.shape
+def _together(tops, mass, sums, tokens, threads, log_sum, top, mean):  # of all parts
     for thread in nb.prange(threads):
         gain = np.empty(PARTS, np.float32)
         for token in range(thread, tokens, threads):
             tile, t = token // TOKENS, token % TOKENS
-            best = tops[:, tile, t].max()
-            total = np.float32(0)
+            best, total = tops[:, tile, t].max(), np.float32(0)
             for part in range(PARTS):
                 gain[part] = exp(tops[part, tile, t] - best)
                 total += gain[part] * mass[part, tile, t]
             log_sum[tile, t], top[tile, t] = best + np.log(total), best
+            if len(mean) == 0:
+                continue
             mean[token] = 0
             for part in range(PARTS):
-                for i in range(size):
-                    mean[token, i] += gain[part] / total * sums[part, tile, t, i]
+                share = gain[part] / total
+                for i in range(mean.shape[1]):
+                    mean[token, i] += share * sums[part, tile, t, i]
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
 def _pack(x, amx, threads, packed, unit):  # x (N, D)
     tokens, size = x.shape
     for thread in nb.prange(threads):
-        ones, tile_x = np.ones(max(size, TOKENS), np.float32), np.empty((size, TOKENS), np.float32)
+        ones, near = np.ones(max(size, TOKENS), np.float32), np.empty((size, TOKENS), np.float32)
         for tile in range(thread, tiles_of(tokens), threads):
-            fill(x[tile * TOKENS :], tile_x)
-            pack(tile_x, ones[:TOKENS], ones, packed[tile], unit[tile], amx)
+            fill(x[tile * TOKENS :], near)
+            pack(near, ones[:TOKENS], ones, packed[tile], unit[tile], amx)
 
 
 @nb.njit(**LANES_ALIKE)
 def expect(x, weight, scale, labels, amx, threads, b, log_sum, top, picked, mean):
-    """x (N, D) of at most GROUP tiles; labels, log_sum, top, picked (M, TOKENS); mean (N, D).
+    """x (N, D) of at most GROUP tiles; labels, log_sum, top, picked (M, TOKENS); mean (N, D),
+    or no rows where it is not wanted.
 
     `picked` gets the logits of labels; a token's stays as it was if no row is its label's.
     """
     packed, unit = b.packed[: len(labels)], b.unit[: len(labels)]
     _pack(x, amx, threads, packed, unit)
     _parts(
-        weight, scale, packed, unit, labels, amx, threads, b.rows, b.values, b.shares, b.logits,
-        b.products, b.top, b.mass, b.sums, picked,
+        weight, scale, packed, unit, labels, amx, len(mean) > 0, threads,
+        b.rows, b.values, b.shares, b.logits, b.products, b.top, b.mass, b.sums, picked,
     )  # fmt: skip
-    _together(b.top, b.mass, b.sums, threads, log_sum, top, mean)
+    _together(b.top, b.mass, b.sums, len(x), threads, log_sum, top, mean)

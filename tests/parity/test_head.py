@@ -1,0 +1,127 @@
+"""Losses from softmaxes that are never held, and their slopes, against autograd over fp32."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from demo.llama.amx import allowed
+from demo.llama.base import open_base
+from demo.llama.cache import Base
+from demo.llama.chunk import CHUNK
+from demo.llama.head import CompiledHead, TorchHead, head_of
+from demo.llama.int8 import Int8Linear, Int8Weight
+from demo.llama.model import Llama
+from demo.llama.softmax import GROUP
+from demo.llama.tile import TOKENS
+from tests.parity.test_amx import WHOLE
+
+COUNT = GROUP * TOKENS + 37  # more than a group, and a part of a tile
+ROWS = 3 * CHUNK + 77  # a part of a chunk, and no whole number of rows at once
+
+
+@pytest.fixture(scope="module", params=["odd", "whole"])
+def model(
+    request: pytest.FixtureRequest,
+    tiny_llama_folder: Callable[..., Path],
+    no_progress,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Llama:
+    """With matrices of odd sizes, or of whole registers; more rows than its tokenizer has."""
+    sizes = WHOLE if request.param == "whole" else {}
+    folder = tiny_llama_folder(**sizes)
+    base: Base = open_base(str(folder), tmp_path_factory.mktemp("cache"), no_progress)
+    torch.manual_seed(5)
+    rows = torch.randint(-127, 128, (ROWS, base.config.width), dtype=torch.int8)
+    output = Int8Weight(rows, 20 * torch.rand(ROWS) / base.config.width**0.5)
+    weights = replace(base.weights, output=output)
+    return Llama(base.config, weights, Int8Linear(torch.float32), 64)
+
+
+@pytest.fixture(params=[False, True], ids=["vectors", "amx"])
+def amx(request: pytest.FixtureRequest, model: Llama) -> bool:
+    if request.param and not (allowed() and model.config.width % 64 == 0):
+        pytest.skip("no matrix instructions for these sizes on this processor")
+    return request.param
+
+
+def head(model: Llama, amx: bool, threads: int = 2) -> CompiledHead:
+    made = CompiledHead(model, threads)
+    made.amx = amx
+    return made
+
+
+def tokens(model: Llama, count: int = COUNT) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(6)
+    return torch.randn(count, model.config.width), torch.randint(0, ROWS, (count,))
+
+
+def both_ways(loss: Callable[[Tensor], Tensor], hidden: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = hidden.clone().requires_grad_()
+    nats = loss(leaf)
+    weights = torch.linspace(0.5, 1.5, len(nats))
+    (nats * weights).sum().backward()
+    return nats.detach(), leaf.grad
+
+
+def distance(one: Tensor, two: Tensor) -> float:
+    return ((one - two).norm() / two.norm()).item()
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("count", [COUNT, 1])
+def test_surprise(model, amx, learned, count):
+    hidden, labels = tokens(model, count)
+    if learned:  # most labels are nearly certain
+        hidden += model.weights.output.dequantised()[labels]
+    nats, slope = both_ways(lambda x: head(model, amx).surprise(x, labels), hidden)
+    exact, exact_slope = both_ways(lambda x: TorchHead(model).surprise(x, labels), hidden)
+    assert (nats - exact).abs().max() < 2e-3 and nats.min() >= -1e-6
+    assert (slope - exact_slope).norm() < 2e-3 * exact_slope.norm() + 1e-5
+
+
+def test_divergence(model, amx):
+    hidden, _ = tokens(model)
+    other = hidden + 0.1 * torch.randn_like(hidden)
+    nats, slope = both_ways(lambda x: head(model, amx).divergence(x, other), hidden)
+    exact, exact_slope = both_ways(lambda x: TorchHead(model).divergence(x, other), hidden)
+    assert (nats - exact).abs().max() < 2e-3
+    assert distance(slope, exact_slope) < 1e-2
+    none, flat = both_ways(lambda x: head(model, amx).divergence(x, hidden), hidden)
+    assert not none.any() and not flat.any()
+
+
+def test_what_is_judged_is_what_is_learned(model, amx):
+    hidden, labels = tokens(model)
+    hidden[::2] += 3 * model.weights.output.dequantised()[labels[::2]]
+    losses, hits = head(model, amx).judge(hidden, labels)
+    assert torch.equal(losses, head(model, amx).surprise(hidden, labels))
+    _, expected = TorchHead(model).judge(hidden, labels)
+    assert torch.equal(hits, expected) and 0.2 < hits.float().mean() < 0.8
+
+
+def test_threads_and_company_change_no_bit(model, amx):
+    hidden, labels = tokens(model)
+    found = [
+        both_ways(lambda x, n=n: head(model, amx, n).surprise(x, labels), hidden) for n in (1, 2)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    place = TOKENS + 5
+    alone = head(model, amx).expect(hidden[place : place + 1], labels[place : place + 1])
+    together = head(model, amx).expect(hidden, labels)
+    assert all(torch.equal(a[0], b[place]) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_not_hidden(model, amx, bad):
+    hidden, labels = tokens(model, 40)
+    hidden[33, 2] = bad
+    nats = head(model, amx).surprise(hidden, labels)
+    assert nats.isfinite().sum() == 39 and not nats[33].isfinite()
+
+
+def test_a_model_on_a_cpu_has_the_compiled_one(model):
+    assert isinstance(head_of(model), CompiledHead)
