@@ -10,7 +10,7 @@ import numpy as np
 from demo.llama.amx import BOTH, SIDE, begin, end, multiply_2
 from demo.llama.compiled import LANES_ALIKE
 from demo.llama.exp import exp
-from demo.llama.layout import share_of, tiles_of
+from demo.llama.layout import join, share_of, tiles_of
 from demo.llama.sums import PLANE, add_row, set_row
 from demo.llama.tile import TOKENS
 
@@ -82,10 +82,14 @@ def swiglu_by_bytes(weight, scale, packed, unit, tokens, y, threads):
 
 
 @nb.njit(**LANES_ALIKE)
-def _turn_columns(weight, column, into):  # BOTH columns of (O, I) int8 -> into (BOTH, O)
-    for o in range(weight.shape[0]):
+def _turn_columns(weight, column, into):
+    # BOTH columns of (O, I) int8 -> into (BOTH, O / 4) int32, four rows' bytes at once
+    for quad in range(into.shape[1]):
+        row = 4 * quad
         for r in range(BOTH):
-            into[r, o] = weight[o, column + r]
+            a, b = np.int32(weight[row, column + r]), np.int32(weight[row + 1, column + r])
+            c, d = np.int32(weight[row + 2, column + r]), np.int32(weight[row + 3, column + r])
+            into[r, quad] = join(a, b, c, d)
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
@@ -96,10 +100,11 @@ def linear_back_by_bytes(weight, packed, unit, rooms, tokens, y, threads):
     for thread in nb.prange(threads):
         room = rooms[thread].view(np.int8)
         rows = room[: BOTH * columns].reshape(BOTH, columns)
+        quads = room.view(np.int32)[: BOTH * columns // 4].reshape(BOTH, columns // 4)
         out = np.empty((2, 2, SIDE, SIDE), np.int32)
         begin()
         for row in range(thread * share, min(outputs, (thread + 1) * share), BOTH):
-            _turn_columns(weight, row, rows)
+            _turn_columns(weight, row, quads)
             for tile in range(tiles_of(tokens)):
                 multiply_2(rows, 0, SIDE, packed[tile], (0, 0, 0, SIDE), out)
                 for half in range(2):
