@@ -13,6 +13,7 @@ from demo.llama.aligned import LINE, aligned
 from demo.llama.amx import BOTH
 from demo.llama.compiled import drop_stale
 from demo.llama.gradient import Bench, Tape, backwards, forwards
+from demo.llama.layout import fill_all, flatten_all
 from demo.llama.matrices import by_bytes, matrices_of
 from demo.llama.model import Llama, Prefix
 from demo.llama.product import NEAR
@@ -78,17 +79,20 @@ class CompiledLayers:
         starts = np.cumsum(sizes) - sizes
         tape, bench = self.room(len(gate), int(sizes.sum()))
         positions = np.concatenate([np.arange(size) for size in sizes])
-        _fill(tape.cos, self.model.cos.numpy()[positions])
-        _fill(tape.sin, self.model.sin.numpy()[positions])
-        _fill(tape.x[0], np.concatenate([below[i, :n].numpy() for i, n in enumerate(sizes)]))
+        nb.set_num_threads(self.threads)
+        fill_all(self.model.cos.numpy()[positions], tape.cos, self.threads)
+        fill_all(self.model.sin.numpy()[positions], tape.sin, self.threads)
+        flat = np.concatenate([below[i, :n].numpy() for i, n in enumerate(sizes)])
+        fill_all(flat, tape.x[0], self.threads)
         given = (
             first, starts, sizes, self.matrices, key, value, gate, tape, bench,
             c.heads, np.float32(c.norm_eps), self.threads,
         )  # fmt: skip
-        nb.set_num_threads(self.threads)
         forwards(*given)
         self.batches += 1
-        return torch.from_numpy(_flat(tape.x[-1], len(positions))), given
+        out = np.empty_like(flat)
+        flatten_all(tape.x[-1], out, self.threads)
+        return torch.from_numpy(out), given
 
     def room(self, levels: int, tokens: int) -> tuple[Tape, Bench]:
         """Memory for a batch; fresh memory would be paged in for each. It is not cleared."""
@@ -177,8 +181,8 @@ class _Run(torch.autograd.Function):
         shape = levels, len(sizes), kv_heads, -(-size // TOKENS), rows, TOKENS
         slopes = [np.zeros(shape, np.float32) for _ in range(2)]
         gates = np.zeros((levels, len(sizes), gate.shape[1]), np.float32)
-        _fill(bench.slope, slope.numpy())
         nb.set_num_threads(threads)
+        fill_all(slope.contiguous().numpy(), bench.slope, threads)
         backwards(*ctx.given, *slopes, gates)
         keys, values = (_prompts(part, size, shared) for part in slopes)
         return None, None, None, keys, values, torch.from_numpy(gates.sum(1))
@@ -190,15 +194,3 @@ def _prompts(slopes: np.ndarray, size: int, shared: int) -> Tensor:
     turned = slopes.transpose(0, 1, 2, 4, 3, 5).reshape(layers, batch, kv_heads, rows, -1)
     turned = turned[..., : rows - ROWS, :size]
     return torch.from_numpy(turned.sum(1, keepdims=True) if shared == 1 else turned.copy())
-
-
-def _fill(tiles: np.ndarray, flat: np.ndarray) -> None:
-    """(N, D) into tiles (M, D, TOKENS)."""
-    whole = np.zeros((tiles.shape[0] * TOKENS, tiles.shape[1]), np.float32)
-    whole[: len(flat)] = flat
-    tiles[:] = whole.reshape(-1, TOKENS, tiles.shape[1]).transpose(0, 2, 1)
-
-
-def _flat(tiles: np.ndarray, tokens: int) -> np.ndarray:
-    """Tiles (M, D, TOKENS) → (N, D)."""
-    return np.ascontiguousarray(tiles.transpose(0, 2, 1)).reshape(-1, tiles.shape[1])[:tokens]

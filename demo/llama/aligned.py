@@ -4,11 +4,8 @@ A vector, or a row of a matrix register, that lies across two lines is read in t
 by matrix instructions took two to three times as long.
 """
 
-import numba as nb
 import numpy as np
 from numpy.typing import DTypeLike
-
-from demo.llama.compiled import LANES_ALIKE
 
 LINE = 64  # bytes
 
@@ -19,10 +16,3 @@ def aligned(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray
     memory = np.empty(size + LINE, np.uint8)
     start = -memory.ctypes.data % LINE
     return memory[start:][:size].view(dtype).reshape(shape)
-
-
-@nb.njit(**LANES_ALIKE)
-def floats(size):  # the same within compiled code: (size,) fp32
-    memory = np.empty(size + LINE // 4, np.float32)
-    start = (LINE - memory.ctypes.data % LINE) % LINE // 4
-    return memory[start : start + size]

@@ -38,6 +38,23 @@ def fill(flat, tile):  # the first tokens of (N, D) -> tile (D, TOKENS), zero be
             tile[i, t] = 0
 
 
+@nb.njit(parallel=True, **LANES_ALIKE)
+def fill_all(flat, tiles, threads):  # (N, D) -> tiles (M, D, TOKENS), as `fill`
+    for thread in nb.prange(threads):
+        for tile in range(thread, len(tiles), threads):
+            fill(flat[tile * TOKENS :], tiles[tile])
+
+
+@nb.njit(parallel=True, **LANES_ALIKE)
+def flatten_all(tiles, flat, threads):  # the way back: the first N tokens
+    for thread in nb.prange(threads):
+        for tile in range(thread, len(tiles), threads):
+            first = tile * TOKENS
+            for t in range(min(TOKENS, len(flat) - first)):
+                for i in range(flat.shape[1]):
+                    flat[first + t, i] = tiles[tile, i, t]
+
+
 @nb.njit(**LANES_ALIKE)
 def gather(tiles, feature, start, length, out):  # -> out (>= W, d, TOKENS), zero behind the text
     for place in range((length + TOKENS - 1) // TOKENS):
