@@ -108,7 +108,7 @@ class CompiledLayers:
             *2 * [(tiles, TOKENS)],
             (self.threads, max(NEAR, BOTH * widest // 2) // 2),
             *((tiles, width, TOKENS) for width in (
-                c.heads * c.head_dim, c.ffn, 2 * c.ffn, c.width, c.width, heads,
+                c.heads * c.head_dim, c.ffn, 0 if self.amx else 2 * c.ffn, c.width, c.width, heads,
             )),
         ]  # fmt: skip
         sizes = [int(np.prod(shape)) for shape in shapes]

@@ -19,10 +19,9 @@ from demo.llama.denormal import flush, restore
 from demo.llama.exp import exp
 from demo.llama.layout import gather, gather_turned, scatter, scatter_turned, tiles_of, turn
 from demo.llama.product import linear, norm_and_pack, norm_factor, pack, scale_and_pack
+from demo.llama.product_amx import keep_bf16, swiglu_by_bytes
 from demo.llama.product_back import linear_back, pack_all_slopes, pack_slopes
 from demo.llama.tile import ROWS, TOKENS
-
-_HALF = np.uint32(0x8000)  # of the last bit of a bf16
 
 
 class Tape(NamedTuple):
@@ -45,7 +44,7 @@ class Bench(NamedTuple):
     rows: np.ndarray  # (threads, NEAR or more) int16
     mixed: np.ndarray  # (M, H d, TOKENS)
     inner: np.ndarray  # (M, F, TOKENS)
-    gate_up: np.ndarray  # (M, 2 F, TOKENS)
+    gate_up: np.ndarray  # (M, 2 F, TOKENS), nothing with matrix instructions
     slope: np.ndarray  # (M, D, TOKENS) of the loss at the layer's output, then at its input
     part: np.ndarray  # (M, D, TOKENS)
     heads: np.ndarray  # (M, (H + 2 KV) d, TOKENS)
@@ -62,7 +61,6 @@ def _rotate_all(qkv, cos, sin, heads, kv_heads, way, tokens, threads):
 @nb.njit(parallel=True, **LANES_ALIKE)
 def _swiglu_and_pack(gate_up, kept, ones, tokens, inner, packed, unit, amx, threads):
     size = inner.shape[1]
-    bits = gate_up.view(np.uint32)
     for thread in nb.prange(threads):
         same = np.ones(TOKENS, np.float32)
         for tile in range(thread, tiles_of(tokens), threads):
@@ -70,9 +68,7 @@ def _swiglu_and_pack(gate_up, kept, ones, tokens, inner, packed, unit, amx, thre
                 for t in range(TOKENS):
                     gate, up = gate_up[tile, i, t], gate_up[tile, size + i, t]
                     inner[tile, i, t] = gate / (np.float32(1) + exp(-gate)) * up
-            for i in range(2 * size):
-                for t in range(TOKENS):
-                    kept[tile, i, t] = np.uint16((bits[tile, i, t] + _HALF) >> np.uint32(16))
+            keep_bf16(gate_up[tile].reshape(-1), kept[tile].reshape(-1))
             pack(inner[tile], same, ones, packed[tile], unit[tile], amx)
 
 
@@ -220,9 +216,14 @@ def forwards(first, starts, lengths, w, key, value, gate, tape, b, heads, eps, t
         linear(matrix, scale, *packed, tokens, x, middle, threads)
         norm_and_pack(middle, w.ffn_norm[layer], eps, tokens, *to, threads)
         matrix, scale = w.gate_up[layer], w.gate_up_scale[layer]
-        linear(matrix, scale, *packed, tokens, b.gate_up[:0], b.gate_up, threads)
         kept, after = tape.gate_up[level], tape.x[level + 1]
-        _swiglu_and_pack(b.gate_up, kept, ones, tokens, b.inner, *to, threads)
+        if b.amx:
+            given = b.packed, b.unit, tokens, kept
+            swiglu_by_bytes(matrix, scale, *given, b.inner, threads)
+            scale_and_pack(b.inner, ones, tokens, *to, threads)
+        else:
+            linear(matrix, scale, *packed, tokens, b.gate_up[:0], b.gate_up, threads)
+            _swiglu_and_pack(b.gate_up, kept, ones, tokens, b.inner, *to, threads)
         linear(w.down[layer], w.down_scale[layer], *packed, tokens, middle, after, threads)
 
 

@@ -113,7 +113,7 @@ def prefill(ids, slot, start, w, slots, r, heads, eps, threads):
             r.cos[tile, i, t] = w.cos[start + token, i]
             r.sin[tile, i, t] = w.sin[start + token, i]
     to, ones = (r.packed, r.unit, r.amx), np.ones(2 * r.packed.shape[1], np.float32)
-    packed = r.packed, r.unit, r.rows, r.amx
+    packed, kept = (r.packed, r.unit, r.rows, r.amx), np.empty((0, 0, TOKENS), np.uint16)
     for layer in range(w.qkv.shape[0]):
         norm_and_pack(r.x, w.attention_norm[layer], eps, tokens, *to, threads)
         linear(w.qkv[layer], w.qkv_scale[layer], *packed, tokens, r.qkv[:0], r.qkv, threads)
@@ -126,7 +126,8 @@ def prefill(ids, slot, start, w, slots, r, heads, eps, threads):
         norm_and_pack(r.x, w.ffn_norm[layer], eps, tokens, *to, threads)
         matrix, scale = w.gate_up[layer], w.gate_up_scale[layer]
         if r.amx:
-            swiglu_by_bytes(matrix, scale, r.packed, r.unit, tokens, r.inner, threads)
+            given = r.packed, r.unit, tokens, kept
+            swiglu_by_bytes(matrix, scale, *given, r.inner, threads)
         else:
             _swiglu(matrix, scale, r, tokens, r.inner, threads)
         scale_and_pack(r.inner, ones, tokens, *to, threads)

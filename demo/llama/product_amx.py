@@ -14,6 +14,8 @@ from demo.llama.layout import join, share_of, tiles_of
 from demo.llama.sums import PLANE, add_row, set_row
 from demo.llama.tile import TOKENS
 
+_HALF = np.uint32(0x8000)  # of the last bit of a bf16
+
 
 @nb.njit(**LANES_ALIKE)
 def joined(high, low):  # one sum of the two planes'
@@ -57,27 +59,46 @@ def linear_by_bytes(weight, scale, packed, unit, tokens, before, y, threads):
         end()
 
 
+@nb.njit(**LANES_ALIKE)
+def _silu_times(gates, ups, y):  # three of one axis
+    for i in range(len(y)):
+        y[i] = gates[i] / (np.float32(1) + exp(-gates[i])) * ups[i]
+
+
+@nb.njit(**LANES_ALIKE)
+def keep_bf16(numbers, kept):  # fp32 -> uint16, both of one axis
+    bits = numbers.view(np.uint32)
+    for i in range(len(kept)):
+        kept[i] = np.uint16((bits[i] + _HALF) >> np.uint32(16))
+
+
 @nb.njit(parallel=True, **LANES_ALIKE)
-def swiglu_by_bytes(weight, scale, packed, unit, tokens, y, threads):
-    # y (M, F, TOKENS) = silu(gate) up: 16 rows of each side by side
+def swiglu_by_bytes(weight, scale, packed, unit, tokens, kept, y, threads):
+    # y (M, F, TOKENS) = silu(gate) up: 16 rows of each side by side. They are kept as bf16 in
+    # `kept` (M, 2 F, TOKENS) uint16, unless that has no tiles.
     size, below = y.shape[1], weight.shape[1] // 4
     share = share_of(size, SIDE, threads)
     for thread in nb.prange(threads):
         out = np.empty((2, 2, SIDE, SIDE), np.int32)
+        near = np.empty((2, SIDE, TOKENS), np.float32)
+        gates, ups = near[0].reshape(-1), near[1].reshape(-1)
         begin()
         for row in range(thread * share, min(size, (thread + 1) * share), SIDE):
             for tile in range(tiles_of(tokens)):
                 for first in range(0, TOKENS, SIDE):
                     places = 0, first, below, first
                     multiply_2(weight, row, size + row, packed[tile], places, out)
-                    for i in range(SIDE):
-                        for t in range(SIDE):
-                            one = unit[tile, first + t]
-                            gate = joined(out[0, 0, i, t], out[0, 1, i, t]) * (scale[row + i] * one)
-                            up = joined(out[1, 0, i, t], out[1, 1, i, t])
-                            up *= scale[size + row + i] * one
-                            silu = gate / (np.float32(1) + exp(-gate))
-                            y[tile, row + i, first + t] = silu * up
+                    for half in range(2):
+                        for i in range(SIDE):
+                            line, high = half * size + row + i, (2 * half * SIDE + i) * SIDE
+                            set_row(
+                                out, high, high + SIDE * SIDE, scale[line], unit[tile], first,
+                                near[half], i,
+                            )  # fmt: skip
+                _silu_times(gates, ups, y[tile, row : row + SIDE].reshape(-1))
+                if len(kept) > 0:
+                    keep_bf16(gates, kept[tile, row : row + SIDE].reshape(-1))
+                    keep_bf16(ups, kept[tile, size + row : size + row + SIDE].reshape(-1))
         end()
 
 
