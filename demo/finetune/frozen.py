@@ -49,10 +49,10 @@ class Frozen:
         return self.model.finish(self._above(self.below.of(examples), lengths, prefix))
 
     def untaught(self, adapter: Adapter, texts: Sequence[Example]) -> Tensor:
-        """`hidden` of texts without the adapter, which is kept."""
+        """What the base foresees in texts (`head.foreseen`), which is kept."""
         if new := [text for text in texts if text not in self._untaught]:
             with torch.no_grad():
-                hidden = self.hidden(adapter, new, None, strength=0.0)
-            parts = hidden.split([len(text.ids) for text in new])
+                found = self.head.foreseen(self.hidden(adapter, new, None, strength=0.0))
+            parts = found.split([len(text.ids) for text in new])
             self._untaught.update(zip(new, (part.clone() for part in parts), strict=True))
         return torch.cat([self._untaught[text] for text in texts])

@@ -49,15 +49,20 @@ class CompiledHead:
         rows = self._weight[labels].float() * self._scale[labels, None]
         return _Known.apply(hidden, found.log_sum - found.picked, found.mean - rows)
 
-    def divergence(self, hidden: Tensor, other: Tensor) -> Tensor:
-        """KL from the next tokens of `other` to those of `hidden`, (N,), both (N, D).
+    def foreseen(self, hidden: Tensor) -> Tensor:
+        """What `divergence` needs of the next tokens after `hidden` (N, D), a row each."""
+        found = self.expect(hidden)
+        return torch.cat((hidden, found.mean, found.log_sum[:, None]), 1)
 
-        Logits are linear in hidden states, so what `other` expects says what they differ by.
+    def divergence(self, hidden: Tensor, foreseen: Tensor) -> Tensor:
+        """KL from the next tokens `foreseen` to those of `hidden` (N, D), (N,), differentiable.
+
+        Logits are linear in hidden states, so what is foreseen says what they differ by.
         """
-        mine, given = self.expect(hidden), self.expect(other)
-        apart = ((hidden.detach() - other) * given.mean).sum(-1)
-        nats = mine.log_sum - given.log_sum - apart
-        return _Known.apply(hidden, nats, mine.mean - given.mean)
+        width, mine = hidden.shape[1], self.expect(hidden)
+        other, mean, log_sum = foreseen.split((width, width, 1), 1)
+        apart = ((hidden.detach() - other) * mean).sum(1)
+        return _Known.apply(hidden, mine.log_sum - log_sum[:, 0] - apart, mine.mean - mean)
 
     def judge(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """`surprise` without a way back, and whether a label is the likeliest token, (N,) bool."""
@@ -99,10 +104,14 @@ class TorchHead:
         """As `CompiledHead`."""
         return F.cross_entropy(self._logits(hidden), labels, reduction="none")
 
-    def divergence(self, hidden: Tensor, other: Tensor) -> Tensor:
+    def foreseen(self, hidden: Tensor) -> Tensor:
+        """As `CompiledHead`: hidden states, because logits would take too much memory."""
+        return hidden
+
+    def divergence(self, hidden: Tensor, foreseen: Tensor) -> Tensor:
         """As `CompiledHead`."""
         with torch.no_grad():
-            given = self._logits(other).log_softmax(-1)
+            given = self._logits(foreseen).log_softmax(-1)
         mine = self._logits(hidden).log_softmax(-1)
         return F.kl_div(mine, given, log_target=True, reduction="none").sum(-1)
 
