@@ -129,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What visitors upload lives in a folder of this run and is gone with it.
     with tempfile.TemporaryDirectory(prefix="llama-adapter-studio-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
+        # How long each event took is kept for a page that is switched off, 10,000 of them.
+        os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
         return serve(settings, options, auth, stop)
 
 
