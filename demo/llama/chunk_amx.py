@@ -12,6 +12,8 @@ from demo.llama.compiled import LANES_ALIKE
 from demo.llama.layout import join
 from demo.llama.sums import gain_row, set_row
 from demo.llama.tile import TOKENS
+from demo.llama.turn import turn_block
+from demo.llama.vectors import LANES
 
 
 @nb.njit(**LANES_ALIKE)
@@ -59,19 +61,23 @@ def pack_share_bytes(shares, count, one, packed):
     # shares (CHUNK, TOKENS), none below 0, in whole `one` (TOKENS,) -> packed (2, TOKENS,
     # CHUNK / 4) int32: the high bytes of four rows, then the low ones
     half, eight, inverse = np.int32(128), np.int32(8), np.float32(1) / one
-    for quad in range(packed.shape[2]):
+    quads = packed.shape[2]
+    high, low = np.empty((quads, TOKENS), np.int32), np.empty((quads, TOKENS), np.int32)
+    for quad in range(quads):
         row = 4 * quad
         for t in range(TOKENS):
-            a, b = (
-                _whole(shares, row, count, inverse, t),
-                _whole(shares, row + 1, count, inverse, t),
-            )
+            a = _whole(shares, row, count, inverse, t)
+            b = _whole(shares, row + 1, count, inverse, t)
             c = _whole(shares, row + 2, count, inverse, t)
             d = _whole(shares, row + 3, count, inverse, t)
-            packed[1, t, quad] = join(a, b, c, d)
+            low[quad, t] = join(a, b, c, d)
             # The low bytes have a sign as well: the high ones are rounded to the nearest.
             a, b, c, d = a + half, b + half, c + half, d + half
-            packed[0, t, quad] = join(a >> eight, b >> eight, c >> eight, d >> eight)
+            high[quad, t] = join(a >> eight, b >> eight, c >> eight, d >> eight)
+    for quad in range(0, quads, LANES):
+        for t in range(0, TOKENS, LANES):
+            turn_block(high, quad, t, packed[0], t, quad)
+            turn_block(low, quad, t, packed[1], t, quad)
 
 
 @nb.njit(**LANES_ALIKE)

@@ -9,6 +9,8 @@ import numpy as np
 
 from demo.llama.compiled import LANES_ALIKE
 from demo.llama.tile import TOKENS
+from demo.llama.turn import turn_block
+from demo.llama.vectors import LANES
 
 
 @nb.njit(**LANES_ALIKE)
@@ -103,6 +105,11 @@ def scatter_turned(chunks, feature, size, start, length, tiles):  # chunks (C, >
 
 @nb.njit(**LANES_ALIKE)
 def turn(tile, out):  # (d, TOKENS) -> out (C, TOKENS tokens, TOKENS features), the last filled up
-    for i in range(out.shape[0] * TOKENS):
+    size = tile.shape[0]
+    whole = size - size % LANES
+    for i in range(0, whole, LANES):
+        for t in range(0, TOKENS, LANES):
+            turn_block(tile, i, t, out[i // TOKENS], t, i % TOKENS)
+    for i in range(whole, out.shape[0] * TOKENS):
         for t in range(TOKENS):
-            out[i // TOKENS, t, i % TOKENS] = tile[i, t] if i < tile.shape[0] else 0
+            out[i // TOKENS, t, i % TOKENS] = tile[i, t] if i < size else 0
