@@ -28,7 +28,7 @@ from demo.recipes.sight_pictures import MEDIA, UNKNOWN, Seen, same_group
 WRITTEN = ("The picture shows", " {name}", ",", " {group}", ",", " {top}")
 OPEN = 0.5  # tanh of the gates to begin with
 FAINT = 0.05  # deviation of the prompts' own numbers
-SHARP = 4.0  # factor of the logits from which a name is chosen
+SHARP = 8.0  # factor of the logits from which a name is chosen
 REAL = 0.5  # of looks are told as a memory sees them
 SHARPER = 0.6, 1.4  # factors of its logits: photographs it was taught with look too sure to it
 CHUNK = 1000

@@ -23,6 +23,10 @@ ASKED: Mapping[str, tuple[str, ...]] = {
         "What is it?",
         "Tell me what you see.",
         "Please describe this image.",
+        "What is this thing?",
+        "Which thing is in the picture?",
+        "What thing do you see?",
+        "What do you call this thing?",
     ),
     KIND: (
         "What kind of thing is it?",
@@ -36,7 +40,6 @@ ASKED: Mapping[str, tuple[str, ...]] = {
         "Which category is it?",
         "What kind of object do you see?",
         "What sort of object is it?",
-        "Roughly, what is shown here?",
         "Name the kind of thing, not the thing.",
     ),
     CHOICE: (
