@@ -24,7 +24,7 @@ from demo.vision.clip import Tower
 from demo.vision.familiar import PROBE, Probe, save_probe
 from demo.vision.tower_files import FOLDER, PASSPORT, file_digest
 
-DECAY = 3e-3  # of the probe's weights; ten times less or more changes little
+DECAY = 3e-3  # of the probe's weights; three times less or more changes little
 ROUNDS = 100  # of L-BFGS; it is done in fewer
 
 

@@ -181,17 +181,17 @@ LEARNED: Mapping[str, Sort] = {
     "wood": wood,
     "clouds": clouds,
     "scribbles": scribbles,
+    "checkers": checkers,
+    "windows": window,
 }
 NEVER: Mapping[str, Sort] = {
     "light text": light_text,
     "columns of text": columns,
-    "checkers": checkers,
     "dots": dots,
     "bricks": bricks,
     "marble": marble,
     "plain colours": plain,
     "codes": code,
-    "windows": window,
 }
 
 
