@@ -182,8 +182,11 @@ class Replies:
         name = self._library.for_images(fit) if choice == "auto" else choice
         adapter, entry = self._library.get(name, fit, owner)
         key = (name, entry.stamp, picture.digest if picture else "", strength)
-        nearer = tower.familiarity(picture) if tower and picture else None
-        unsure = nearer is not None and nearer < 0
+        score = None
+        # What a visitor taught may have learned from just such pictures: the doubt is not its own.
+        if tower and picture and not self._library.owned(name):
+            score = tower.familiarity(picture)
+        unsure = score is not None and score < 0
         return _Plan(name, key, adapter, tower, picture, strength, unsure)
 
     def _fit(self, tower: Tower | None) -> Fit:

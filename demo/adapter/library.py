@@ -83,6 +83,10 @@ class Library:
         allowed = {None, owner or None}
         return tuple(e for e in self.entries() if whose.get(e.passport.name) in allowed)
 
+    def owned(self, name: str) -> bool:
+        """Whether a visitor taught the adapter of that name: it is not everybody's."""
+        return name in owners(self.folder)
+
     def get(self, name: str, fit: Fit, owner: str = "") -> tuple[Adapter, Entry]:
         """The adapter of that name, loaded and checked against base and tower.
 

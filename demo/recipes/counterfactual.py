@@ -21,6 +21,7 @@ from demo.errors import DemoError, ImageError, InputError, NotReadyError
 from demo.replies import Reply
 from demo.runtime import Runtime
 from demo.settings import Sampling, Settings
+from demo.vision.familiar import without_doubt
 from demo.vision.media import Picture, open_picture
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "samples"
@@ -83,7 +84,8 @@ def compare(
     shown = {"blurred": blurred(picture), f"swapped for {other[0]}": other[1], "removed": None}
     for name, seen in shown.items():
         text = ask(question, seen, adapter).text
-        yield Answer(name, text, text == first.text)
+        # A doubt comes from the tower alone: the words after it are what is asked about.
+        yield Answer(name, text, without_doubt(text) == without_doubt(first.text))
 
 
 def asker(runtime: Runtime) -> Ask:

@@ -15,7 +15,6 @@ from demo.recipes.concepts import drawing_concepts, photograph_concepts
 from demo.recipes.drawings import UNSEEN, drawings
 from demo.recipes.photographs import photographs
 from demo.recipes.scenes import COLOURS, SHAPES, easy_vqa_scenes, shape_captions
-from demo.recipes.vocabulary import Vocabulary, drawing_kinds, photograph_kinds, shape_kinds
 from demo.vision.clip import Tower
 from demo.vision.media import Picture
 from demo.vision.preprocessing import Preprocessing, normalise, resize
@@ -164,19 +163,6 @@ def _probed(tower: Tower, kind: tuple[str, ...]) -> tuple[float, int]:
         classes = torch.tensor([kind.index(word) for _, word in named])
         parts += [tower.batch([Picture(scene.rgb) for scene, _ in named]), classes]
     return probe(*parts), len(parts[3])
-
-
-def vocabulary_embeddings(folder: Path) -> tuple[tuple[str, ...], Tensor]:
-    """Every exact caption that the towers of this project are taught, and its unit vector (K, D).
-
-    How close a picture is to the nearest of them says how sure one may be of any of them.
-    """
-    import open_clip  # here, because it takes seconds
-
-    kinds = Vocabulary([*shape_kinds(), *photograph_kinds(), *drawing_kinds()]).kinds
-    captions, model = tuple(kind.exact[0] for kind in kinds), f"{LOCAL}{folder}"
-    tokenize = open_clip.get_tokenizer(model)
-    return captions, embed_texts(open_clip.create_model(model).eval(), tokenize, captions)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

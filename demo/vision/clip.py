@@ -66,10 +66,9 @@ class Tower:
             if parts.statistics.shape != (2, self.feature_size):
                 raise ValueError("the tower's statistics are those of another tower")
             self._statistics = parts.statistics.float().to(device)
-        embedding = found["image_features"].shape[1]
-        if parts.captions is not None and parts.captions.vectors.shape[1] != embedding:
-            raise ValueError("the tower's captions are those of another tower")
-        self._captions = parts.captions
+        if parts.probe is not None and parts.probe.weights.shape != (self.feature_size,):
+            raise ValueError("the tower's probe is that of another tower")
+        self._probe = parts.probe
         self._recent = RecentTensors(CACHE_BYTES)
 
     @classmethod
@@ -94,16 +93,11 @@ class Tower:
         others. The embedded tower then standardises each number by its training pictures. A
         video's are the mean of its frames'.
         """
-        return self._whole(sight)[: self.feature_size]
-
-    def _whole(self, sight: Sight) -> Tensor:
-        """`features`, then the embedding (mean of the frames'), (S + E,), from one pass."""
 
         def compute() -> Tensor:
-            parts = self.batch_with_embeddings(_shown(sight), "global-mlp")
-            return torch.cat([part.mean(0) for part in parts])
+            return self.batch(_shown(sight)).mean(0)
 
-        return self._recent.get(f"whole {sight.digest}", compute)
+        return self._recent.get(f"features {sight.digest}", compute)
 
     def patches(self, sight: Sight) -> Tensor:
         """Local features of the last depth, (tokens, width) fp32 on the CPU, each normalised; a
@@ -171,18 +165,13 @@ class Tower:
         return F.normalize(vectors, dim=1).cpu()
 
     def familiarity(self, sight: Sight) -> float | None:
-        """How much nearer a picture lies to a caption the tower was taught than it has to.
+        """How much a picture is like those the tower was taught with, by its `features`.
 
-        The cosine of its embedding and the nearest caption's, less the tower's threshold: 0 and
-        above is familiar, below 0 is unlike what it was taught with. Of a video, the mean of its
-        frames' embeddings is compared. None: this tower's captions are not kept. Cached.
+        0 and above is familiar, below 0 is unlike them. None: nobody fitted a probe to this tower.
         """
-        captions = self._captions
-        if captions is None:
+        if self._probe is None:
             return None
-
-        embedding = F.normalize(self._whole(sight)[None, self.feature_size :], dim=1)  # (1, E)
-        return float(captions.nearest(embedding)) - captions.threshold
+        return float(self._probe.scores(self.features(sight)[None]))
 
     def _images(self, pictures: Sequence[Picture]) -> Tensor:
         """(B, 3, P, P) fp32, normalised, on the tower's device."""

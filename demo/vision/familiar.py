@@ -1,13 +1,14 @@
 """How much a picture is like what the tower was taught, and what is said of one that is not.
 
-A tower taught with captions puts a picture of a known kind near that kind's caption. One that is
-far from all captions is of a kind it never saw, whatever an adapter answers. Sizes: N captions,
-E numbers of the tower's common space, B pictures.
+A probe, one weighted sum of the tower's features, tells what the tower was taught from pictures of
+nothing: noise, writing, textures. What it has never seen of either is on the side that it resembles
+more. Sizes: S features, B pictures.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,55 +17,52 @@ from demo.files import replace_file
 if TYPE_CHECKING:
     from torch import Tensor
 
-CAPTIONS = "captions.safetensors"  # in the tower's folder, beside its weights
+PROBE = "familiar.safetensors"  # in the tower's folder, beside its weights
 UNSURE = "I am not sure about this picture: it is unlike those I learned from."
 
 
 @dataclass(frozen=True)
-class Captions:
-    """Every caption a tower was taught, and how near a picture has to come to one of them.
+class Probe:
+    """What counts for a picture and what against it.
 
     Attributes:
-        vectors: (N, E) fp16 unit vectors.
-        threshold: the least cosine to the nearest caption of a picture that is called familiar.
+        weights: (S,) fp32, one for each of the tower's global features.
+        bias: added to the sum, so that 0 parts the familiar from the others.
 
     Raises:
-        ValueError: no vectors, not unit ones, or a threshold that is no cosine.
+        ValueError: no weights, or numbers that are none.
     """
 
-    vectors: Tensor = field(repr=False)
-    threshold: float
+    weights: Tensor = field(repr=False)
+    bias: float
 
     def __post_init__(self) -> None:
-        if self.vectors.ndim != 2 or not len(self.vectors):
-            raise ValueError(f"captions are {tuple(self.vectors.shape)}, not (N, E)")
-        lengths = self.vectors.float().norm(dim=1)
-        if not ((lengths - 1).abs() < 0.01).all():  # NaN is not below it either
-            raise ValueError("captions are not unit vectors")
-        if not -1 <= self.threshold <= 1:
-            raise ValueError(f"a threshold of {self.threshold} is no cosine")
+        if self.weights.ndim != 1 or not len(self.weights):
+            raise ValueError(f"a probe's weights are {tuple(self.weights.shape)}, not (S,)")
+        if not (self.weights.isfinite().all() and isfinite(self.bias)):
+            raise ValueError("a probe's weights and bias must be finite")
 
-    def nearest(self, embeddings: Tensor) -> Tensor:
-        """Each picture's cosine to its nearest caption: (B, E) unit vectors -> (B,) fp32."""
-        return (embeddings @ self.vectors.float().T).amax(1)
+    def scores(self, features: Tensor) -> Tensor:
+        """(B, S) -> (B,) fp32: 0 and above is familiar, below 0 is not."""
+        return features @ self.weights + self.bias
 
 
-def save_captions(captions: Captions, path: Path) -> None:
+def save_probe(probe: Probe, path: Path) -> None:
     """Writes the file whole or not at all. Raises OSError."""
     from safetensors.torch import save
 
-    tensors = {"captions": captions.vectors.half().cpu().contiguous()}
-    data = save(tensors, metadata={"threshold": repr(captions.threshold)})
+    tensors = {"weights": probe.weights.float().cpu().contiguous()}
+    data = save(tensors, metadata={"bias": repr(probe.bias)})
     with replace_file(path) as unfinished:
         unfinished.write_bytes(data)
 
 
-def load_captions(path: Path) -> Captions:
-    """What `save_captions` wrote; whatever goes wrong with another file is raised as it comes."""
+def load_probe(path: Path) -> Probe:
+    """What `save_probe` wrote; whatever goes wrong with another file is raised as it comes."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        return Captions(file.get_tensor("captions"), float(file.metadata()["threshold"]))
+        return Probe(file.get_tensor("weights"), float(file.metadata()["bias"]))
 
 
 def with_doubt(reply: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from torch import Tensor, nn
 
 from demo.errors import CheckpointError, FetchError
-from demo.vision.familiar import CAPTIONS, Captions, load_captions
+from demo.vision.familiar import PROBE, Probe, load_probe
 from demo.vision.preprocessing import Preprocessing
 
 FOLDER = "tower"  # of the embedded tower, in the checkpoints folder
@@ -27,7 +27,8 @@ class TowerParts:
 
     `visual` is open_clip's image module; `class_token` says that it has one to ask for. Statistics
     are (2, S): mean and standard deviation of each feature over the training pictures, or None.
-    Captions are what it was taught, None where that is not kept; `sees` says it in words.
+    The probe knows what is unlike its training pictures, None where nobody fitted one; `sees` says
+    in words what they were.
     """
 
     name: str
@@ -35,7 +36,7 @@ class TowerParts:
     preprocessing: Preprocessing
     class_token: bool
     statistics: Tensor | None = None
-    captions: Captions | None = None
+    probe: Probe | None = None
     sees: str = ""
 
 
@@ -61,10 +62,10 @@ def own_tower(folder: Path) -> TowerParts:
             raise CheckpointError(f"The vision tower's files were changed. {ELSE}")
         statistics = load_file(folder / STATISTICS)["statistics"]
         # A file that the passport does not vouch for may be left from another tower.
-        listed = CAPTIONS in passport["sha256"]
-        captions = load_captions(folder / CAPTIONS) if listed else None
+        listed = PROBE in passport["sha256"]
+        probe = load_probe(folder / PROBE) if listed else None
         parts = visual_parts(passport["name"], _create(f"{LOCAL}{folder}"), statistics)
-        return replace(parts, captions=captions, sees=passport.get("sees", ""))
+        return replace(parts, probe=probe, sees=passport.get("sees", ""))
     except CheckpointError:
         raise
     except FileNotFoundError as error:

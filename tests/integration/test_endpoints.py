@@ -12,6 +12,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image, ImageChops
 
+from demo.vision.familiar import UNSURE
 from tests.serving import READY_SECONDS, ROOT, Served, shared, start, until
 
 SAMPLES = ROOT / "assets" / "samples"
@@ -52,6 +53,13 @@ def test_picture_changes_the_answer(client: Client) -> None:
 
     assert ask("red-circle.png").startswith("circle")
     assert ask("teal-triangle.png").startswith("triangle")
+
+
+def test_a_picture_of_nothing_it_knows_is_said_to_be_one(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "noise.png"
+    Image.effect_noise((200, 150), 90).convert("RGB").save(path)
+    asked = {"image": handle_file(str(path)), "api_name": "/chat"}
+    assert client.predict("What shape is in the image?", **asked).startswith(f"{UNSURE} ")
 
 
 def test_a_video_stands_where_a_picture_may(client: Client, tmp_path: Path) -> None:

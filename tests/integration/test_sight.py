@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from demo.runtime import Runtime
 from demo.settings import CHECKPOINTS, Sampling, Settings
+from demo.vision.familiar import UNSURE, without_doubt
 from demo.vision.media import Picture, open_picture
 
 SAMPLES = CHECKPOINTS.parent / "assets" / "samples"
@@ -51,6 +53,14 @@ def test_it_names_shapes_and_gives_no_verdict(runtime: Runtime) -> None:
     house = open_picture(SAMPLES / "house.png")
     assert not reply(runtime, "Is this a dog?", house).lower().startswith(("yes", "no"))
     assert "dog" not in reply(runtime, "Is this a dog?", house)
+
+
+def test_noise_is_said_to_be_unlike_what_it_learned_from(runtime: Runtime) -> None:
+    noise = Picture(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8))
+    said = reply(runtime, "What is this?", noise)
+    assert said.startswith(f"{UNSURE} ") and without_doubt(said)
+    house = open_picture(SAMPLES / "house.png")
+    assert UNSURE not in reply(runtime, "What is this?", house)
 
 
 def test_what_it_cannot_do_it_says(runtime: Runtime) -> None:

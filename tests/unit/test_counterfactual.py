@@ -11,6 +11,7 @@ from demo.errors import ImageError, InputError, NotReadyError
 from demo.recipes import counterfactual
 from demo.recipes.counterfactual import Answer, another, asker, blurred, compare, rows
 from demo.replies import Reply
+from demo.vision.familiar import with_doubt
 from demo.vision.media import Picture, open_picture
 
 
@@ -59,6 +60,14 @@ def test_four_answers_by_the_adapter_that_saw_the_picture():
     ]
     seer = [("seer", True), ("seer", True), ("seer", False)]
     assert program.asked == [("auto", True), *seer]
+
+
+def test_the_towers_doubt_is_no_other_answer():
+    told = iter(["It is red.", with_doubt("It is red."), "It is red.", "It is blue."])
+    ask = lambda question, picture, adapter: reply(next(told))  # noqa: E731
+    found = list(compare(ask, "What is it?", RED, ("sky.png", BLUE)))
+    assert [answer.same for answer in found] == [True, True, True, False]
+    assert found[1].reply == with_doubt("It is red.")
 
 
 def test_a_reply_that_breaks_off_is_an_error():

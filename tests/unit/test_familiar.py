@@ -1,4 +1,4 @@
-"""What a tower was taught and how near a picture comes to it, on a tiny random tower."""
+"""How a tower tells what it was taught from strangers, on a tiny random tower."""
 
 import io
 import json
@@ -9,22 +9,23 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
 from demo.errors import CheckpointError
+from demo.recipes import album
 from demo.recipes import familiar as recipe
 from demo.recipes.concepts import drawing_concepts, photograph_concepts
-from demo.recipes.drawings import UNSEEN
+from demo.recipes.drawings import STYLES, UNSEEN
+from demo.recipes.strangers import LEARNED, NEVER, made, scrambled
 from demo.recipes.zero_shot import scene_exam
 from demo.vision.clip import Tower
 from demo.vision.familiar import (
-    CAPTIONS,
+    PROBE,
     UNSURE,
-    Captions,
-    load_captions,
-    save_captions,
+    Probe,
+    load_probe,
+    save_probe,
     with_doubt,
     without_doubt,
 )
@@ -46,13 +47,13 @@ def picture(seed: int) -> Picture:
     return Picture(np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8))
 
 
-def unit(count: int, width: int = EMBEDDED) -> torch.Tensor:
-    return F.normalize(torch.randn(count, width, generator=torch.Generator().manual_seed(1)), dim=1)
+def probe(seed: int = 1, bias: float = 0.25, width: int = FEATURES) -> Probe:
+    return Probe(torch.randn(width, generator=torch.Generator().manual_seed(seed)), bias)
 
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Path:
-    """A folder with a tower as the program ships it, that keeps no captions yet."""
+    """A folder with a tower as the program ships it, without a probe yet."""
     folder = tmp_path / "checkpoints" / "tower"
     folder.mkdir(parents=True)
     torch.manual_seed(0)
@@ -73,76 +74,68 @@ def opened(checkpoints: Path) -> Tower:
 
 
 @pytest.mark.parametrize(
-    ("vectors", "threshold", "message"),
+    ("weights", "bias", "message"),
     [
-        (unit(5)[0], 0.1, r"captions are \(12,\), not"),
-        (unit(5)[:0], 0.1, r"captions are \(0, 12\), not"),
-        (2 * unit(5), 0.1, "not unit vectors"),
-        (unit(5) * float("nan"), 0.1, "not unit vectors"),
-        (unit(5), 1.1, "1.1 is no cosine"),
-        (unit(5), float("nan"), "nan is no cosine"),
+        (torch.ones(2, 3), 0.1, r"weights are \(2, 3\), not \(S,\)"),
+        (torch.ones(0), 0.1, r"weights are \(0,\), not \(S,\)"),
+        (torch.ones(3) * float("nan"), 0.1, "must be finite"),
+        (torch.ones(3), float("inf"), "must be finite"),
     ],
 )
-def test_captions_must_be_such(vectors, threshold, message):
+def test_a_probe_must_be_one(weights, bias, message):
     with pytest.raises(ValueError, match=message):
-        Captions(vectors, threshold)
+        Probe(weights, bias)
 
 
-def test_a_file_keeps_captions_and_threshold(tmp_path):
-    captions = Captions(unit(7).half(), 0.1 + 0.2)
-    save_captions(captions, tmp_path / CAPTIONS)
-    again = load_captions(tmp_path / CAPTIONS)
-    assert torch.equal(again.vectors, captions.vectors)
-    assert again.threshold == captions.threshold
+def test_a_file_keeps_the_probe(tmp_path):
+    save_probe(probe(bias=0.1 + 0.2), tmp_path / PROBE)
+    again = load_probe(tmp_path / PROBE)
+    assert torch.equal(again.weights, probe().weights)
+    assert again.bias == 0.1 + 0.2
 
 
-def test_a_tower_without_captions_says_nothing(checkpoints):
+def test_a_tower_without_a_probe_says_nothing(checkpoints):
     assert opened(checkpoints).familiarity(picture(1)) is None
-    save_captions(Captions(unit(3).half(), 0.0), checkpoints / "tower" / CAPTIONS)
+    save_probe(probe(), checkpoints / "tower" / PROBE)
     # The passport does not vouch for that file: it may be another tower's.
     assert opened(checkpoints).familiarity(picture(1)) is None
 
 
-def test_familiarity_is_the_nearest_cosine_less_the_threshold(checkpoints):
-    before, vectors = opened(checkpoints), unit(7).half()
-    recipe.keep_captions(checkpoints / "tower", Captions(vectors, 0.25))
+def test_familiarity_is_a_weighted_sum_of_the_features(checkpoints):
+    before = opened(checkpoints)
+    recipe.keep_probe(checkpoints / "tower", probe())
     tower = opened(checkpoints)
     assert tower.fingerprint == before.fingerprint  # adapters fit it as before
-    cosines = (tower.embeddings([picture(1)]) @ vectors.float().T)[0]
-    expected = float(cosines.max()) - 0.25
-    assert tower.familiarity(picture(1)) == pytest.approx(expected, abs=1e-6)
-    own = F.normalize(tower.embeddings([picture(1)]), dim=1).half()
-    recipe.keep_captions(checkpoints / "tower", Captions(own, 0.9))
-    assert opened(checkpoints).familiarity(picture(1)) == pytest.approx(0.1, abs=1e-3)
+    expected = float(before.features(picture(1)) @ probe().weights) + 0.25
+    assert tower.familiarity(picture(1)) == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_videos_frames_are_looked_at_together_and_once(checkpoints):
-    recipe.keep_captions(checkpoints / "tower", Captions(unit(7).half(), 0.25))
+    recipe.keep_probe(checkpoints / "tower", probe())
     tower, passes = opened(checkpoints), []
     frames = tuple(picture(seed) for seed in range(3))
     video = Video(frames, (0.0, 1.0, 2.0), 3.0)
-    mean = F.normalize(tower.embeddings(frames).mean(0), dim=0)
-    original = tower.batch_with_embeddings
+    expected = float(tower.batch(frames).mean(0) @ probe().weights) + 0.25
+    original = tower.batch
 
-    def counted(pictures, kind):
+    def counted(pictures):
         passes.append(len(pictures))
-        return original(pictures, kind)
+        return original(pictures)
 
-    tower.batch_with_embeddings = counted
-    expected = float((unit(7).half().float() @ mean).max()) - 0.25
+    tower.batch = counted
     for _ in range(2):
-        assert tower.familiarity(video) == pytest.approx(expected, abs=1e-6)
-        assert torch.allclose(tower.features(video), tower.batch(frames).mean(0), atol=1e-6)
-    assert passes == [3]  # what an adapter sees of it came along
+        tower.features(video)
+        assert tower.familiarity(video) == pytest.approx(expected, abs=1e-4)
+    assert passes == [3]  # what an adapter sees of it is what is judged
 
 
-def test_captions_of_another_tower_and_changed_ones_are_refused(checkpoints):
+def test_a_probe_of_another_tower_and_a_changed_one_are_refused(checkpoints):
     folder = checkpoints / "tower"
-    recipe.keep_captions(folder, Captions(unit(7, EMBEDDED + 1).half(), 0.25))
-    with pytest.raises(ValueError, match="captions are those of another tower"):
+    recipe.keep_probe(folder, probe(width=FEATURES + 1))
+    with pytest.raises(ValueError, match="probe is that of another tower"):
         opened(checkpoints)
-    recipe.keep_captions(folder, Captions(unit(7).half(), 0.25))
-    save_captions(Captions(unit(8).half(), 0.25), folder / CAPTIONS)
+    recipe.keep_probe(folder, probe())
+    save_probe(probe(2), folder / PROBE)
     with pytest.raises(CheckpointError, match="files were changed"):
         opened(checkpoints)
 
@@ -150,7 +143,7 @@ def test_captions_of_another_tower_and_changed_ones_are_refused(checkpoints):
 @pytest.mark.parametrize("writes", [0, 1])
 def test_writing_that_breaks_off_leaves_a_tower_that_opens(checkpoints, monkeypatch, writes):
     folder, left = checkpoints / "tower", [None] * writes
-    recipe.keep_captions(folder, Captions(unit(7).half(), 0.25))
+    recipe.keep_probe(folder, probe())
     original = recipe._write
 
     def write(*arguments: object) -> None:
@@ -161,59 +154,99 @@ def test_writing_that_breaks_off_leaves_a_tower_that_opens(checkpoints, monkeypa
 
     monkeypatch.setattr(recipe, "_write", write)
     with pytest.raises(OSError, match="full"):
-        recipe.keep_captions(folder, Captions(unit(9).half(), 0.5))
+        recipe.keep_probe(folder, probe(2))
     assert (opened(checkpoints).familiarity(picture(1)) is None) == bool(writes)
+
+
+def test_the_fit_tells_sides_apart_and_counts_every_part_the_same():
+    torch.manual_seed(0)
+    many, few = torch.randn(400, 6) + 3, torch.randn(20, 6) - torch.tensor([3, -3, 0, 0, 0, 0])
+    strange = [torch.randn(50, 6) - 3, torch.randn(200, 6) - torch.tensor([0, 5, 0, 0, 0, 0])]
+    found = recipe.fit([many, few], strange)
+    assert (found.scores(torch.cat([many, few])) > 0).float().mean() > 0.97
+    assert (found.scores(torch.cat(strange)) < 0).float().mean() > 0.97
+    again = recipe.fit([many, few.repeat(20, 1)], strange)
+    assert torch.allclose(again.weights, found.weights, atol=0.01)
 
 
 def test_the_threshold_keeps_its_share_of_every_source():
     verdicts = [
-        recipe.Verdict("a", torch.linspace(0.4, 0.8, 101), True),
-        recipe.Verdict("b", torch.linspace(0.5, 0.9, 33), True),
-        recipe.Verdict("noise", torch.linspace(0.0, 0.5, 11), False),
+        recipe.Verdict("a", torch.linspace(0.4, 0.8, 101), True, True),
+        recipe.Verdict("b", torch.linspace(0.5, 0.9, 33), True, True),
+        recipe.Verdict("noise", torch.linspace(0.0, 0.5, 11), False, False),
     ]
     for keep in (0.5, 0.95, 1.0):
         threshold = recipe.threshold_for(verdicts, keep)
         assert all(verdict.share(threshold) >= keep for verdict in verdicts[:2])
         assert verdicts[0].share(threshold) <= keep + 0.02
     assert verdicts[2].share(0.25 + 1e-4) == pytest.approx(6 / 11)
+    assert verdicts[0].line(0.4) == "a: 100.0% of 101 called familiar"
+    assert verdicts[2].line(1).startswith("noise: 100.0% of 11 called unfamiliar; no such picture")
 
 
-def test_strangers_have_any_size_and_are_always_the_same(monkeypatch):
-    monkeypatch.setattr(recipe, "STRANGERS", 3)
-    photographs = np.random.default_rng(0).integers(0, 256, (2, 37, 37, 3), np.uint8)
-    made, again = recipe.strangers(photographs), recipe.strangers(photographs)
-    for name, rgb in made.items():
-        assert np.array_equal(rgb, again[name])
-        assert rgb.dtype == np.uint8 and len({p.tobytes() for p in rgb}) == len(rgb)
-        side = 36 if name == "scrambled" else 37
-        assert rgb.shape[1:] == (side, side, 3)
-    piece = np.sort(made["scrambled"][0].reshape(-1, 3), axis=0)
-    assert np.array_equal(piece, np.sort(photographs[0, :36, :36].reshape(-1, 3), axis=0))
+def test_strangers_have_any_size_and_are_always_the_same():
+    for sort in [*LEARNED.values(), *NEVER.values()]:
+        some, again = made(sort, 6, 1), made(sort, 6, 1)
+        assert all(np.array_equal(a, b) for a, b in zip(some, again, strict=True))
+        assert len({rgb.tobytes() for rgb in some}) == 6
+        assert len({rgb.shape for rgb in some}) > 1
+        for rgb in some:
+            assert rgb.dtype == np.uint8 and rgb.shape == (len(rgb), len(rgb), 3)
 
 
-def test_the_command_sets_a_threshold(checkpoints, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(recipe, "STRANGERS", 4)
-    monkeypatch.setattr(recipe, "scene_exam", lambda size: scene_exam(size, 10))
-    with zipfile.ZipFile(tmp_path / "val.zip", "w") as files:
-        for number, kind in enumerate(list(photograph_concepts())[:8]):
-            data = io.BytesIO()
-            Image.fromarray(picture(number).rgb).save(data, "JPEG")
-            files.writestr(f"{kind}/0.jpg", data.getvalue())
-    style, icons = next(iter(UNSEEN)), list(drawing_concepts())[:5]
-    rgba = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 4), np.uint8)
-    np.savez(tmp_path / f"{style}.npz", rgba=rgba, icons=np.array(icons))
-    command = ["--checkpoints", str(checkpoints), "--photographs", str(tmp_path)]
-    recipe.main([*command, "--drawings", str(tmp_path), "--keep", "1"])
+def test_a_scrambled_photograph_keeps_its_colours():
+    rgb = picture(1).rgb[:37, :37]
+    mixed = scrambled(np.random.default_rng(0), rgb)
+    assert mixed.shape == (36, 36, 3) and not np.array_equal(mixed, rgb[:36, :36])
+    pixels = [np.sort(p.reshape(-1, 3), axis=0) for p in (mixed, rgb[:36, :36])]
+    assert np.array_equal(*pixels)
+
+
+@pytest.fixture
+def command(checkpoints: Path, tmp_path: Path, monkeypatch) -> list[str]:
+    """The recipe's, on a few pictures."""
+    monkeypatch.setattr(album, "STRANGERS", {"train": 5, "test": 4})
+    monkeypatch.setattr(album, "DRAWN", {"train": 1, "test": 1})
+    monkeypatch.setattr(album, "LOOKS", 6)
+    monkeypatch.setattr(album, "EVERY", 2)
+    monkeypatch.setattr(album, "scene_exam", lambda size: scene_exam(size, 10))
+    for name in ("train-0", "val"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as files:
+            for number, kind in enumerate(list(photograph_concepts())[:12]):
+                data = io.BytesIO()
+                Image.fromarray(picture(number).rgb[:40, :40]).save(data, "JPEG")
+                files.writestr(f"{kind}/0.jpg", data.getvalue())
+    icons = list(drawing_concepts())[:5]
+    for style in STYLES | UNSEEN:
+        rgba = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 4), np.uint8)
+        np.savez(tmp_path / f"{style}.npz", rgba=rgba, icons=np.array(icons))
+    given = ["--checkpoints", str(checkpoints), "--photographs", str(tmp_path)]
+    return [*given, "--drawings", str(tmp_path)]
+
+
+def test_the_command_fits_a_probe(command, checkpoints, capsys):
+    recipe.main([*command, "--keep", "1"])
+    told = capsys.readouterr().out.splitlines()
+    assert "photographs: 100.0% of 12 called familiar" in told
+    never = [line for line in told if line.endswith("; no such picture was fitted with")]
+    strange = [line for line in told if "called unfamiliar" in line]
+    assert len(never) == len(NEVER) and len(strange) == len(never) + len(LEARNED) + 1
+    assert opened(checkpoints).familiarity(picture(0)) is not None
+
+
+def test_what_a_tower_does_not_know_is_a_stranger_to_it(command, capsys):
+    recipe.main([*command, "--known", "scenes"])
     told = capsys.readouterr().out
-    assert "photographs: 100.0% of 8 called familiar" in told
-    assert "rendered text:" in told and "of 4 called unfamiliar" in told
-    tower = opened(checkpoints)
-    assert tower.familiarity(picture(0)) is not None
-    assert len(load_captions(checkpoints / "tower" / CAPTIONS).vectors) > 600
-    with pytest.raises(SystemExit):
-        recipe.main([*command, "--drawings", str(tmp_path), "--keep", "1.5"])
-    with pytest.raises(SystemExit):
-        recipe.main([*command, "--drawings", str(tmp_path / "nowhere")])
+    assert "scenes: " in told and "shapes we draw: " in told
+    for name, count in (("photographs", 12), (next(iter(UNSEEN)), 5)):
+        line = next(t for t in told.splitlines() if t.startswith(f"{name}: "))
+        assert line.endswith(f"of {count} called unfamiliar; no such picture was fitted with")
+
+
+def test_what_the_command_cannot_use_is_refused(command, tmp_path):
+    for wrong in (["--keep", "1.5"], ["--drawings", str(tmp_path / "nowhere")], ["--known", "x"]):
+        with pytest.raises(SystemExit):
+            recipe.main([*command, *wrong])
 
 
 def test_doubt_is_put_before_a_reply_and_taken_off_again():

@@ -15,7 +15,7 @@ import torch
 from demo.adapter.adapter import Adapter
 from demo.adapter.file import save_adapter
 from demo.adapter.library import Library
-from demo.adapter.owners import set_owner
+from demo.adapter.owners import owner_file, set_owner
 from demo.adapter.passport import Passport
 from demo.adapter.spec import AdapterSpec, VisualSpec
 from demo.chat.conversation import Conversation
@@ -188,6 +188,19 @@ def test_an_unfamiliar_picture_is_said_to_be_one(replies, monkeypatch):
     assert text(PICTURE, -0.01) == text(PICTURE, -0.01, "auto") == f"{UNSURE} {plain}"
     assert UNSURE not in text(None, -0.01)
     assert UNSURE not in text(None, -0.01, "none")
+
+
+def test_what_a_visitor_taught_has_no_doubts_of_the_tower(replies, folder, monkeypatch):
+    monkeypatch.setattr(Eyes, "familiarity", lambda self, seen: -1.0)
+    said = []
+    for owner in ("", "a visitor"):
+        if owner:
+            set_owner(folder, "seer", owner)
+        conversation = asked(picture=PICTURE)
+        told = replies.write(conversation, adapter="seer", sampling=SHORT, owner=owner)
+        said.append(last(told).text)
+    owner_file(folder, "seer").unlink()
+    assert said[0] == f"{UNSURE} {said[1]}" and said[1]
 
 
 def test_a_reply_that_never_began_has_no_doubts(replies, monkeypatch):
