@@ -48,7 +48,7 @@ def remember(memory: KeyValueMemory, captions: Tensor, statistics: Tensor, said:
 
     Args:
         captions: (K, E), unit vectors times the sharpness of the softmax over their cosines.
-        statistics: (2, S), means and deviations of the features (`Tower.statistics`).
+        statistics: (2, S), means and deviations of the features, from the tower's folder.
         said: (K, Q, D).
     """
     mean, spread = statistics[:, -captions.shape[1] :]
