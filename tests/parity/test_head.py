@@ -23,15 +23,22 @@ COUNT = GROUP * TOKENS + 37  # more than a group, and a part of a tile
 ROWS = 3 * CHUNK + 77  # a part of a chunk, and no whole number of rows at once
 
 
-@pytest.fixture(scope="module", params=["odd", "whole"])
+@pytest.fixture(scope="module", params=["odd by vectors", "whole by vectors", "whole by amx"])
+def way(request: pytest.FixtureRequest) -> str:
+    if request.param.endswith("amx") and not allowed():
+        pytest.skip("no matrix instructions on this processor")
+    return request.param
+
+
+@pytest.fixture(scope="module")
 def model(
-    request: pytest.FixtureRequest,
+    way: str,
     tiny_llama_folder: Callable[..., Path],
     no_progress,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Llama:
     """With matrices of odd sizes, or of whole registers; more rows than its tokenizer has."""
-    sizes = WHOLE if request.param == "whole" else {}
+    sizes = WHOLE if way.startswith("whole") else {}
     folder = tiny_llama_folder(**sizes)
     base: Base = open_base(str(folder), tmp_path_factory.mktemp("cache"), no_progress)
     torch.manual_seed(5)
@@ -41,11 +48,9 @@ def model(
     return Llama(base.config, weights, Int8Linear(torch.float32), 64)
 
 
-@pytest.fixture(params=[False, True], ids=["vectors", "amx"])
-def amx(request: pytest.FixtureRequest, model: Llama) -> bool:
-    if request.param and not (allowed() and model.config.width % 64 == 0):
-        pytest.skip("no matrix instructions for these sizes on this processor")
-    return request.param
+@pytest.fixture
+def amx(way: str) -> bool:
+    return way.endswith("amx")
 
 
 def head(model: Llama, amx: bool, threads: int = 2) -> CompiledHead:
