@@ -17,10 +17,18 @@ from demo.llama.attention import attend, attend_back, rotate
 from demo.llama.compiled import LANES_ALIKE
 from demo.llama.denormal import flush, restore
 from demo.llama.exp import exp
-from demo.llama.layout import gather, gather_turned, scatter, scatter_turned, tiles_of, turn
+from demo.llama.layout import (
+    gather,
+    gather_turned,
+    keep_bf16,
+    scatter,
+    scatter_turned,
+    tiles_of,
+    turn,
+)
 from demo.llama.memory import scratch
 from demo.llama.product import linear, norm_and_pack, norm_factor, pack, scale_and_pack
-from demo.llama.product_amx import keep_bf16, swiglu_by_bytes
+from demo.llama.product_amx import swiglu_by_bytes
 from demo.llama.product_back import linear_back, pack_all_slopes, pack_slopes
 from demo.llama.tile import ROWS, TOKENS
 

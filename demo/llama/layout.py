@@ -12,6 +12,8 @@ from demo.llama.tile import TOKENS
 from demo.llama.turn import turn_block
 from demo.llama.vectors import LANES
 
+_HALF = np.uint32(0x8000)  # of the last bit of a bf16
+
 
 @nb.njit(**LANES_ALIKE)
 def tiles_of(tokens):  # how many tiles hold so many tokens
@@ -28,6 +30,13 @@ def join(a, b, c, d):  # the lowest bytes of four numbers as one number, the fir
     byte, low, high = np.int32(0xFF), np.int32(8), np.int32(16)
     pair, other = (a & byte) | ((b & byte) << low), (c & byte) | ((d & byte) << low)
     return pair | (other << high)
+
+
+@nb.njit(**LANES_ALIKE)
+def keep_bf16(numbers, kept):  # fp32 -> uint16, both of one axis
+    bits = numbers.view(np.uint32)
+    for i in range(len(kept)):
+        kept[i] = np.uint16((bits[i] + _HALF) >> np.uint32(16))
 
 
 @nb.njit(**LANES_ALIKE)

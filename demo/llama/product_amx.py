@@ -10,12 +10,10 @@ import numpy as np
 from demo.llama.amx import BOTH, SIDE, begin, end, multiply_2
 from demo.llama.compiled import LANES_ALIKE
 from demo.llama.exp import exp
-from demo.llama.layout import join, share_of, tiles_of
+from demo.llama.layout import join, keep_bf16, share_of, tiles_of
 from demo.llama.memory import scratch
 from demo.llama.sums import add_row, set_row
 from demo.llama.tile import TOKENS
-
-_HALF = np.uint32(0x8000)  # of the last bit of a bf16
 
 
 @nb.njit(**LANES_ALIKE)
@@ -59,13 +57,6 @@ def linear_by_bytes(weight, scale, packed, unit, tokens, before, y, threads):
 def _silu_times(gates, ups, y):  # three of one axis
     for i in range(len(y)):
         y[i] = gates[i] / (np.float32(1) + exp(-gates[i])) * ups[i]
-
-
-@nb.njit(**LANES_ALIKE)
-def keep_bf16(numbers, kept):  # fp32 -> uint16, both of one axis
-    bits = numbers.view(np.uint32)
-    for i in range(len(kept)):
-        kept[i] = np.uint16((bits[i] + _HALF) >> np.uint32(16))
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)

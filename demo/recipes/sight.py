@@ -26,26 +26,21 @@ from demo.adapter.adapter import Adapter
 from demo.adapter.file import load_adapter, save_adapter
 from demo.adapter.passport import Passport
 from demo.adapter.spec import AdapterSpec, VisualSpec
-from demo.files import replace_file
 from demo.finetune.easy_vqa import questions
 from demo.finetune.evaluate import exact
 from demo.finetune.events import Finished, Step
 from demo.finetune.examples import Example, template_fingerprint
 from demo.finetune.lessons import Lesson
-from demo.finetune.probe import Question as Asked
-from demo.finetune.probe import answers
-from demo.finetune.rehearsal import PASSAGES, passages
+from demo.finetune.rehearsal import passages
 from demo.finetune.state import Course, State
 from demo.finetune.train_settings import TrainSettings
 from demo.finetune.trainer import teach
 from demo.llama.base import Base, open_base
-from demo.llama.chat_template import Message
-from demo.llama.decode import Decoder, SlotSizes
 from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
 from demo.models import choose_device, load_llama
 from demo.recipes.sight_fit import fit
-from demo.recipes.sight_lessons import Known, shortened, unrelated_questions
+from demo.recipes.sight_lessons import Known
 from demo.recipes.sight_memory import captions_of, remember
 from demo.recipes.sight_mix import Material, drawn_examples
 from demo.recipes.sight_pictures import (
@@ -57,12 +52,12 @@ from demo.recipes.sight_pictures import (
     seen_path,
 )
 from demo.recipes.sight_stages import STAGES, Stage
+from demo.recipes.sight_talk import POSITIONS, unrelated_lessons
 from demo.recipes.sight_told import Told, open_up, targets, told
 from demo.settings import CHECKPOINTS, Settings
 
 NAME = "sight"
 DESCRIPTION = "Names what a picture shows, and answers yes-or-no, kind, colour and shape questions."
-POSITIONS = 1024
 POOL = 40_000  # looks that one stage shows; all are in memory as fp32
 JUDGED = 40  # held-out questions of each sort
 TOGETHER = 8  # rehearsed pictures a passage
@@ -128,31 +123,6 @@ def rehearsed(tokenizer: Tokenizer, rows: Sequence[int], seed: int) -> list[Exam
     return [replace(text, picture=chance.choice(rows)) for _ in range(TOGETHER) for text in texts]
 
 
-def own_replies(base: Base, model: Llama, asked: Sequence[str], settings: Settings) -> list[Lesson]:
-    """What the base says itself, greedily, its first sentences."""
-    decoder = Decoder(model, SlotSizes(1, POSITIONS, 1), settings.threads)
-    blank = Adapter(AdapterSpec.for_base(base.config, layers=1, prompts=1))
-    lessons = []
-    for text in asked:
-        ids = tuple(base.tokenizer.chat([Message("user", text)]))
-        question = Asked(text, ids)
-        reply = answers(decoder, model, base.tokenizer, blank, [question], None, strength=0.0)[0]
-        if shortened(reply):
-            lessons.append(Lesson(text, shortened(reply)))
-    return lessons
-
-
-def unrelated_lessons(work: Path, base: Base, model: Llama, settings: Settings) -> list[Lesson]:
-    """Questions without a picture and the base's own replies, written to `work` once."""
-    path = work / f"unrelated-{base.fingerprint[:12]}.json"
-    if not path.exists():
-        asked = unrelated_questions(PASSAGES.read_text("utf-8").strip())
-        pairs = [(le.question, le.reply) for le in own_replies(base, model, asked, settings)]
-        with replace_file(path) as unfinished:
-            unfinished.write_text(json.dumps(pairs, indent=1), "utf-8")
-    return [Lesson(*pair) for pair in json.loads(path.read_text("utf-8"))]
-
-
 def new(recipe: Recipe, base: Base, seen: Seen, kinds: int) -> Adapter:
     """An adapter that has learned nothing."""
     visual = recipe.visual(seen, kinds)
@@ -165,13 +135,13 @@ def new(recipe: Recipe, base: Base, seen: Seen, kinds: int) -> Adapter:
     return adapter
 
 
-def taken_up(before: Adapter, new: Adapter, fit: bool) -> Adapter:
-    """What was learned before; with the new one's projection where that is to be fitted.
+def taken_up(before: Adapter, new: Adapter, keep_new: bool) -> Adapter:
+    """What was learned before; with the new one's projection where that is to be kept.
 
     Raises:
         ValueError: the new one has prompts or layers of another number.
     """
-    if not fit:
+    if not keep_new:
         return before
     if before.prompts.shape != new.prompts.shape:
         raise ValueError(f"prompts are {tuple(before.prompts.shape)}, not as the recipe says")

@@ -173,8 +173,7 @@ class Eyes:
 
         A tower whose captions had smoothed targets is right more often than it says.
         """
-        _, embeddings = self.tower.batch_with_embeddings(shown, self.projection)
-        logits = embeddings @ self._texts.T  # (B, K)
+        logits = self.tower.embeddings(shown) @ self._texts.T  # (B, K)
         best = min(SHARPNESS, key=lambda factor: float(F.cross_entropy(factor * logits, kinds)))
         self._texts = best * self._texts
         return best

@@ -4,7 +4,8 @@ An adapter's prompts are keys and values like those of a text. "The picture show
 bird, an animal." leaves states in the base that its own heads can copy from; put in the prompts'
 place, behind open gates, they are understood before anything is learned. So how to answer is
 learned from them, without a tower: that takes minutes, holds for names that were never asked for,
-and needs no repeating when the tower changes. `sight_fit.py` then teaches a projection to say them.
+and needs no repeating when the tower changes. `sight_memory.py` makes a projection that says them;
+`sight_fit.py` teaches others to.
 
 Sizes: K kinds, Q prompts of a layer, D model width, N looks.
 """
