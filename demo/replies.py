@@ -91,8 +91,8 @@ class Replies:
         """Answers the last user turn; closing the generator ends the reply within one token.
 
         Args:
-            adapter: "auto" (an image adapter when a picture is in use, else the plain base),
-                "none", or a name.
+            adapter: "auto" (while a picture is in use, the adapter that was taught with pictures
+                most like it, else the plain base), "none", or a name.
             owner: who asks; adapters that others made do not exist for them.
             drop_oldest: leave out the oldest turns when the window is full.
 
@@ -179,7 +179,10 @@ class Replies:
                 )
         tower = (yield from self._wait(self._tower)) if picture else None
         fit = self._fit(tower)
-        name = self._library.for_images(fit) if choice == "auto" else choice
+        name = choice
+        if choice == "auto":
+            assert tower and picture  # without one, nobody has to see
+            name = self._most_alike(fit, tower, picture)
         adapter, entry = self._library.get(name, fit, owner)
         key = (name, entry.stamp, picture.digest if picture else "", strength)
         score = None
@@ -188,6 +191,19 @@ class Replies:
             score = tower.familiarity(picture)
         unsure = score is not None and score < 0
         return _Plan(name, key, adapter, tower, picture, strength, unsure)
+
+    def _most_alike(self, fit: Fit, tower: Tower, picture: Sight) -> str:
+        """The adapter that was taught with pictures most like this one."""
+        names = self._library.for_images(fit)
+        if len(names) == 1:
+            return names[0]
+
+        def likeness(name: str) -> float:
+            adapter = self._library.get(name, fit)[0]
+            features = tower.seen(picture, adapter.spec.visual.kind)[None]
+            return float(adapter.visual.likeness(features))
+
+        return max(names, key=likeness)
 
     def _fit(self, tower: Tower | None) -> Fit:
         base = self._language.result().base

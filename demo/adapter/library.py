@@ -110,18 +110,21 @@ class Library:
                 self._loaded[name] = loaded
             return loaded[1], entry
 
-    def for_images(self, fit: Fit) -> str:
-        """The name of an adapter, everybody's, that sees through this tower, on this base.
+    def for_images(self, fit: Fit) -> tuple[str, ...]:
+        """The names of all adapters, everybody's, that see through this tower, on this base.
 
         Raises:
             InputError: there is none; the message says so with the tower's name.
         """
-        for entry in self.offered():
-            passport = entry.passport
+
+        def fits(passport: Passport) -> bool:
             same_base = passport.base_fingerprint == fit.base_fingerprint
             same_tower = passport.tower_fingerprint == fit.tower_fingerprint
-            if same_base and same_tower and fit.sees(passport):
-                return passport.name
+            return same_base and same_tower and fit.sees(passport)
+
+        names = tuple(e.passport.name for e in self.offered() if fits(e.passport))
+        if names:
+            return names
         raise InputError(
             f"No adapter here sees through {fit.tower} on {fit.base}. Remove the picture, or start "
             "with the base and the vision tower that an image adapter was made for."

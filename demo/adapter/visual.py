@@ -53,6 +53,14 @@ class Projection(nn.Module):
             )
         return (features - self.mean) / self.deviation
 
+    def likeness(self, features: Tensor) -> Tensor:
+        """(B, S) → (B,): how much pictures are like those that the constants were measured on.
+
+        Mean logarithm, in nats a number, of how dense they lay there, each number by itself as in a
+        normal distribution, up to a constant. So projections of the same features can be compared.
+        """
+        return -(self.standard(features).square() / 2 + self.deviation.log()).mean(1)
+
 
 class GlobalMLP(Projection):
     """Global features (B, S) → (B, D), or (B, Q, D) where each prompt has a vector of its own."""

@@ -11,6 +11,7 @@ BENCHMARKS = {
     "memory": "megabytes with four long conversations, and that the weights are there once",
     "learn": "what the samples teach, and zero-init against open gates with --race",
     "train": "seconds a training step, beside peers with --peers",
+    "curve": "the loss of our training beside PEFT's, on the same texts; needs tests/peers.txt",
     "switch": "milliseconds to change the adapter, and what reading everything again costs",
     "startup": "seconds to the page and to the first token, and memory",
     "beside": "time to first token of the chat beside a training, against idle",

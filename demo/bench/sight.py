@@ -16,6 +16,15 @@ from demo.adapter.adapter import Adapter
 from demo.adapter.file import load_adapter
 from demo.bench.report import Bar, Report, Row
 from demo.bench.shapes import best_blind, percent, swapped
+from demo.bench.sight_judge import (
+    Judge,
+    holds,
+    names_it,
+    plain_reply,
+    same_answer,
+    same_phrase,
+    same_text,
+)
 from demo.finetune.easy_vqa import pictures, questions
 from demo.finetune.evaluate import exact
 from demo.finetune.lessons import Lesson
@@ -35,27 +44,23 @@ from demo.recipes.sight_lessons import (
     refusal_lesson,
     scene_known,
     scene_lesson,
-    shortened,
     yes_no_lesson,
 )
 from demo.recipes.sight_pictures import known_kinds, shown
-from demo.recipes.sight_words import UNRELATED_ELSEWHERE
 from demo.recipes.tower import Sources
 from demo.recipes.vocabulary import Vocabulary
 from demo.recipes.vqa import scenes, single
 from demo.recipes.zero_shot import Exam, drawing_exam, photograph_exam, score
 from demo.settings import CHECKPOINTS, Settings
 from demo.vision.clip import Tower
-from demo.vision.tower_files import LOCAL
+from demo.vision.tower_files import FOLDER, LOCAL
 
 POSITIONS = 512
 SLOTS = 16  # questions that are answered at once
-EVERYDAY = CHECKPOINTS / "everyday"  # the tower that `sight` sees through
+TOWER = CHECKPOINTS / FOLDER
 SMALL = 200  # pictures for what has no bar
+ASIDES = Path(__file__).with_name("asides.tsv")  # questions that no picture is about, and keys
 SEED = 0  # of wordings, and of which picture takes another's place
-LEAD = re.compile(r"^(?:(?:this|it|there) (?:is|may be|might be|looks like) |maybe )?")
-ARTICLE = re.compile(r"\b(?:a|an|the) ")
-Judge = Callable[[str, Lesson, Known], bool]
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,13 @@ class Hall:
 
 @dataclass(frozen=True)
 class Found:
-    """Percent right, percent right with every picture exchanged for another, and what was said."""
+    """Percent right, percent right with every picture exchanged for one of another group, percent
+    of replies that changed with it, and what was said.
+    """
 
     own: float
     other: float
+    changed: float
     expected: tuple[str, ...]
     replies: tuple[str, ...]
 
@@ -109,7 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `python -m demo.bench sight`."""
     parser.add_argument("--photographs", type=Path, help="folder with Tiny ImageNet's zips")
     parser.add_argument("--drawings", type=Path, help="folder that demo.recipes.drawings filled")
-    parser.add_argument("--tower", type=Path, default=EVERYDAY, help="folder of the adapter's")
+    parser.add_argument("--tower", type=Path, default=TOWER, help="folder of the adapter's")
     parser.add_argument("--adapter", type=Path, help="a file; else the shipped one")
     parser.add_argument("--limit", type=int, help="only so many of each, drawn at random")
 
@@ -128,7 +136,8 @@ def run(args: argparse.Namespace) -> Report:
         hall = entered(exam, "photo", tower, reader.adapter, vocabulary)
         shares = tower_shares(exam, tower, args.tower)
         rows, bars = of_photographs(reader, hall, known_kinds(vocabulary), shares)
-        rows += of_talk(reader, hall)
+        talk, kept = of_talk(reader, hall)
+        rows, bars = rows + talk, bars + kept
     if args.drawings:
         style = next(iter(UNSEEN))
         exam = drawing_exam(args.drawings, style, tower.preprocessing, args.limit)
@@ -186,28 +195,33 @@ def of_photographs(
         Bar("naming, % of the tower's top-1", 100 * naming.own / max(first, 1e-9), least=90),
         Bar("kind, %", groups.own, least=75),
         Bar("yes or no, %", yes_no.own, least=85),
+        Bar("naming, replies that another picture changes, %", naming.changed, least=90),
     ]
     return rows, bars
 
 
-def of_talk(reader: Reader, hall: Hall) -> list[Row]:
+def of_talk(reader: Reader, hall: Hall) -> tuple[list[Row], list[Bar]]:
     """What it must refuse, and what has nothing to do with the picture."""
     chance = random.Random(SEED)
     rows = chance.sample(range(len(hall.known)), min(SMALL, len(hall.known)))
     known = tuple(hall.known[row] for row in rows)
     some = replace(hall, known=known, features=hall.features[rows])
     refused = judged(reader, some, partial(refusal_lesson, exam=True), same_text).own
-    texts = list(UNRELATED_ELSEWHERE)
-    own = reader.replies(texts, [None] * len(texts), None, strength=0.0)
+    lines = ASIDES.read_text("utf-8").splitlines()
+    texts, keys = zip(*(line.split("\t") for line in lines), strict=True)
+    alone = reader.replies(texts, [None] * len(texts), None, strength=0.0)
     pictured = [chance.randrange(len(hall.known)) for _ in texts]
-    seen = reader.replies(texts, pictured, hall.features)
-    same = [shortened(a).startswith(shortened(b)) for a, b in zip(own, seen, strict=True)]
-    sighted = [bool(re.match(r"(this|it) (is|may be) ", reply.lower())) for reply in seen]
-    return [
+    beside = reader.replies(texts, pictured, hall.features)
+    right = [holds(*each) for each in zip(alone, keys, strict=True)]
+    kept = percent([holds(r, k) for r, k, own in zip(beside, keys, right, strict=True) if own])
+    sighted = [bool(re.match(r"(this|it) (is|may be) ", reply.lower())) for reply in beside]
+    found = [
         Row("refusals, word for word", "%", (refused,), f"{len(some.known)} questions"),
-        Row("about other things, as the base replies", "%", (percent(same),), f"{len(texts)}"),
-        Row("about other things, not with the picture", "%", (100 - percent(sighted),)),
+        Row("about other things, right by the base alone", "%", (percent(right),), f"{len(texts)}"),
+        Row("  answer kept beside a photograph", "%", (kept,), "of those"),
+        Row("  answered with the picture", "%", (percent(sighted),)),
     ]
+    return found, [Bar("about other things, answer kept, %", kept, least=80)]
 
 
 def of_easy_vqa(reader: Reader, tower: Tower, limit: int | None) -> tuple[list[Row], list[Bar]]:
@@ -235,12 +249,12 @@ def of_easy_vqa(reader: Reader, tower: Tower, limit: int | None) -> tuple[list[R
 def judged(
     reader: Reader, hall: Hall, ask: Callable[[Known, random.Random], Lesson], judge: Judge
 ) -> Found:
-    """Every picture asked about once, then with another one in its place."""
+    """Every picture asked about once, then with one of another group in its place."""
     chance = random.Random(SEED)
     lessons = [ask(known, chance) for known in hall.known]
     rows = list(range(len(lessons)))
-    order = chance.sample(rows, len(rows))
-    other = dict(zip(order, [*order[1:], order[0]], strict=True))
+    groups = [known.group for known in hall.known]
+    others = [chance.choice([r for r in rows if groups[r] != own] or rows) for own in groups]
     asked = [lesson.question for lesson in lessons]
 
     def share(replies: Sequence[str]) -> float:
@@ -248,9 +262,10 @@ def judged(
         return percent([judge(*each) for each in every])
 
     own = reader.replies(asked, rows, hall.features)
-    swapped_replies = reader.replies(asked, [other[row] for row in rows], hall.features)
+    other = reader.replies(asked, others, hall.features)
+    changed = percent([a != b for a, b in zip(own, other, strict=True)])
     expected = tuple(lesson.reply for lesson in lessons)
-    return Found(share(own), share(swapped_replies), expected, tuple(own))
+    return Found(share(own), share(other), changed, expected, tuple(own))
 
 
 def table(name: str, count: int, shares: tuple[float, float, float]) -> list[Row]:
@@ -258,7 +273,7 @@ def table(name: str, count: int, shares: tuple[float, float, float]) -> list[Row
     own, other, blind = shares
     return [
         Row(name, "%", (own,), f"{count:,} questions"),
-        Row("  every picture swapped", "%", (other,)),
+        Row("  every picture swapped for one of another group", "%", (other,)),
         Row("  best without a picture", "%", (blind,)),
     ]
 
@@ -289,31 +304,3 @@ def tower_shares(exam: Exam, tower: Tower, folder: Path) -> tuple[float, float]:
     model, tokenize = open_clip.create_model(named).eval(), open_clip.get_tokenizer(named)
     shares = score(model, tokenize, [exam], tower.preprocessing)
     return 100 * shares[f"{exam.name} top-1"], 100 * shares[f"{exam.name} top-5"]
-
-
-def plain_reply(reply: str) -> str:
-    """Lower case, without articles, "this is" and the full stop: "This is a Dog." -> "dog"."""
-    text = " ".join(reply.lower().split()).rstrip(".! ")
-    return ARTICLE.sub("", LEAD.sub("", text, count=1)).strip()
-
-
-def names_it(reply: str, lesson: Lesson, known: Known) -> bool:
-    """Whether it says one of the exact names; in "a fish, maybe a goldfish" the guess counts."""
-    said = plain_reply(reply.lower().split(", maybe ")[-1])
-    return said in {plain_reply(name) for name in known.exact}
-
-
-def same_phrase(reply: str, lesson: Lesson, known: Known) -> bool:
-    """Whether it says what was expected, in a sentence or in a word."""
-    return plain_reply(reply) == plain_reply(lesson.reply)
-
-
-def same_answer(reply: str, lesson: Lesson, known: Known) -> bool:
-    """Whether it begins with the expected yes or no."""
-    expected = lesson.reply[:3].lower().strip(".,")
-    return re.match(rf"{expected}\b", reply.lower()) is not None
-
-
-def same_text(reply: str, lesson: Lesson, known: Known) -> bool:
-    """Word for word."""
-    return reply.strip() == lesson.reply

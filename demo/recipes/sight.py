@@ -55,13 +55,14 @@ from demo.recipes.sight_stages import STAGES, Stage
 from demo.recipes.sight_talk import POSITIONS, unrelated_lessons
 from demo.recipes.sight_told import Told, open_up, targets, told
 from demo.settings import CHECKPOINTS, Settings
+from demo.vision.tower_files import FOLDER
 
 NAME = "sight"
 DESCRIPTION = "Names what a picture shows, and answers yes-or-no, kind, colour and shape questions."
 POOL = 40_000  # looks that one stage shows; all are in memory as fp32
 JUDGED = 40  # held-out questions of each sort
 TOGETHER = 8  # rehearsed pictures a passage
-EVERYDAY = CHECKPOINTS / "everyday"
+TOWER = CHECKPOINTS / FOLDER
 EYES = ("memory", "slots", "resampler")
 
 
@@ -236,7 +237,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo.recipes.sight")
     parser.description = (__doc__ or "").splitlines()[0]
     parser.add_argument("--work", type=Path, required=True, help="folder of sight_pictures")
-    parser.add_argument("--tower", type=Path, default=EVERYDAY, help="folder of the tower")
+    parser.add_argument("--tower", type=Path, default=TOWER, help="folder of the tower")
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument("--init", type=Path, help="what the stage before has written")
     parser.add_argument("--out", type=Path, required=True)

@@ -41,6 +41,7 @@ CHOICES = 0.3  # of questions about the kind list the top words
 WHAT = 0.15  # of yes-or-no questions ask what it is as well
 ASPECTS = {"name": 0.6, "group": 0.25, "top": 0.15}  # what a yes-or-no question is about
 NEAR = 0.5  # of wrong names come from the same group
+VERDICTS = ("no", "yes"), ("probably not", "probably yes")  # of what is known surely, and not
 # Groups that may be denied of a thing with the same top word. The others overlap: a whale is a wild
 # animal too, and a pan is a household item.
 FIRM = frozenset(
@@ -170,7 +171,11 @@ def kind_lesson(
 def yes_no_lesson(
     known: Known, chance: random.Random, others: Others, *, exam: bool = False
 ) -> Lesson:
-    """Whether it is this: yes and no are equally likely."""
+    """Whether it is this, by what it is: yes and no are equally likely.
+
+    The verdict comes last, because it is read off what has been said: a base as small as ours does
+    not compare a question's words with a picture, but with its own.
+    """
     yes = chance.random() < 0.5
     aspect = chance.choices(list(ASPECTS), list(ASPECTS.values()))[0]
     if aspect == "name":
@@ -182,16 +187,8 @@ def yes_no_lesson(
     what = chance.random() < WHAT
     asked = (ASKED_ELSEWHERE if exam else ASKED)[YES_NO_WHAT if what else YES_NO]
     question = chance.choice(asked).format(phrase)
-    answer = "Yes" if yes else "No"
-    if not what:
-        return Lesson(question, f"{answer}.")
-    told = f"this is {phrase}" if yes and aspect == "name" else _told(known)
-    return Lesson(question, f"{answer}, {told}.")
-
-
-def whether_lesson(known: Known, chance: random.Random, others: Others) -> Lesson:
-    """Whether it is this, answered by what it is: a reply without a verdict that may be wrong."""
-    return Lesson(yes_no_lesson(known, chance, others).question, _sentence(known))
+    verdict = VERDICTS[known.sure == "unsure"][yes]
+    return Lesson(question, f"{_sentence(known).removesuffix('.')}, so {verdict}.")
 
 
 def scene_lesson(known: Known, chance: random.Random, *, exam: bool = False) -> Lesson:
@@ -260,13 +257,6 @@ def _sentence(known: Known) -> str:
     if known.sure == "unsure":
         return f"This may be {known.name}."
     return f"This is {_named(known)}."
-
-
-def _told(known: Known) -> str:
-    """The end of "No, this is a fish"."""
-    if known.sure == "unsure":
-        return f"this may be {known.top}"
-    return f"this is {known.name if known.sure == 'fine' else known.group}"
 
 
 def _fact(word: str, known: Known) -> str:

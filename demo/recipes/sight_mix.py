@@ -18,7 +18,6 @@ from demo.recipes.sight_lessons import (
     name_lesson,
     refusal_lesson,
     scene_lesson,
-    whether_lesson,
     yes_no_lesson,
 )
 from demo.recipes.vqa import drawn
@@ -36,7 +35,6 @@ class Mix:
     name: float = 0.0
     kind: float = 0.0
     yes_no: float = 0.0
-    whether: float = 0.0
     fact: float = 0.0
     scene: float = 0.0
     easy_vqa: float = 0.0
@@ -156,9 +154,8 @@ def _lesson(sort: str, material: Material, row: int, chance: random.Random) -> L
     assert known is not None
     if sort == "unrelated":
         return chance.choice(material.unrelated)
-    if sort in ("yes_no", "whether"):
-        made = yes_no_lesson if sort == "yes_no" else whether_lesson
-        return made(known, chance, material.others)
+    if sort == "yes_no":
+        return yes_no_lesson(known, chance, material.others)
     if sort == "fact":
         return _fact_lesson(known, chance)
     made = {"name": name_lesson, "kind": kind_lesson, "scene": scene_lesson}
@@ -180,5 +177,5 @@ def _turn_before(material: Material, row: int, chance: random.Random) -> tuple[L
     """
     if chance.random() < 0.5 or material.known[row] is None:
         row = _row(material, "name", chance)
-    sort = chance.choice(("name", "whether"))
+    sort = chance.choice(("name", "yes_no"))
     return (replace(_lesson(sort, material, row, chance), learn=False),)

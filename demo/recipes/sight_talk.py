@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from demo.adapter.adapter import Adapter
@@ -35,11 +36,15 @@ def own_replies(base: Base, model: Llama, asked: Sequence[str], settings: Settin
     return lessons
 
 
+def _digest(asked: Sequence[str]) -> str:
+    return sha256("\n".join(asked).encode()).hexdigest()[:8]
+
+
 def unrelated_lessons(work: Path, base: Base, model: Llama, settings: Settings) -> list[Lesson]:
     """Questions without a picture and the base's own replies, written to `work` once."""
-    path = work / f"unrelated-{base.fingerprint[:12]}.json"
+    asked = unrelated_questions(PASSAGES.read_text("utf-8").strip())
+    path = work / f"unrelated-{base.fingerprint[:12]}-{_digest(asked)}.json"
     if not path.exists():
-        asked = unrelated_questions(PASSAGES.read_text("utf-8").strip())
         pairs = [(le.question, le.reply) for le in own_replies(base, model, asked, settings)]
         with replace_file(path) as unfinished:
             unfinished.write_text(json.dumps(pairs, indent=1), "utf-8")

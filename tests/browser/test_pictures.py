@@ -19,7 +19,7 @@ def test_pasted_picture_is_seen_and_stays(chat: Chat) -> None:
     expect(chat.facts).to_contain_text("picture used")
     expect(chat.pictures).to_have_count(1)
     expect(chat.chip).to_contain_text("Picture in use")
-    expect(chat.chip).to_contain_text("taught with single flat shapes")
+    expect(chat.chip).to_contain_text("taught with flat shapes")
     chat.ask(SHAPE)  # the picture is still in use
     assert chat.answered(2).lower().startswith("circle")
     expect(chat.pictures).to_have_count(1)

@@ -1,4 +1,4 @@
-"""The program with the tower for photographs and drawings: `sight` names what it shows."""
+"""The program as it comes: `sight` names photographs and drawings, `shapes` reads scenes."""
 
 import time
 from collections.abc import Iterator
@@ -19,8 +19,7 @@ PATIENCE = 180.0
 
 @pytest.fixture(scope="module")
 def runtime(base_cache: Path, base: object) -> Iterator[Runtime]:
-    clip = f"local-dir:{CHECKPOINTS / 'everyday'}"
-    made = Runtime(replace(Settings(), cache=base_cache, clip=clip))
+    made = Runtime(replace(Settings(), cache=base_cache))
     made.start()
     end = time.monotonic() + PATIENCE
     while made.status().state == "loading" and time.monotonic() < end:
@@ -34,9 +33,15 @@ def reply(runtime: Runtime, text: str, picture: Picture | None) -> str:
     return list(runtime.answer(text, picture, adapter="auto", system="", sampling=greedy))[-1].text
 
 
-def test_only_the_adapter_of_this_tower_is_offered(runtime: Runtime) -> None:
-    assert runtime.status().clip == "everyday-resnet10t"
-    assert [card.name for card in runtime.adapters()] == ["sight"]
+def test_auto_is_who_knows_such_pictures(runtime: Runtime) -> None:
+    greedy = Sampling(max_new_tokens=8)
+    chosen = {}
+    for file in ("apple", "house", "cat", "red-circle", "teal-triangle", "gray-rectangle"):
+        picture = open_picture(SAMPLES / f"{file}.png")
+        asked = runtime.answer("What is it?", picture, adapter="auto", system="", sampling=greedy)
+        chosen[file] = list(asked)[-1].stats.adapter
+    assert [name for file, name in chosen.items() if "-" in file] == ["shapes"] * 3
+    assert [name for file, name in chosen.items() if "-" not in file] == ["sight"] * 3
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ def test_the_library_lists_what_can_be_read(adapter, passport, fit, tmp_path):
     save_adapter(adapter, passport, library.folder / "a.safetensors")
     (library.folder / "broken.safetensors").write_bytes(b"junk")
     assert [entry.passport.name for entry in library.entries()] == ["sees"]
-    assert library.for_images(fit) == "sees"
+    assert library.for_images(fit) == ("sees",)
     loaded, _ = library.get("sees", fit)
     assert library.get("sees", fit)[0] is loaded
     with pytest.raises(InputError, match="no adapter 'nobody'. Choose auto, none, or: sees"):

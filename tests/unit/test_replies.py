@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from demo.adapter.adapter import Adapter
-from demo.adapter.file import save_adapter
+from demo.adapter.file import load_adapter, save_adapter
 from demo.adapter.library import Library
 from demo.adapter.owners import owner_file, set_owner
 from demo.adapter.passport import Passport
@@ -167,6 +168,21 @@ def test_the_answer_depends_on_the_picture(replies):
         for p in (PICTURE, light, PICTURE)
     }
     assert len(texts) == 2
+
+
+def test_auto_is_who_was_taught_with_such_pictures(language, folder, tmp_path):
+    shutil.copy(folder / "writer.safetensors", tmp_path)
+    for name, level in (("night", 0.1), ("noon", 0.9)):
+        adapter, passport = load_adapter(folder / "seer.safetensors")
+        adapter.visual.measure(level + 0.05 * torch.randn(50, 3))
+        save_adapter(adapter, replace(passport, name=name), tmp_path / f"{name}.safetensors")
+    settings = Settings(context=128, adapters=tmp_path)
+    replies = Replies(settings, Library(tmp_path), ready(language), ready(Eyes()), lambda: ("", 0))
+    for grey, name in ((30, "night"), (220, "noon")):
+        picture = Picture(np.full((4, 4, 3), grey, np.uint8))
+        conversation = asked(picture=picture)
+        reply = last(replies.write(conversation, adapter="auto", sampling=SHORT))
+        assert reply.stats.adapter == name
 
 
 def test_an_unfamiliar_picture_is_said_to_be_one(replies, monkeypatch):

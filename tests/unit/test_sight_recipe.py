@@ -15,15 +15,8 @@ from demo.adapter.adapter import Adapter
 from demo.adapter.file import load_adapter, save_adapter
 from demo.adapter.spec import VisualSpec
 from demo.adapter.visual import KeyValueMemory
-from demo.bench.sight import (
-    Hall,
-    judged,
-    named_rows,
-    names_it,
-    plain_reply,
-    same_answer,
-    same_phrase,
-)
+from demo.bench.sight import ASIDES, Hall, judged, named_rows
+from demo.bench.sight_judge import holds, names_it, plain_reply, same_answer, same_phrase
 from demo.finetune.easy_vqa import Question
 from demo.finetune.lessons import Lesson
 from demo.llama.base import open_base
@@ -42,7 +35,6 @@ from demo.recipes.sight_lessons import (
     scene_lesson,
     shortened,
     unrelated_questions,
-    whether_lesson,
     yes_no_lesson,
 )
 from demo.recipes.sight_memory import remember
@@ -112,13 +104,13 @@ def test_yes_is_as_likely_as_no_and_both_are_true(exam):
         known = chance.choice(KINDS)
         lesson = yes_no_lesson(known, chance, OTHERS, exam=exam)
         phrase = asked_about(lesson.question)
-        answer = lesson.reply[:3].rstrip(".,")
+        answer = lesson.reply.split(", so ")[1]
         answers[answer] += 1
-        assert (answer == "Yes") == (phrase in known.true), (known, lesson)
-        if answer == "No" and phrase in groups:
+        assert (answer == "yes.") == (phrase in known.true), (known, lesson)
+        if answer == "no." and phrase in groups:
             near += groups[phrase] == known.group
-    assert set(answers) == {"Yes", "No"}
-    assert 0.9 < answers["Yes"] / answers["No"] < 1.1
+    assert set(answers) == {"yes.", "no."}
+    assert 0.9 < answers["yes."] / answers["no."] < 1.1
     assert near > 300  # wrong names of the same group are not rare
 
 
@@ -156,21 +148,36 @@ def test_what_is_not_sure_is_said_more_coarsely():
     assert said == {"This is a fish, maybe a goldfish.", "a fish, maybe a goldfish"}
     said = {lesson.reply for lesson in lessons(name_lesson, unsure, 100)}
     assert said == {"This may be a goldfish.", "maybe a goldfish"}
-    told = {le.reply for le in lessons(yes_no_lesson, coarse, 400, others=OTHERS)}
-    assert "No, this is a fish." in told
     assert {lesson.reply for lesson in lessons(name_lesson, replace(FISH, sure="coarse"), 50)} == {
         "This is a fish.",
         "a fish",
     }
 
 
-def test_a_question_of_yes_or_no_may_be_answered_by_what_it_is():
-    said = lessons(whether_lesson, GOLDFISH, 200, others=OTHERS)
-    assert {lesson.reply for lesson in said} == {"This is a goldfish."}
+@pytest.mark.parametrize(
+    ("sure", "told"),
+    [
+        ("fine", {"This is a goldfish, so yes.", "This is a goldfish, so no."}),
+        (
+            "coarse",
+            {
+                "This is a fish, maybe a goldfish, so yes.",
+                "This is a fish, maybe a goldfish, so no.",
+            },
+        ),
+        (
+            "unsure",
+            {
+                "This may be a goldfish, so probably yes.",
+                "This may be a goldfish, so probably not.",
+            },
+        ),
+    ],
+)
+def test_a_verdict_follows_from_what_it_is(sure, told):
+    said = lessons(yes_no_lesson, replace(GOLDFISH, sure=sure), 200, others=OTHERS)
+    assert {lesson.reply for lesson in said} == told
     assert {asked_about(lesson.question) for lesson in said} > GOLDFISH.true
-    coarse = replace(GOLDFISH, sure="coarse")
-    said = lessons(whether_lesson, coarse, 20, others=OTHERS)
-    assert {lesson.reply for lesson in said} == {"This is a fish, maybe a goldfish."}
 
 
 def test_scenes_are_asked_for_colour_and_shape_and_other_pictures_are_not():
@@ -206,7 +213,9 @@ def test_the_exam_asks_in_words_that_are_not_taught(taught, elsewhere):
     for sort, some in elsewhere.items():
         assert len(some) == 2 and not set(some) & every
         assert len(taught.get(sort, range(8))) >= 8
-    assert not set(sight_words.UNRELATED) & set(sight_words.UNRELATED_ELSEWHERE)
+    asides = [line.split("\t") for line in ASIDES.read_text("utf-8").splitlines()]
+    assert len(asides) == len({question for question, _ in asides}) == 100
+    assert not set(sight_words.UNRELATED) & {question for question, _ in asides}
 
 
 def test_talk_about_other_things_is_short():
@@ -230,9 +239,13 @@ def test_a_reply_is_judged_by_what_it_says():
     assert not any(names_it(reply, lesson, penguin) for reply in wrong)
     assert same_phrase("a bird", Lesson("?", "It is a bird."), penguin)
     assert not same_phrase("It is a birdcage.", Lesson("?", "It is a bird."), penguin)
-    assert same_answer("Yes, this is one.", Lesson("?", "Yes."), penguin)
-    assert same_answer("No.", Lesson("?", "No, this is a bird."), penguin)
-    assert not same_answer("Nothing", Lesson("?", "No."), penguin)
+    yes, no = Lesson("?", "This is a penguin, so yes."), Lesson("?", "This is a penguin, so no.")
+    assert same_answer("This may be a goose, so probably yes.", yes, penguin)
+    assert same_answer("This may be a goose, so probably not.", no, penguin) is True
+    assert same_answer("No", no, penguin) and not same_answer("No", yes, penguin)
+    assert not same_answer("This is a knot", no, penguin)
+    assert holds("It is a star: the Sun.", "sun|moon") and holds("Butterflies!", "butterfl")
+    assert not holds("A sauna. It is hot. The sun is too.", "sun")
 
 
 class Reader:
@@ -245,12 +258,12 @@ class Reader:
         return [f"This is {self.known[row].name}." for row in rows]
 
 
-def test_a_swapped_picture_is_always_another_one():
-    known = KINDS[100:110]
+def test_a_swapped_picture_is_always_of_another_group():
+    known = tuple({kind.group: kind for kind in KINDS}.values())[:10]
     found = judged(Reader(known), Hall(known, torch.zeros(10, 1)), name_lesson, names_it)
-    assert (found.own, found.other, len(found.replies)) == (100, 0, 10)
+    assert (found.own, found.other, found.changed, len(found.replies)) == (100, 0, 100, 10)
     rows = {row.name.strip(): row.runs[0] for row in named_rows("naming", found)}
-    assert rows["naming"] == 100 and rows["every picture swapped"] == 0
+    assert rows["naming"] == 100 and rows["every picture swapped for one of another group"] == 0
     assert rows["best without a picture"] == pytest.approx(10)
     assert rows['"This may be a goldfish."'] == 0
 

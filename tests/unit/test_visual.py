@@ -1,6 +1,7 @@
 """Projections of every kind and shape on a tiny base: odd sizes, gradients, files, misfits."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from demo.adapter.file import load_adapter, save_adapter
 from demo.adapter.library import Fit, Library
 from demo.adapter.passport import Passport
 from demo.adapter.spec import AdapterSpec, VisualSpec
-from demo.adapter.visual import KeyValueMemory, projection
+from demo.adapter.visual import GlobalMLP, KeyValueMemory, projection
 from demo.errors import CheckpointError, InputError
 from demo.llama.base import open_base
 from demo.llama.cache import Base
@@ -116,6 +117,17 @@ def test_features_are_measured():
         assert torch.allclose(standard.std(0), torch.ones(1), atol=1e-3)
 
 
+def test_pictures_like_those_it_was_measured_on_are_liker():
+    made = GlobalMLP(VisualSpec(3, 2), 4)
+    made.measure(torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.5, 5.0]]))
+    inside, outside = made.likeness(torch.tensor([[2.0, 2.2, 4.0], [9.0, 2.2, 4.0]])).tolist()
+    assert inside > outside
+    normal = torch.distributions.Normal(made.mean, made.deviation)
+    assert inside == pytest.approx(
+        float(normal.log_prob(torch.tensor([2.0, 2.2, 4.0])).mean()) + math.log(2 * math.pi) / 2
+    )
+
+
 def test_features_of_another_size_are_refused():
     with pytest.raises(ValueError, match="projection of 55 features was given 54"):
         projection(SPECS["queries"], 13)(torch.randn(1, 54))
@@ -180,7 +192,7 @@ def test_an_adapter_of_other_features_is_refused_and_not_chosen(base, tmp_path):
     save_adapter(adapter, passport_of(base, adapter), tmp_path / "a.safetensors")
     library = Library(tmp_path)
     for fit in (fit_of(base), fit_of(base, query_resampler=55, global_mlp=7)):
-        assert library.for_images(fit) == "sees"
+        assert library.for_images(fit) == ("sees",)
         assert library.get("sees", fit)[0].spec == adapter.spec
     other = fit_of(base, query_resampler=44)
     with pytest.raises(CheckpointError, match="takes 55 numbers.*gives 44 for a 'query-resampler'"):
