@@ -26,6 +26,7 @@ from demo.adapter.adapter import Adapter
 from demo.adapter.file import load_adapter, save_adapter
 from demo.adapter.passport import Passport
 from demo.adapter.spec import AdapterSpec, VisualSpec
+from demo.adapter.visual import Projection
 from demo.finetune.easy_vqa import questions
 from demo.finetune.evaluate import exact
 from demo.finetune.events import Finished, Step
@@ -251,19 +252,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Teach one stage and write it."""
-    given, settings = parse(arguments), Settings()
-    stage = STAGES[given.stage]
-    if given.steps:
-        stage = replace(stage, steps=given.steps)
-    recipe = Recipe(prompts=given.prompts, hidden=given.hidden, eyes=given.eyes, seed=given.seed)
-    torch.set_num_threads(settings.threads)
-    torch.manual_seed(recipe.seed)
-    base = open_base(None, settings.cache, lambda message, share: None)
-    model = load_llama(base, choose_device(settings.device), POSITIONS)
-    seen = Seen.load(seen_path(given.work, recipe.kind))
-    kinds = learned_kinds(seen)
+def opened(
+    given: argparse.Namespace,
+    stage: Stage,
+    recipe: Recipe,
+    base: Base,
+    model: Llama,
+    seen: Seen,
+    kinds: Sequence[Known],
+) -> tuple[Adapter, Projection, Seen]:
+    """An adapter for the stage, the projection that it is to keep, and what it is shown."""
     adapter = new(recipe, base, seen, len(kinds))
     if given.init:
         keep_new = given.fit or recipe.eyes == "memory"
@@ -280,9 +278,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if stage.told:
         memory = projection if recipe.eyes == "memory" else None
         seen, adapter.visual = told(seen, kinds, recipe.seed, memory), Told(aim)
+    return adapter.requires_grad_(True), projection, seen
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Teach one stage and write it."""
+    given, settings = parse(arguments), Settings()
+    stage = STAGES[given.stage]
+    if given.steps:
+        stage = replace(stage, steps=given.steps)
+    recipe = Recipe(prompts=given.prompts, hidden=given.hidden, eyes=given.eyes, seed=given.seed)
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(recipe.seed)
+    base = open_base(None, settings.cache, lambda message, share: None)
+    model = load_llama(base, choose_device(settings.device), POSITIONS)
+    seen = Seen.load(seen_path(given.work, recipe.kind))
+    kinds = learned_kinds(seen)
+    adapter, projection, seen = opened(given, stage, recipe, base, model, seen, kinds)
     talk = unrelated_lessons(given.work, base, model, settings)
     parts = tuple(material(seen, kinds, talk, held_out) for held_out in (False, True))
-    adapter.requires_grad_(True)
     found = learn(stage, recipe, base, model, adapter, parts, seen.features, given.seconds)
     print(json.dumps({"held_out": found}), flush=True)
     adapter.visual = projection

@@ -26,10 +26,10 @@ def shoot(browser: Browser, url: str, folder: Path, device: str, scheme: str) ->
     chat = Chat(context.new_page(), url)
     chat.page.wait_for_timeout(1000)
     chat.page.screenshot(path=folder / f"{device}-{scheme}-empty.png")
-    chat.attach(SAMPLES / "teal-triangle.png")
-    chat.ask("What shape is in the image?")
+    chat.attach(SAMPLES / "house.png")
+    chat.ask("What is this?")
     chat.answered(1)
-    chat.ask("What color is it?")
+    chat.ask("Is it a building?")
     chat.answered(2)
     chat.page.wait_for_timeout(1000)
     path = folder / f"{device}-{scheme}-chat.png"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.bench import readme, train
+from demo.bench import curve, readme, train
 from demo.bench.memory import mappings
 from demo.bench.report import Bar, Report, Row
 from demo.bench.steadiness import slope
@@ -109,6 +109,22 @@ def test_the_weights_are_told_from_the_rest_of_the_memory():
 def test_growth_is_told_from_noise():
     samples = [(minute / 10, 100 + 3 * minute / 10 + (-1) ** minute) for minute in range(101)]
     assert slope(samples) == pytest.approx(3, abs=0.1)
+
+
+def test_curves_may_differ_by_what_two_starts_do():
+    fall = [4.0, 3.0, 2.5, 2.0, 1.8, 1.6, 1.5, 1.4]
+    ours = [fall, [nats + 0.2 for nats in fall]]
+    rows, bars = curve.compared(ours, [[nats + 0.1 for nats in losses] for losses in ours])
+    assert [row.runs for row in rows[:2]] == [
+        pytest.approx((3.5, 3.7)),
+        pytest.approx((3.6, 3.8)),
+    ]
+    assert len(rows) == 2 * curve.POINTS and rows[-1].name == "loss of PEFT's, steps 7 to 8"
+    first, apart = bars
+    assert first.value == pytest.approx(100 * (1 - 4.0 / 4.1)) and not first.met
+    assert apart.value == pytest.approx(0.5) and apart.met
+    _, bars = curve.compared(ours, [[nats + 0.3 for nats in losses] for losses in ours])
+    assert not bars[1].met
 
 
 def test_a_training_step_is_compared_the_right_way_round(monkeypatch):
