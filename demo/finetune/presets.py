@@ -29,8 +29,9 @@ RANGES = {
 class Choices:
     """What a person may set.
 
-    `layers` counts from the top, 0 is all of them. `zero_init` starts with closed gates, which is
-    the paper's way (arXiv 2303.16199, section 3.2); without it they start open, to compare.
+    `layers` counts from the top; 0, or more than a base has, is all of them. `zero_init` starts
+    with closed gates, which is the paper's way (arXiv 2303.16199, section 3.2); without it they
+    start open, to compare.
 
     Raises:
         InputError: a value is not a number in its range; the message names the field and the range.
@@ -63,18 +64,9 @@ class Choices:
             object.__setattr__(self, item.name, item.type(value))
 
     def spec(self, config: LlamaConfig, feature_size: int | None) -> AdapterSpec:
-        """The shape of the adapter; `feature_size` of the vision tower, None without pictures.
-
-        Raises:
-            InputError: the base has fewer layers.
-        """
-        if self.layers > config.layers:
-            raise InputError(
-                f"Layers: {self.layers}. This base has {config.layers}; please use 1 to "
-                f"{config.layers}, or 0 for all of them."
-            )
+        """The shape of the adapter; `feature_size` of the vision tower, None without pictures."""
         visual = VisualSpec(feature_size, HIDDEN) if feature_size else None
-        layers = self.layers or config.layers
+        layers = min(self.layers or config.layers, config.layers)
         return AdapterSpec.for_base(config, layers=layers, prompts=self.prompts, visual=visual)
 
     @property
@@ -113,7 +105,7 @@ PRESETS = {
 # Looking is learned from more examples a step, and at a rate of text's it is not learned at all.
 PICTURE_PRESETS = {
     "taste": Choices(rate=8e-3, steps=40, batch=16),
-    "balanced": Choices(rate=8e-3, steps=130, batch=16),
+    "balanced": Choices(layers=16, rate=1.2e-2, steps=225, batch=16),
     "thorough": Choices(rate=6e-3, steps=450, batch=16),
 }
 

@@ -1,7 +1,8 @@
 """Makes the adapter `sight`: names what it sees, and answers simple questions about it.
 
     python -m demo.recipes.sight_pictures --work FOLDER ...
-    python -m demo.recipes.sight --work FOLDER --tower FOLDER --stage reader --out sight.safetensors
+    python -m demo.recipes.sight --work FOLDER --stage reader --out reader.safetensors
+    python -m demo.recipes.sight --work FOLDER --stage verdicts --init reader.safetensors --out FILE
 
 Prompts and gates learn to answer from what a projection says (`sight_told.py`): names and kinds,
 colours and shapes of scenes, refusals, and talk about other things. The projection is not taught:

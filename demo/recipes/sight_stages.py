@@ -13,6 +13,16 @@ EVERYTHING = Mix(
     unrelated=0.1,
     turns=0.1,
 )
+# To compare a question with its own words is learned last, and from many of them.
+VERDICTS = Mix(
+    name=0.14,
+    kind=0.12,
+    yes_no=0.45,
+    fact=0.05,
+    refusal=0.09,
+    unrelated=0.15,
+    turns=0.1,
+)
 
 
 @dataclass(frozen=True)
@@ -33,5 +43,6 @@ class Stage:
 
 STAGES = {
     "reader": Stage(420, rate=1e-2, gate_rate=2e-2, told=True),
+    "verdicts": Stage(300, VERDICTS, rate=8e-3, gate_rate=1e-2, told=True),
     "eyes": Stage(400),
 }

@@ -113,8 +113,8 @@ def chat_endpoint(
             message: What to answer; may be empty when there is a picture or video.
             image: A JPEG, PNG, WebP or GIF of at most 10 MB, or an MP4, WebM or GIF video of at
                 most 30 s and 50 MB; with gradio_client: handle_file(...).
-            adapter: "auto" (picture adapter with a picture, else the plain base), "none", or a
-                name that /adapters lists.
+            adapter: "auto" (with a picture, the adapter that knows such pictures, else the plain
+                base), "none", or a name that /adapters lists.
             system: How the model should behave.
             max_new_tokens: Longest reply, in tokens.
             temperature: 0 always picks the likeliest token and is reproducible.

@@ -64,7 +64,9 @@ class Strings:
 
     adapter: str = "Adapter"
     adapter_auto: str = "auto"
-    adapter_auto_more: str = "With a picture, the adapter that knows such pictures; else the plain base."
+    adapter_auto_more: str = (
+        "With a picture, the adapter that knows such pictures; else the plain base."
+    )
     adapter_none: str = "none"
     adapter_none_more: str = "The plain base, which cannot see pictures."
     adapter_facts: str = "{description} {parameters} parameters, for {modalities}."

@@ -226,17 +226,12 @@ def _settings(words: TeachWords) -> SettingsView:
 
 
 def _card(name: str, words: TeachWords) -> str:
-    title = {
-        "taste": words.preset_taste,
-        "balanced": words.preset_balanced,
-        "thorough": words.preset_thorough,
+    title, more = {
+        "taste": (words.preset_taste, words.preset_taste_more),
+        "balanced": (words.preset_balanced, words.preset_balanced_more),
+        "thorough": (words.preset_thorough, words.preset_thorough_more),
     }[name]
-    more = {
-        "taste": words.preset_taste_more,
-        "balanced": words.preset_balanced_more,
-        "thorough": words.preset_thorough_more,
-    }[name]
-    return f"{title}\n{more.format(steps=PRESETS[name].steps)}"
+    return f"{title}\n{more}"
 
 
 def _fields(words: TeachWords) -> tuple[gr.components.Component, ...]:
