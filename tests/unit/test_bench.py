@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from demo.bench import curve, readme, train
 from demo.bench.memory import mappings
@@ -112,19 +113,28 @@ def test_growth_is_told_from_noise():
 
 
 def test_curves_may_differ_by_what_two_starts_do():
-    fall = [4.0, 3.0, 2.5, 2.0, 1.8, 1.6, 1.5, 1.4]
-    ours = [fall, [nats + 0.2 for nats in fall]]
-    rows, bars = curve.compared(ours, [[nats + 0.1 for nats in losses] for losses in ours])
-    assert [row.runs for row in rows[:2]] == [
+    fall = [4.0, 3.0, 2.5, 1.5]
+    tied = [fall, [nats + 0.2 for nats in fall]]
+    better = [[nats - 0.5 for nats in losses] for losses in tied]
+    rows, bars = curve.compared(better, tied, [[nats + 0.1 for nats in losses] for losses in tied])
+    assert [row.runs for row in rows[:3]] == [
+        pytest.approx((3.0, 3.2)),
         pytest.approx((3.5, 3.7)),
         pytest.approx((3.6, 3.8)),
     ]
-    assert len(rows) == 2 * curve.POINTS and rows[-1].name == "loss of PEFT's, steps 7 to 8"
+    assert len(rows) == 3 * curve.POINTS and rows[-1].name.endswith("a layer, steps 3 to 4")
     first, apart = bars
     assert first.value == pytest.approx(100 * (1 - 4.0 / 4.1)) and not first.met
     assert apart.value == pytest.approx(0.5) and apart.met
-    _, bars = curve.compared(ours, [[nats + 0.3 for nats in losses] for losses in ours])
-    assert not bars[1].met
+    worse = [[nats + 0.3 for nats in losses] for losses in tied]
+    assert not curve.compared(better, tied, worse)[1][1].met
+
+
+def test_tied_gates_move_alike_and_as_far():
+    slope = torch.tensor([[1.0, 2.0, 3.0, -2.0], [0.0, 1.0, 0.0, 0.0]])
+    tied = curve._tie(slope)
+    assert torch.allclose(tied, tied[:, :1].expand(2, 4))
+    assert torch.allclose(tied.norm(dim=1), slope.sum(1).abs())
 
 
 def test_a_training_step_is_compared_the_right_way_round(monkeypatch):
