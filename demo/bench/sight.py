@@ -15,7 +15,7 @@ from torch import Tensor
 from demo.adapter.adapter import Adapter
 from demo.adapter.file import load_adapter
 from demo.bench.report import Bar, Report, Row
-from demo.bench.shapes import best_blind, percent, swapped
+from demo.bench.shapes import percent
 from demo.bench.sight_judge import (
     Judge,
     holds,
@@ -26,7 +26,6 @@ from demo.bench.sight_judge import (
     same_text,
 )
 from demo.finetune.easy_vqa import pictures, questions
-from demo.finetune.evaluate import exact
 from demo.finetune.lessons import Lesson
 from demo.finetune.probe import Question, answers
 from demo.llama.base import Base, open_base
@@ -49,7 +48,7 @@ from demo.recipes.sight_lessons import (
 from demo.recipes.sight_pictures import known_kinds, shown
 from demo.recipes.tower import Sources
 from demo.recipes.vocabulary import Vocabulary
-from demo.recipes.vqa import scenes, single
+from demo.recipes.vqa import scenes
 from demo.recipes.zero_shot import Exam, drawing_exam, photograph_exam, score
 from demo.settings import CHECKPOINTS, Settings
 from demo.vision.clip import Tower
@@ -123,11 +122,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Photographs of `val.zip`, drawings in a style of their own, and easy-VQA's test questions."""
+    """Photographs of `val.zip`, drawings in a style of their own, and easy-VQA's test scenes."""
     settings = Settings()
     torch.set_num_threads(settings.threads)
     reader = opened(settings, args.adapter)
     tower = load_tower(replace(settings, clip=f"{LOCAL}{args.tower}"))
+    shapes = load_adapter(settings.adapters / "shapes.safetensors")[0]
     vocabulary = Sources(True, args.photographs, args.drawings).vocabulary()
     rows: list[Row] = []
     bars: list[Bar] = []
@@ -137,7 +137,8 @@ def run(args: argparse.Namespace) -> Report:
         shares = tower_shares(exam, tower, args.tower)
         rows, bars = of_photographs(reader, hall, known_kinds(vocabulary), shares)
         talk, kept = of_talk(reader, hall)
-        rows, bars = rows + talk, bars + kept
+        rows += talk + chosen(reader.adapter, shapes, "photographs", hall.features)
+        bars += kept
     if args.drawings:
         style = next(iter(UNSEEN))
         exam = drawing_exam(args.drawings, style, tower.preprocessing, args.limit)
@@ -145,8 +146,9 @@ def run(args: argparse.Namespace) -> Report:
         found = judged(reader, hall, partial(name_lesson, exam=True), names_it)
         rows += named_rows(f"naming, {style}", found)
         bars.append(Bar(f"naming, {style}, %", found.own, least=60))
-    own_rows, own_bars = of_easy_vqa(reader, tower, args.limit)
-    return Report("sight", rows + own_rows, bars + own_bars)
+        rows += chosen(reader.adapter, shapes, style, hall.features)
+    scene_rows, scene_bars = of_scenes(reader, shapes, tower)
+    return Report("sight", rows + scene_rows, bars + scene_bars)
 
 
 def opened(settings: Settings, adapter: Path | None) -> Reader:
@@ -224,26 +226,28 @@ def of_talk(reader: Reader, hall: Hall) -> tuple[list[Row], list[Bar]]:
     return found, [Bar("about other things, answer kept, %", kept, least=80)]
 
 
-def of_easy_vqa(reader: Reader, tower: Tower, limit: int | None) -> tuple[list[Row], list[Bar]]:
-    """easy-VQA's own questions as `bench shapes` asks them, and colour and shape in other words."""
+def of_scenes(reader: Reader, shapes: Adapter, tower: Tower) -> tuple[list[Row], list[Bar]]:
+    """Colour and shape of easy-VQA's scenes, and that *auto* leaves them to `shapes`.
+
+    What that one answers to easy-VQA's own questions is measured by `bench shapes`.
+    """
     assert reader.adapter.spec.visual is not None
     features = tower.batch_seen(pictures("test"), reader.adapter.spec.visual.kind)
-    rows = questions("test")
-    asked = random.Random(SEED).sample(rows, limit) if limit and limit < len(rows) else rows
-    examples = single(reader.base.tokenizer, asked)
-    own, other = (
-        percent(list(exact(reader.model, reader.adapter, some, features)))
-        for some in (examples, swapped(examples, len(features)))
-    )
-    blind = 100 * best_blind(questions("train"), asked)
-    found = table("easy-VQA", len(asked), (own, other, blind))
-    given = sorted(scenes(rows).items())
+    given = sorted(scenes(questions("test")).items())
     some = random.Random(SEED).sample(given, min(SMALL, len(given)))
     known = tuple(scene_known(*fact) for _, fact in some)
     hall = Hall(known, features[[picture for picture, _ in some]])
     worded = judged(reader, hall, partial(scene_lesson, exam=True), same_phrase)
-    found += found_rows("colour and shape, other words", worded)
-    return found, [Bar("easy-VQA, %", own, least=97)]
+    left = chosen(reader.adapter, shapes, "easy-VQA's scenes", features)
+    found = found_rows("colour and shape of scenes", worded) + left
+    return found, [Bar("scenes that auto leaves to shapes, %", 100 - left[0].median, least=99)]
+
+
+def chosen(sight: Adapter, shapes: Adapter, what: str, features: Tensor) -> list[Row]:
+    """Of which share of pictures with features (N, S) *auto* asks `sight`, and not `shapes`."""
+    sighted = sight.visual.likeness(features) > shapes.visual.likeness(features)
+    note = f"{len(features):,} pictures"
+    return [Row(f"auto asks sight, {what}", "%", (percent(sighted.tolist()),), note)]
 
 
 def judged(

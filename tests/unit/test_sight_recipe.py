@@ -15,7 +15,7 @@ from demo.adapter.adapter import Adapter
 from demo.adapter.file import load_adapter, save_adapter
 from demo.adapter.spec import VisualSpec
 from demo.adapter.visual import KeyValueMemory
-from demo.bench.sight import ASIDES, Hall, judged, named_rows
+from demo.bench.sight import ASIDES, Hall, chosen, judged, named_rows
 from demo.bench.sight_judge import holds, names_it, plain_reply, same_answer, same_phrase
 from demo.finetune.easy_vqa import Question
 from demo.finetune.lessons import Lesson
@@ -266,6 +266,15 @@ def test_a_swapped_picture_is_always_of_another_group():
     assert rows["naming"] == 100 and rows["every picture swapped for one of another group"] == 0
     assert rows["best without a picture"] == pytest.approx(10)
     assert rows['"This may be a goldfish."'] == 0
+
+
+def test_auto_is_counted_by_whose_pictures_they_are_like(small):
+    adapters = [new(small, made_up(16)) for _ in range(2)]
+    for adapter, place in zip(adapters, (0.0, 10.0), strict=True):
+        adapter.visual.measure(place + torch.randn(50, 6))
+    features = torch.cat([torch.zeros(3, 6), torch.full((1, 6), 10.0)])
+    row = chosen(*adapters, "made up", features)[0]
+    assert (row.median, row.note) == (75, "4 pictures")
 
 
 @pytest.fixture(scope="module")
