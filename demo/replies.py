@@ -11,11 +11,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 from demo.adapter.library import Fit, Library
 from demo.chat.conversation import Conversation, ReplyStats
-from demo.errors import DemoError, InputError, NotReadyError
+from demo.errors import CheckpointError, DemoError, InputError, NotReadyError
 from demo.settings import Sampling, Settings
 from demo.vision.familiar import with_doubt
 from demo.vision.kinds import KINDS
@@ -199,7 +200,10 @@ class Replies:
             return names[0]
 
         def likeness(name: str) -> float:
-            adapter = self._library.get(name, fit)[0]
+            try:
+                adapter = self._library.get(name, fit)[0]
+            except CheckpointError:
+                return -inf  # a damaged file blinds nobody but itself
             features = tower.seen(picture, adapter.spec.visual.kind)[None]
             return float(adapter.visual.likeness(features))
 

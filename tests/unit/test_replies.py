@@ -1,5 +1,6 @@
 """Which adapter answers, and what a visitor is told while or because none can."""
 
+import json
 import shutil
 import threading
 import time
@@ -12,6 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from demo.adapter.adapter import Adapter
 from demo.adapter.file import load_adapter, save_adapter
@@ -183,6 +186,20 @@ def test_auto_is_who_was_taught_with_such_pictures(language, folder, tmp_path):
         conversation = asked(picture=picture)
         reply = last(replies.write(conversation, adapter="auto", sampling=SHORT))
         assert reply.stats.adapter == name
+
+
+def test_a_damaged_adapter_leaves_auto_to_the_others(language, folder, tmp_path):
+    shutil.copy(folder / "seer.safetensors", tmp_path)
+    with safe_open(folder / "seer.safetensors", "pt") as file:
+        passport = json.loads(file.metadata()["passport"]) | {"name": "broken"}
+    named = {"passport": json.dumps(passport)}
+    save_file({"x": torch.zeros(1)}, tmp_path / "broken.safetensors", named)
+    settings = Settings(context=128, adapters=tmp_path)
+    library = Library(tmp_path)
+    assert [entry.passport.name for entry in library.offered()] == ["broken", "seer"]
+    replies = Replies(settings, library, ready(language), ready(Eyes()), lambda: ("", 0))
+    reply = last(replies.write(asked(picture=PICTURE), adapter="auto", sampling=SHORT))
+    assert reply.done and reply.stats.adapter == "seer"
 
 
 def test_an_unfamiliar_picture_is_said_to_be_one(replies, monkeypatch):
