@@ -5,6 +5,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 ROWS = 12
+COMPILED = 300.0  # seconds in which the first training of a machine is surely compiled and over
 WORDS = (
     "sun",
     "moon",
@@ -83,7 +84,7 @@ class Teach:
         """A button of step 4."""
         return self.page.locator("#run-actions").get_by_role("button", name=name)
 
-    def over(self, state: str, seconds: float = 90) -> None:
+    def over(self, state: str, seconds: float = COMPILED) -> None:
         """Waits until the run is in this last state."""
         expect(self.page.locator(f".run-state.{state}")).to_be_visible(timeout=1000 * seconds)
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.chat import Chat
-from tests.browser.teach import Teach, rows
+from tests.browser.teach import COMPILED, Teach, rows
 from tests.serving import ROOT, Served, start, until
 
 READY_SECONDS = 300.0
@@ -51,7 +51,7 @@ def test_four_steps_and_then_a_chat_with_the_result(
     teach.start.dblclick()
     expect(teach.state).to_be_visible()
 
-    expect(teach.state).to_contain_text("Step", timeout=90_000)
+    expect(teach.state).to_contain_text("Step", timeout=1000 * COMPILED)
 
     # A reload changes nothing: the run is this browser's.
     chat.page.reload()
@@ -98,7 +98,7 @@ def test_stop_and_keep_then_stop_and_discard(visit: Callable[..., Chat]) -> None
     expect(teach.report).to_contain_text("12usable")
     teach.smallest(steps=5000)
     teach.start.click()
-    expect(teach.state).to_contain_text(re.compile(r"Step [1-9]"), timeout=90_000)
+    expect(teach.state).to_contain_text(re.compile(r"Step [1-9]"), timeout=1000 * COMPILED)
     second = Teach(_second_tab(chat))
     expect(second.state).to_contain_text("Step")
     teach.button("Stop and keep").click()
