@@ -17,7 +17,7 @@ from demo.recipes.photographs import photographs
 from demo.recipes.scenes import COLOURS, SHAPES, easy_vqa_scenes, shape_captions
 from demo.vision.clip import Tower
 from demo.vision.media import Picture
-from demo.vision.preprocessing import Preprocessing, normalise, resize
+from demo.vision.preprocessing import Preprocessing, looks, normalise, resize
 from demo.vision.tower_files import FOLDER, LOCAL
 
 LABELS = tuple(shape_captions(colour, shape)[0] for colour in COLOURS for shape in SHAPES)
@@ -98,7 +98,9 @@ def score(
             images = normalise(pixels.float() / 255, preprocessing)
             if side is not None and side != images.shape[-1]:
                 images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
-            nearest = (embed_images(model, images) @ texts.T).topk(5).indices  # (B, 5)
+            several = [embed_images(model, look) for look in looks(images, preprocessing)]
+            mean = torch.stack(several).mean(0)  # (B, D)
+            nearest = (mean @ texts.T).topk(5).indices  # (B, 5)
             right.append(nearest == truth[:, None])
         shares = torch.cat(right).float().cumsum(1).mean(0)
         found |= {f"{exam.name} top-1": round(float(shares[0]), 4)}

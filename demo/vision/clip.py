@@ -14,7 +14,7 @@ from torch import Tensor
 
 from demo.vision.kinds import KINDS, Kind
 from demo.vision.media import Picture
-from demo.vision.preprocessing import normalise, resize
+from demo.vision.preprocessing import looks, normalise, resize
 from demo.vision.recent import RecentTensors
 from demo.vision.tower_files import TowerParts, embedded_tower, named_tower
 from demo.vision.video import Sight, Video
@@ -161,8 +161,9 @@ class Tower:
 
         What the model's text half is compared with; `features` is what adapters see.
         """
-        vectors = self._visual(self._images(pictures)).float()  # (N, D)
-        return F.normalize(vectors, dim=1).cpu()
+        several = looks(self._images(pictures), self.preprocessing)
+        vectors = self._visual(several.flatten(0, 1)).float()  # (looks * N, D)
+        return _mean_direction(vectors.unflatten(0, several.shape[:2])).cpu()
 
     def familiarity(self, sight: Sight) -> float | None:
         """How much a picture is like those the tower was taught with, by its `features`.
@@ -182,8 +183,13 @@ class Tower:
     # Not inference_mode: adapters are trained on these tensors, and autograd refuses that mode's.
     @torch.no_grad()
     def _forward(self, images: Tensor) -> Scales:
-        """(B, 3, P, P) -> the features before they are standardised."""
-        found = self._intermediates(images)
+        """(B, 3, P, P) -> the features before they are standardised.
+
+        Global ones are the mean of the tower's looks. Patches are of the first: they have places.
+        """
+        several = looks(images, self.preprocessing)
+        count = several.shape[:2]
+        found = self._intermediates(several.flatten(0, 1))
         maps = [level.flatten(2).mT for level in found["image_intermediates"]]  # (B, tokens, width)
         if self._class_token:
             whole = [prefix[:, 0] for prefix in found["image_intermediates_prefix"]]
@@ -192,8 +198,9 @@ class Tower:
         whole = [*whole, found["image_features"]]
         # (B, S): the kept depths' widths and the embedding's, one after the other
         globals_ = torch.cat([_normal(vector.float()) for vector in whole], 1)
-        embeddings = F.normalize(found["image_features"].float(), dim=1)
-        return Scales(globals_, _normal(maps[-1].float()), embeddings)
+        embeddings = _mean_direction(found["image_features"].float().unflatten(0, count))
+        patches = _normal(maps[-1][: len(images)].float())
+        return Scales(globals_.unflatten(0, count).mean(0), patches, embeddings)
 
     def _intermediates(self, images: Tensor) -> dict[str, list[Tensor] | Tensor]:
         # Only open_clip's own transformer has a class token to ask for; the others are averaged.
@@ -218,6 +225,11 @@ def _by_patches(kind: Kind) -> bool:
     if kind not in KINDS:
         raise ValueError(f"no projection is of the kind {kind!r}")
     return kind == "query-resampler"
+
+
+def _mean_direction(vectors: Tensor) -> Tensor:
+    """(looks, B, D) -> (B, D) unit vectors."""
+    return F.normalize(F.normalize(vectors, dim=-1).mean(0), dim=-1)
 
 
 def _normal(values: Tensor) -> Tensor:

@@ -1,13 +1,16 @@
-"""How a tower wants its pictures: size, shape of the cut and normalisation."""
+"""How a tower wants its pictures: size, shape of the cut, normalisation, and how often it looks."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+LOOKS = (1, 4)
+NEARER = 7 / 8  # of the sides, what is seen from nearer
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -16,7 +19,8 @@ class Preprocessing:
     """open_clip's `PreprocessCfg` in short; what an adapter records about its tower.
 
     `resize_mode` is what happens to a picture that is not square: `shortest` cuts the middle out,
-    `longest` pads with `fill_color`, `squash` stretches.
+    `longest` pads with `fill_color`, `squash` stretches. With 4 `looks` a picture is seen as it is
+    and from nearer, both also mirrored, and the mean counts: a small tower is less often wrong.
     """
 
     size: tuple[int, int]  # height, width
@@ -26,6 +30,7 @@ class Preprocessing:
     resize_mode: Literal["shortest", "longest", "squash"] = "shortest"
     fill_color: int = 0
     channels: Literal["RGB"] = "RGB"
+    looks: int = 1
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
@@ -38,6 +43,8 @@ class Preprocessing:
             raise ValueError(f"resize_mode is {self.resize_mode}")
         if self.channels != "RGB":
             raise ValueError(f"channels is {self.channels}, not RGB")
+        if self.looks not in LOOKS:
+            raise ValueError(f"looks is {self.looks}, not 1 or 4")
 
 
 def resize(rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -80,3 +87,15 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     mean = torch.tensor(preprocessing.mean, device=pixels.device)[:, None, None]
     std = torch.tensor(preprocessing.std, device=pixels.device)[:, None, None]
     return (pixels - mean) / std
+
+
+def looks(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """(B, 3, P, P) -> (looks, B, 3, P, P), the first as they are."""
+    if preprocessing.looks == 1:
+        return images[None]
+    size = images.shape[-2:]
+    top, left = (round(side * (1 - NEARER) / 2) for side in size)
+    middle = images[..., top : size[0] - top, left : size[1] - left]
+    nearer = F.interpolate(middle, size, mode="bicubic", antialias=True)
+    both = torch.stack([images, nearer])  # (2, B, 3, P, P)
+    return torch.cat([both, both.flip(-1)])
