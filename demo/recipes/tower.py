@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -37,7 +37,6 @@ from demo.vision.tower_files import (
 SMALLEST = 0.05  # standard deviation; features have variance 1 within a depth
 MEASURED = 6000  # pictures for the features' statistics
 QUICK = 1000  # pictures of each exam after an epoch
-LOOKS = 4  # at each picture, once the tower is taught
 CURVE, STATE = "curve.jsonl", "state.pt"
 log = logging.getLogger("demo.recipes.tower")  # run as a program, `__name__` is another
 
@@ -106,10 +105,8 @@ def save(model: nn.Module, folder: Path, shelves: Sequence[Shelf], passport: dic
 
 def feature_statistics(model: nn.Module, shelves: Sequence[Shelf]) -> Tensor:
     """Mean and standard deviation of `Tower.features` over looks at the pictures, (2, S) fp32."""
-    parts = visual_parts("unfinished", model)
-    parts = replace(parts, preprocessing=replace(parts.preprocessing, looks=LOOKS))
-    tower = Tower(parts, torch.device("cpu"))
-    generator, found = torch.Generator().manual_seed(0), []
+    tower = Tower(visual_parts("unfinished", model), torch.device("cpu"))
+    generator, parts = torch.Generator().manual_seed(0), []
     total = sum(len(shelf.kinds) * shelf.share for shelf in shelves)
     for shelf in shelves:
         count = round(MEASURED * len(shelf.kinds) * shelf.share / total)
@@ -117,8 +114,8 @@ def feature_statistics(model: nn.Module, shelves: Sequence[Shelf]) -> Tensor:
         for some in rows.split(250):
             views = shelf.views(some, tower.preprocessing.size[0], generator)
             pixels = (views * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-            found.append(tower.batch([Picture(p.contiguous().numpy()) for p in pixels]))
-    features = torch.cat(found)
+            parts.append(tower.batch([Picture(p.contiguous().numpy()) for p in pixels]))
+    features = torch.cat(parts)
     # A number that hardly moves over these pictures must not be blown up by others.
     return torch.stack([features.mean(0), features.std(0).clamp(min=SMALLEST)])
 
@@ -152,14 +149,11 @@ def train(folder: Path, sources: Sources, plan: Plan, resume: bool) -> None:
         "format": 1,
         "name": "scenes-resnet10t" if not sources.photographs else "everyday-resnet10t",
         "sees": sources_in_words(sources),
-        "looks": LOOKS,
         "licence": "Apache-2.0",
         "plan": asdict(plan),
         "pictures": [len(shelf.kinds) for shelf in shelves],
         "parameters": sum(p.numel() for p in lesson.model.parameters()),
-        "zero_shot": score(
-            lesson.model, lesson.tokenize, exams, replace(preprocessing, looks=LOOKS)
-        ),
+        "zero_shot": score(lesson.model, lesson.tokenize, exams, preprocessing),
         "curve": curve,
     }
     log.info("%s", json.dumps(passport["zero_shot"]))

@@ -1,6 +1,7 @@
 """What a tower reads off pictures it was not trained on, by captions and by linear probes."""
 
 import argparse
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -85,10 +86,13 @@ def score(
     exams: Sequence[Exam],
     preprocessing: Preprocessing,
     side: int | None = None,
+    *,
+    several: bool = False,
 ) -> dict[str, float]:
     """Shares of each exam's pictures whose right caption is the nearest, or one of the nearest 5.
 
     `side` scales the pictures once more, for a model that is still being taught with small ones.
+    With `several` the mean of four looks counts, as `sight` sees.
     """
     model.eval()
     found = {}
@@ -98,8 +102,8 @@ def score(
             images = normalise(pixels.float() / 255, preprocessing)
             if side is not None and side != images.shape[-1]:
                 images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
-            several = [embed_images(model, look) for look in looks(images, preprocessing)]
-            mean = torch.stack(several).mean(0)  # (B, D)
+            each = looks(images) if several else images[None]
+            mean = torch.stack([embed_images(model, look) for look in each]).mean(0)  # (B, D)
             nearest = (mean @ texts.T).topk(5).indices  # (B, 5)
             right.append(nearest == truth[:, None])
         shares = torch.cat(right).float().cumsum(1).mean(0)
@@ -187,10 +191,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             exams.append(photograph_exam(given.photographs, preprocessing))
         if given.drawings:
             exams.append(drawing_exam(given.drawings, next(iter(UNSEEN)), preprocessing))
-        for exam in exams:
-            shares = score(model, tokenize, [exam], preprocessing)
+        for exam, several in itertools.product(exams, (False, True)):
+            shares = score(model, tokenize, [exam], preprocessing, several=several)
             shown = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-            print(f"{shown} of {len(exam.truth)}, {len(exam.captions)} captions, {side} pixels")
+            of = f"of {len(exam.truth)}, {len(exam.captions)} captions, {side} pixels"
+            print(f"{shown} {of}, {'four looks' if several else 'one look'}")
     for name, kind in (("shape", SHAPES), ("colour", COLOURS)):
         right, count = _probed(tower, kind)
         print(f"{name}, linear classifier on the features: {right:.1%} of {count} scenes")

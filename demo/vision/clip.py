@@ -85,19 +85,24 @@ class Tower:
         """
         return cls(embedded_tower(checkpoints) if spec is None else named_tower(spec), device)
 
-    def features(self, sight: Sight) -> Tensor:
+    def features(self, sight: Sight, *, several: bool = False) -> Tensor:
         """Multi-scale global features, (S,) fp32 on the CPU (LLaMA-Adapter, section 3.3).
 
         The class token of a transformer, or the mean over positions of a CNN, at four depths, then
         the final embedding, each normalised to mean 0 and variance 1 so that no depth drowns the
         others. The embedded tower then standardises each number by its training pictures. A
         video's are the mean of its frames'.
+
+        Args:
+            several: the mean of four looks (`preprocessing.looks`), as different pictures as one
+                camera might have taken: a small tower is less often wrong, and takes four times as
+                long.
         """
 
         def compute() -> Tensor:
-            return self.batch(_shown(sight)).mean(0)
+            return self.batch(_shown(sight), several=several).mean(0)
 
-        return self._recent.get(f"features {sight.digest}", compute)
+        return self._recent.get(f"features {several} {sight.digest}", compute)
 
     def patches(self, sight: Sight) -> Tensor:
         """Local features of the last depth, (tokens, width) fp32 on the CPU, each normalised; a
@@ -109,12 +114,12 @@ class Tower:
 
         return self._recent.get(f"patches {sight.digest}", compute)
 
-    def batch(self, pictures: Sequence[Picture]) -> Tensor:
+    def batch(self, pictures: Sequence[Picture], *, several: bool = False) -> Tensor:
         """`features` of many pictures, (N, S) fp32 on the CPU; neither read from nor put in the
         cache, which a whole data set would only flush.
         """
         parts = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
-        features = [self._standardised(self._forward(self._images(p)).globals_) for p in parts]
+        features = [self._standardised(self._globals(self._images(p), several)) for p in parts]
         return torch.cat(features).cpu() if features else torch.zeros(0, self.feature_size)
 
     def batch_patches(self, pictures: Sequence[Picture]) -> Tensor:
@@ -126,23 +131,26 @@ class Tower:
 
     def seen(self, sight: Sight, kind: Kind) -> Tensor:
         """What an adapter's projection of that kind takes, (seen_size(kind),) fp32 on the CPU:
-        `features`, or `patches` one after the other. Cached as they are.
+        `features`, for a memory of several looks, or `patches` one after the other. Cached as they
+        are.
 
         Raises:
             ValueError: no such kind.
         """
-        return self.patches(sight).flatten() if _by_patches(kind) else self.features(sight)
+        if _by_patches(kind):
+            return self.patches(sight).flatten()
+        return self.features(sight, several=kind == "key-value-memory")
 
     def batch_seen(self, pictures: Sequence[Picture], kind: Kind) -> Tensor:
         """`seen` of many pictures, (N, seen_size(kind)) fp32 on the CPU, not cached."""
         if _by_patches(kind):
             return self.batch_patches(pictures).flatten(1)
-        return self.batch(pictures)
+        return self.batch(pictures, several=kind == "key-value-memory")
 
     def batch_with_embeddings(
         self, pictures: Sequence[Picture], kind: Kind
     ) -> tuple[Tensor, Tensor]:
-        """`batch_seen` of at least one picture and `embeddings`, from one pass over each."""
+        """`batch_seen` of at least one picture and `embeddings`, from one look at each."""
         seen, embeddings = [], []
         for start in range(0, len(pictures), BATCH):
             found = self._forward(self._images(pictures[start : start + BATCH]))
@@ -161,9 +169,8 @@ class Tower:
 
         What the model's text half is compared with; `features` is what adapters see.
         """
-        several = looks(self._images(pictures), self.preprocessing)
-        vectors = self._visual(several.flatten(0, 1)).float()  # (looks * N, D)
-        return _mean_direction(vectors.unflatten(0, several.shape[:2])).cpu()
+        vectors = self._visual(self._images(pictures)).float()  # (N, D)
+        return F.normalize(vectors, dim=1).cpu()
 
     def familiarity(self, sight: Sight) -> float | None:
         """How much a picture is like those the tower was taught with, by its `features`.
@@ -180,16 +187,18 @@ class Tower:
         images = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, 3, P, P)
         return normalise(images.float() / 255, self.preprocessing)
 
+    def _globals(self, images: Tensor, several: bool) -> Tensor:
+        """(B, 3, P, P) -> (B, S) before they are standardised."""
+        if not several:
+            return self._forward(images).globals_
+        found = self._forward(looks(images).flatten(0, 1)).globals_  # (4 B, S)
+        return found.unflatten(0, (-1, len(images))).mean(0)
+
     # Not inference_mode: adapters are trained on these tensors, and autograd refuses that mode's.
     @torch.no_grad()
     def _forward(self, images: Tensor) -> Scales:
-        """(B, 3, P, P) -> the features before they are standardised.
-
-        Global ones are the mean of the tower's looks. Patches are of the first: they have places.
-        """
-        several = looks(images, self.preprocessing)
-        count = several.shape[:2]
-        found = self._intermediates(several.flatten(0, 1))
+        """(B, 3, P, P) -> the features before they are standardised."""
+        found = self._intermediates(images)
         maps = [level.flatten(2).mT for level in found["image_intermediates"]]  # (B, tokens, width)
         if self._class_token:
             whole = [prefix[:, 0] for prefix in found["image_intermediates_prefix"]]
@@ -198,9 +207,8 @@ class Tower:
         whole = [*whole, found["image_features"]]
         # (B, S): the kept depths' widths and the embedding's, one after the other
         globals_ = torch.cat([_normal(vector.float()) for vector in whole], 1)
-        embeddings = _mean_direction(found["image_features"].float().unflatten(0, count))
-        patches = _normal(maps[-1][: len(images)].float())
-        return Scales(globals_.unflatten(0, count).mean(0), patches, embeddings)
+        embeddings = F.normalize(found["image_features"].float(), dim=1)
+        return Scales(globals_, _normal(maps[-1].float()), embeddings)
 
     def _intermediates(self, images: Tensor) -> dict[str, list[Tensor] | Tensor]:
         # Only open_clip's own transformer has a class token to ask for; the others are averaged.
@@ -225,11 +233,6 @@ def _by_patches(kind: Kind) -> bool:
     if kind not in KINDS:
         raise ValueError(f"no projection is of the kind {kind!r}")
     return kind == "query-resampler"
-
-
-def _mean_direction(vectors: Tensor) -> Tensor:
-    """(looks, B, D) -> (B, D) unit vectors."""
-    return F.normalize(F.normalize(vectors, dim=-1).mean(0), dim=-1)
 
 
 def _normal(values: Tensor) -> Tensor:

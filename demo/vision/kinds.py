@@ -5,7 +5,7 @@ Apart from the tower, because a folder of adapters is listed before torch is the
 
 from typing import Literal, get_args
 
-# `global-mlp` and `key-value-memory` take one vector of a whole picture, `query-resampler` the
-# tokens of its patches.
+# `global-mlp` takes one vector of a whole picture, `key-value-memory` the mean of four looks at it,
+# `query-resampler` the tokens of its patches.
 Kind = Literal["global-mlp", "query-resampler", "key-value-memory"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -1,4 +1,4 @@
-"""How a tower wants its pictures: size, shape of the cut, normalisation, and how often it looks."""
+"""How a tower wants its pictures: size, shape of the cut and normalisation."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-LOOKS = (1, 4)
 NEARER = 7 / 8  # of the sides, what is seen from nearer
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
@@ -19,8 +18,7 @@ class Preprocessing:
     """open_clip's `PreprocessCfg` in short; what an adapter records about its tower.
 
     `resize_mode` is what happens to a picture that is not square: `shortest` cuts the middle out,
-    `longest` pads with `fill_color`, `squash` stretches. With 4 `looks` a picture is seen as it is
-    and from nearer, both also mirrored, and the mean counts: a small tower is less often wrong.
+    `longest` pads with `fill_color`, `squash` stretches.
     """
 
     size: tuple[int, int]  # height, width
@@ -30,7 +28,6 @@ class Preprocessing:
     resize_mode: Literal["shortest", "longest", "squash"] = "shortest"
     fill_color: int = 0
     channels: Literal["RGB"] = "RGB"
-    looks: int = 1
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
@@ -43,8 +40,6 @@ class Preprocessing:
             raise ValueError(f"resize_mode is {self.resize_mode}")
         if self.channels != "RGB":
             raise ValueError(f"channels is {self.channels}, not RGB")
-        if self.looks not in LOOKS:
-            raise ValueError(f"looks is {self.looks}, not 1 or 4")
 
 
 def resize(rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -89,10 +84,8 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     return (pixels - mean) / std
 
 
-def looks(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """(B, 3, P, P) -> (looks, B, 3, P, P), the first as they are."""
-    if preprocessing.looks == 1:
-        return images[None]
+def looks(images: Tensor) -> Tensor:
+    """(B, 3, P, P) -> (4, B, 3, P, P): as they are and from nearer, then both mirrored."""
     size = images.shape[-2:]
     top, left = (round(side * (1 - NEARER) / 2) for side in size)
     middle = images[..., top : size[0] - top, left : size[1] - left]

@@ -65,8 +65,7 @@ def own_tower(folder: Path) -> TowerParts:
         listed = PROBE in passport["sha256"]
         probe = load_probe(folder / PROBE) if listed else None
         parts = visual_parts(passport["name"], _create(f"{LOCAL}{folder}"), statistics)
-        seen = replace(parts.preprocessing, looks=passport.get("looks", 1))
-        return replace(parts, preprocessing=seen, probe=probe, sees=passport.get("sees", ""))
+        return replace(parts, probe=probe, sees=passport.get("sees", ""))
     except CheckpointError:
         raise
     except FileNotFoundError as error:

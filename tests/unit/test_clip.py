@@ -2,7 +2,6 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from demo.vision.clip import Tower
 from demo.vision.media import Picture
 from demo.vision.preprocessing import Preprocessing, resize
 from demo.vision.recent import RecentTensors
-from demo.vision.tower_files import named_tower
 from demo.vision.video import Video
 
 CPU = torch.device("cpu")
@@ -120,25 +118,23 @@ def test_batch_equals_one_by_one(towers: dict[str, Tower]) -> None:
 
 
 @pytest.mark.parametrize("kind", VISION)
-def test_four_looks_are_the_mean_of_four_pictures(folders: dict[str, Path], kind: str) -> None:
-    parts = named_tower(f"local-dir:{folders[kind]}")
-    once = Tower(parts, CPU)
-    several = replace(parts, preprocessing=replace(parts.preprocessing, looks=4))
-    tower = Tower(several, CPU)
+def test_several_looks_are_the_mean_of_four_pictures(towers: dict[str, Tower], kind: str) -> None:
+    tower = towers[kind]
     side = tower.preprocessing.size[0]
     pictures = [random_picture(seed, side, side) for seed in (1, 2)]
     four = [[picture, *_other_looks(picture)] for picture in pictures]
-    each = [torch.stack([once.features(look) for look in looks]) for looks in four]
+    expected = torch.stack([tower.batch(each).mean(0) for each in four])
     # Pixels of the nearer look are whole numbers here, and are not for the tower.
-    assert torch.allclose(tower.batch(pictures), torch.stack(each).mean(1), atol=0.05)
-    together = torch.stack([once.embeddings(looks).mean(0) for looks in four])
-    together = torch.nn.functional.normalize(together, dim=1)
-    assert torch.allclose(tower.embeddings(pictures), together, atol=0.01)
-    seen, embeddings = tower.batch_with_embeddings(pictures, "global-mlp")
-    assert torch.allclose(seen, tower.batch(pictures), atol=1e-4)
-    assert torch.allclose(embeddings, tower.embeddings(pictures), atol=1e-4)
-    assert torch.allclose(tower.patches(pictures[0]), once.patches(pictures[0]), atol=1e-4)
-    assert tower.fingerprint == once.fingerprint and tower.feature_size == once.feature_size
+    assert torch.allclose(tower.batch(pictures, several=True), expected, atol=0.05)
+    assert not torch.allclose(tower.batch(pictures), expected, atol=0.05)
+    assert torch.equal(
+        tower.batch_seen(pictures, "key-value-memory"), tower.batch(pictures, several=True)
+    )
+    single = torch.stack([tower.seen(picture, "key-value-memory") for picture in pictures])
+    assert torch.allclose(single, tower.batch(pictures, several=True), atol=1e-4)
+    assert torch.allclose(
+        tower.seen(pictures[0], "global-mlp"), tower.batch(pictures)[0], atol=1e-4
+    )
 
 
 def _other_looks(picture: Picture) -> list[Picture]:
@@ -149,11 +145,6 @@ def _other_looks(picture: Picture) -> list[Picture]:
     nearer = np.asarray(image.resize((wide, high), Image.Resampling.BICUBIC))
     rows = [nearer, picture.rgb[:, ::-1], nearer[:, ::-1]]
     return [Picture(np.ascontiguousarray(row)) for row in rows]
-
-
-def test_looks_are_one_or_four() -> None:
-    with pytest.raises(ValueError, match="looks is 2, not 1 or 4"):
-        Preprocessing((24, 24), (0.0,) * 3, (1.0,) * 3, looks=2)
 
 
 @pytest.mark.parametrize("kind", VISION)
