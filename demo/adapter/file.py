@@ -14,7 +14,8 @@ A memory (`key-value-memory`) has, instead of `visual.inner` and `visual.outer`,
 
     visual.keys.{weight,bias}, visual.values.weight, visual.outer.weight, visual.sharpness (Q,)
 
-A passport without `slots`, `token_width` and `entries`, which came later, means 1, 0 and 0.
+A passport without `slots`, `token_width`, `entries` and `seconds`, which came later, means 1 and
+three times 0.
 A file is read against this template: any other name, shape or type, or a value that is not finite,
 is refused before the adapter is used.
 """

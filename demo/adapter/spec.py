@@ -29,6 +29,7 @@ class VisualSpec:
             their own, a question can attend to what it asks about.
         token_width: of a resampler alone, numbers of one patch token.
         entries: of a memory alone, how many things it knows.
+        seconds: of a memory alone, how many of its last vectors tell what is second likeliest.
     """
 
     feature_size: int
@@ -37,6 +38,7 @@ class VisualSpec:
     slots: int = 1
     token_width: int = 0
     entries: int = 0
+    seconds: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -75,6 +77,11 @@ class VisualSpec:
             raise CheckpointError(
                 f"This adapter's '{self.kind}' has {self.entries} entries; a 'key-value-memory' "
                 f"has 1 to {LARGEST:,} and nothing else has any. Its file is damaged; get it again."
+            )
+        if not (0 <= self.seconds < self.slots if self.entries > 1 else self.seconds == 0):
+            raise CheckpointError(
+                f"This adapter tells what is second likeliest in {self.seconds} of {self.slots} "
+                f"vectors, of {self.entries} things. Its file is damaged; get it again."
             )
 
     @property

@@ -21,6 +21,7 @@ from demo.adapter.spec import BLOCKS, WIDENED, VisualSpec
 from demo.vision.kinds import Kind
 
 HEAD = 64  # width of an attention head, where `hidden` can be parted so
+OUT = -1e4  # a logit that is never chosen
 PLACED = 0.1  # deviation of new position embeddings: tokens are told apart, not drowned
 
 
@@ -82,12 +83,13 @@ class KeyValueMemory(Projection):
     A softmax over keys, one for each of E things, mixes their values (key-value memory networks,
     arXiv 1606.03126). Nothing is guessed between things: what is like one of them alone becomes
     exactly what is said of that one. Each vector has a `sharpness` (Q,) of its own, a factor of the
-    logits: one may say what is likeliest, and another how likely it is.
+    logits: one may say what is likeliest, and another how likely it is. The last `seconds` vectors
+    leave the likeliest thing out.
     """
 
     def __init__(self, spec: VisualSpec, width: int) -> None:
         super().__init__(spec)
-        self.slots = spec.slots
+        self.slots, self.seconds = spec.slots, spec.seconds
         self.sharpness = nn.Parameter(torch.ones(spec.slots))
         self.keys = nn.Linear(spec.feature_size, spec.entries)
         # Values (E, Q * D) of rank h: things have most of what is said of them in common.
@@ -99,11 +101,21 @@ class KeyValueMemory(Projection):
         return self.keys(self.standard(features))
 
     def forward(self, features: Tensor) -> Tensor:
-        sharp = self.sharpness[:, None] * self.logits(features)[:, None]  # (B, Q, E)
+        ranked = for_each(self.logits(features), self.slots, self.seconds)  # (B, Q, E)
+        sharp = self.sharpness[:, None] * ranked
         found = self.values(sharp.softmax(-1))  # (B, Q, h)
         outer = self.outer.weight.unflatten(0, (self.slots, -1))  # (Q, D, h)
         seen = torch.einsum("bqh,qdh->bqd", found, outer)
         return seen[:, 0] if self.slots == 1 else seen
+
+
+def for_each(logits: Tensor, slots: int, seconds: int) -> Tensor:
+    """(B, E) → (B, Q, E): what each vector chooses from, the last ones without the likeliest."""
+    every = logits[:, None].expand(-1, slots - seconds, -1)
+    if not seconds:
+        return every
+    rest = logits.scatter(1, logits.argmax(1, keepdim=True), OUT)
+    return torch.cat([every, rest[:, None].expand(-1, seconds, -1)], 1)
 
 
 class QueryResampler(Projection):

@@ -14,7 +14,6 @@ by sort every 100. Neither photographs of `val.zip` nor OpenMoji are read here.
 
 import argparse
 import json
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,13 +32,11 @@ from demo.finetune.evaluate import exact
 from demo.finetune.events import Finished, Step
 from demo.finetune.examples import Example, template_fingerprint
 from demo.finetune.lessons import Lesson
-from demo.finetune.rehearsal import passages
 from demo.finetune.state import Course, State
 from demo.finetune.train_settings import TrainSettings
 from demo.finetune.trainer import teach
 from demo.llama.base import Base, open_base
 from demo.llama.model import Llama
-from demo.llama.tokenizer import Tokenizer
 from demo.models import choose_device, load_llama
 from demo.recipes.sight_fit import fit
 from demo.recipes.sight_lessons import Known
@@ -54,8 +51,8 @@ from demo.recipes.sight_pictures import (
     seen_path,
 )
 from demo.recipes.sight_stages import STAGES, Stage
-from demo.recipes.sight_talk import POSITIONS, unrelated_lessons
-from demo.recipes.sight_told import Told, open_up, targets, told
+from demo.recipes.sight_talk import POSITIONS, rehearsed, unrelated_lessons
+from demo.recipes.sight_told import NEXT, Told, open_up, rivals, targets, told
 from demo.settings import CHECKPOINTS, Settings
 from demo.vision.tower_files import FOLDER
 
@@ -63,7 +60,7 @@ NAME = "sight"
 DESCRIPTION = "Names what a picture shows, and answers yes-or-no, kind, colour and shape questions."
 POOL = 40_000  # looks that one stage shows; all are in memory as fp32
 JUDGED = 40  # held-out questions of each sort
-TOGETHER = 8  # rehearsed pictures a passage
+REHEARSED = 4  # texts a step
 TOWER = CHECKPOINTS / FOLDER
 EYES = ("memory", "slots", "resampler")
 
@@ -73,10 +70,15 @@ class Recipe:
     """What is the same in all stages; `eyes` is one of `EYES`."""
 
     layers: int = 16
-    prompts: int = 16
+    prompts: int = 16  # and for a memory those that tell a second guess
     hidden: int = 256
     eyes: str = "memory"
     seed: int = 0
+
+    @property
+    def seconds(self) -> int:
+        """Prompts for a second guess: only a memory has one."""
+        return sum(NEXT) if self.eyes == "memory" else 0
 
     @property
     def kind(self) -> str:
@@ -88,7 +90,12 @@ class Recipe:
         size = seen.features.shape[1]
         if self.eyes == "memory":
             return VisualSpec(
-                size, self.hidden, "key-value-memory", slots=self.prompts, entries=kinds
+                size,
+                self.hidden,
+                "key-value-memory",
+                slots=self.prompts + self.seconds,
+                entries=kinds,
+                seconds=self.seconds,
             )
         if self.eyes == "slots":
             return VisualSpec(size, self.hidden, slots=self.prompts)
@@ -99,10 +106,14 @@ class Recipe:
 
 
 def material(
-    seen: Seen, kinds: Sequence[Known], unrelated: Sequence[Lesson], held_out: bool
+    seen: Seen,
+    kinds: Sequence[Known],
+    unrelated: Sequence[Lesson],
+    held_out: bool,
+    second: Tensor | None = None,
 ) -> Material:
     """What may be asked: of the pictures that are learned from, or of the others."""
-    known = known_rows(seen, kinds)
+    known = known_rows(seen, kinds, second)
     aside = seen.held_out.tolist()
     known = [k if aside[row] is held_out else None for row, k in enumerate(known)]
     # What a scene shows is not known when its questions do not give it away.
@@ -119,18 +130,14 @@ def compact(examples: Sequence[Example], features: Tensor) -> tuple[list[Example
     return moved, features[rows].float()
 
 
-def rehearsed(tokenizer: Tokenizer, rows: Sequence[int], seed: int) -> list[Example]:
-    """Ordinary texts that stay what they are while a picture is in view."""
-    chance = random.Random(seed)
-    texts = passages(tokenizer)
-    return [replace(text, picture=chance.choice(rows)) for _ in range(TOGETHER) for text in texts]
-
-
 def new(recipe: Recipe, base: Base, seen: Seen, kinds: int) -> Adapter:
     """An adapter that has learned nothing."""
     visual = recipe.visual(seen, kinds)
     spec = AdapterSpec.for_base(
-        base.config, layers=recipe.layers, prompts=recipe.prompts, visual=visual
+        base.config,
+        layers=recipe.layers,
+        prompts=recipe.prompts + recipe.seconds,
+        visual=visual,
     )
     adapter = Adapter(spec)
     if recipe.eyes != "memory":
@@ -141,15 +148,18 @@ def new(recipe: Recipe, base: Base, seen: Seen, kinds: int) -> Adapter:
 def taken_up(before: Adapter, new: Adapter, keep_new: bool) -> Adapter:
     """What was learned before; with the new one's projection where that is to be kept.
 
+    Prompts that the one before did not have stay as the new one has them.
+
     Raises:
-        ValueError: the new one has prompts or layers of another number.
+        ValueError: the new one has fewer prompts, or other layers.
     """
     if not keep_new:
         return before
-    if before.prompts.shape != new.prompts.shape:
-        raise ValueError(f"prompts are {tuple(before.prompts.shape)}, not as the recipe says")
+    layers, prompts, width = before.prompts.shape
+    if new.prompts[:, :prompts].shape != before.prompts.shape:
+        raise ValueError(f"prompts are {layers, prompts, width}, not as the recipe says")
     with torch.no_grad():
-        new.prompts.copy_(before.prompts)
+        new.prompts[:, :prompts] = before.prompts
         new.gate.copy_(before.gate)
     return new
 
@@ -176,7 +186,7 @@ def learn(
         tokenizer, parts[0], stage.mix, stage.steps * stage.batch, seed, pool=POOL
     )
     rows = [example.picture for example in examples if example.picture is not None]
-    texts = rehearsed(tokenizer, rows[:POOL], seed)
+    texts = rehearsed(tokenizer, parts[0].unrelated, rows[:POOL], seed)
     moved, shown = compact([*examples, *texts], features)
     course = Course(moved[: len(examples)], (), shown, moved[len(examples) :])
     samples = {
@@ -185,7 +195,13 @@ def learn(
         if parts[1].has(sort)
     }
     settings = TrainSettings(
-        stage.steps, stage.batch, stage.rate, stage.gate_rate, stage.visual_rate, seed=seed
+        stage.steps,
+        stage.batch,
+        stage.rate,
+        stage.gate_rate,
+        stage.visual_rate,
+        rehearsed=REHEARSED,
+        seed=seed,
     )
     start = time.monotonic()
     for event in teach(model, State(adapter, settings, course), course):
@@ -264,13 +280,12 @@ def opened(
 ) -> tuple[Adapter, Projection, Seen]:
     """An adapter for the stage, the projection that it is to keep, and what it is shown."""
     adapter = new(recipe, base, seen, len(kinds))
+    shape = adapter.spec.layers, adapter.spec.prompts, recipe.seconds
+    centre, aim = targets(model, base.tokenizer, kinds, *shape)
+    open_up(adapter, centre)
     if given.init:
         keep_new = given.fit or recipe.eyes == "memory"
         adapter = taken_up(load_adapter(given.init)[0], adapter, keep_new)
-    shape = adapter.spec.layers, adapter.spec.prompts
-    centre, aim = targets(model, base.tokenizer, kinds, *shape)
-    if not given.init:
-        open_up(adapter, centre)
     projection = adapter.visual
     if recipe.eyes == "memory":
         remember(projection, *captions_of(given.tower, kinds), aim)
@@ -278,7 +293,7 @@ def opened(
         fit(adapter, aim, seen, seed=recipe.seed)
     if stage.told:
         memory = projection if recipe.eyes == "memory" else None
-        seen, adapter.visual = told(seen, kinds, recipe.seed, memory), Told(aim)
+        seen, adapter.visual = told(seen, kinds, recipe.seed, memory), Told(aim, recipe.seconds)
     return adapter.requires_grad_(True), projection, seen
 
 
@@ -297,7 +312,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kinds = learned_kinds(seen)
     adapter, projection, seen = opened(given, stage, recipe, base, model, seen, kinds)
     talk = unrelated_lessons(given.work, base, model, settings)
-    parts = tuple(material(seen, kinds, talk, held_out) for held_out in (False, True))
+    second = rivals(seen.features) if stage.told and recipe.seconds else None
+    parts = tuple(material(seen, kinds, talk, held_out, second) for held_out in (False, True))
     found = learn(stage, recipe, base, model, adapter, parts, seen.features, given.seconds)
     print(json.dumps({"held_out": found}), flush=True)
     adapter.visual = projection

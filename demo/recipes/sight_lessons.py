@@ -26,7 +26,6 @@ from demo.recipes.sight_words import (
     NAME,
     REFUSALS,
     SHAPE,
-    UNRELATED,
     YES_NO,
     YES_NO_WHAT,
 )
@@ -41,7 +40,9 @@ CHOICES = 0.3  # of questions about the kind list the top words
 WHAT = 0.15  # of yes-or-no questions ask what it is as well
 ASPECTS = {"name": 0.6, "group": 0.25, "top": 0.15}  # what a yes-or-no question is about
 NEAR = 0.5  # of wrong names come from the same group
+SECONDS = 0.4  # of questions with the answer yes are about the second guess, where there is one
 VERDICTS = ("no", "yes"), ("probably not", "probably yes")  # of what is known surely, and not
+PERHAPS = "perhaps yes"  # of the second guess
 # Groups that may be denied of a thing with the same top word. The others overlap: a whale is a wild
 # animal too, and a pan is a household item.
 FIRM = frozenset(
@@ -66,6 +67,7 @@ class Known:
         medium: of a kind with pictures of several media, "".
         colour, shape: of easy-VQA's scenes alone.
         sure: how finely the tower tells it.
+        second: what it may be else.
     """
 
     exact: tuple[str, ...]
@@ -76,6 +78,7 @@ class Known:
     colour: str | None = None
     shape: str | None = None
     sure: Sure = "fine"
+    second: "Known | None" = None
 
     @property
     def name(self) -> str:
@@ -178,17 +181,35 @@ def yes_no_lesson(
     """
     yes = chance.random() < 0.5
     aspect = chance.choices(list(ASPECTS), list(ASPECTS.values()))[0]
+    second = second_guess(known)
+    about = second if yes and second and chance.random() < SECONDS else known
     if aspect == "name":
-        phrase = chance.choice(known.exact) if yes else others.name(known, chance)
-    elif aspect == "group" or (yes and known.top not in TOPS):
-        phrase = known.group if yes else others.group(known, chance)
+        phrase = chance.choice(about.exact) if yes else others.name(known, chance)
+    elif aspect == "group" or (yes and about.top not in TOPS):
+        phrase = about.group if yes else others.group(known, chance)
     else:
-        phrase = known.top if yes else others.top(known, chance)
+        phrase = about.top if yes else others.top(known, chance)
     what = chance.random() < WHAT
     asked = (ASKED_ELSEWHERE if exam else ASKED)[YES_NO_WHAT if what else YES_NO]
     question = chance.choice(asked).format(phrase)
-    verdict = VERDICTS[known.sure == "unsure"][yes]
-    return Lesson(question, f"{_sentence(known).removesuffix('.')}, so {verdict}.")
+    guess = f" or {second.name}" if second else ""
+    return Lesson(
+        question, f"{_sentence(known).removesuffix('.')}{guess}, so {_verdict(known, phrase)}."
+    )
+
+
+def second_guess(known: Known) -> Known | None:
+    """What else is said of it, where it is not known surely and the name says something new."""
+    if known.second is None or known.sure == "fine" or may_be(known, known.second):
+        return None
+    return known.second
+
+
+def _verdict(known: Known, phrase: str) -> str:
+    second = second_guess(known)
+    if phrase not in known.true and second and phrase in second.true:
+        return PERHAPS
+    return VERDICTS[known.sure == "unsure"][phrase in known.true]
 
 
 def scene_lesson(known: Known, chance: random.Random, *, exam: bool = False) -> Lesson:
@@ -219,16 +240,6 @@ def refusal_lesson(known: Known, chance: random.Random, *, exam: bool = False) -
     topic = chance.choice(topics)
     asked = (IN_VAIN_ELSEWHERE if exam else ASKED_IN_VAIN)[topic]
     return Lesson(chance.choice(asked), REFUSALS[topic])
-
-
-def unrelated_questions(passages: str) -> tuple[str, ...]:
-    """Questions that have nothing to do with a picture; some ask to go on with a text.
-
-    Args:
-        passages: paragraphs, as `assets/rehearsal.txt` has them.
-    """
-    openings = [" ".join(text.split()[:6]) for text in passages.split("\n\n")]
-    return (*UNRELATED, *(f"Continue this text: {opening}" for opening in openings))
 
 
 def shortened(reply: str) -> str:

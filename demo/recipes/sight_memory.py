@@ -57,7 +57,7 @@ def remember(memory: KeyValueMemory, captions: Tensor, statistics: Tensor, said:
     # The projection's own constants come between the features and the keys.
     bias = bias + weight @ memory.mean[-captions.shape[1] :]
     weight = weight * memory.deviation[-captions.shape[1] :]
-    memory.sharpness.copy_(sharpness_of(len(memory.sharpness)))
+    memory.sharpness.copy_(sharpness_of(memory.slots, memory.seconds))
     memory.keys.bias.copy_(bias)
     memory.keys.weight.copy_(F.pad(weight, (len(memory.mean) - captions.shape[1], 0)))
     left, strength, right = torch.linalg.svd(said.flatten(1), full_matrices=False)

@@ -133,12 +133,28 @@ def learned_kinds(seen: Seen) -> tuple[Known, ...]:
     return known_kinds(Sources(used["easy_vqa"], photographs, drawings).vocabulary())
 
 
-def known_rows(seen: Seen, kinds: Sequence[Known]) -> list[Known | None]:
-    """What is known of every look; None where it is nothing."""
+def known_rows(
+    seen: Seen, kinds: Sequence[Known], second: Tensor | None = None
+) -> list[Known | None]:
+    """What is known of every look; None where it is nothing.
+
+    Args:
+        second: (N,) number of the kind that it may also be, -1 for none.
+    """
     media = [MEDIA[number] for number in seen.medium.tolist()]
+    also = [UNKNOWN] * len(media) if second is None else second.tolist()
     return [
-        None if kind == UNKNOWN else replace(kinds[kind], medium=medium, sure=seen.sure(row))
-        for row, (kind, medium) in enumerate(zip(seen.kinds.tolist(), media, strict=True))
+        None
+        if kind == UNKNOWN
+        else replace(
+            kinds[kind],
+            medium=medium,
+            sure=seen.sure(row),
+            second=None if other == UNKNOWN else kinds[other],
+        )
+        for row, (kind, medium, other) in enumerate(
+            zip(seen.kinds.tolist(), media, also, strict=True)
+        )
     ]
 
 

@@ -16,11 +16,11 @@ EVERYTHING = Mix(
 # To compare a question with its own words is learned last, and from many of them.
 VERDICTS = Mix(
     name=0.14,
-    kind=0.12,
+    kind=0.14,
     yes_no=0.45,
     fact=0.05,
-    refusal=0.09,
-    unrelated=0.15,
+    refusal=0.12,
+    unrelated=0.1,
     turns=0.1,
 )
 

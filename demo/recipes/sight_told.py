@@ -17,16 +17,18 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from demo.adapter.adapter import Adapter
-from demo.adapter.visual import KeyValueMemory
+from demo.adapter.visual import KeyValueMemory, for_each
 from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
 from demo.recipes.sight_lessons import Known
 from demo.recipes.sight_pictures import MEDIA, UNKNOWN, Seen, same_group
 
 WRITTEN = ("The picture shows", " {name}", ",", " {group}", ",", " {top}")
+WRITTEN_NEXT = ("It may also be", " {name}", ",", " {group}")
+NEXT = (5, 3)  # prompts that tell name and group of what is second likeliest
+RIVAL = 0.05  # share from which it is worth a word
 OPEN = 0.5  # tanh of the gates to begin with
 FAINT = 0.05  # deviation of the prompts' own numbers
 SHARP = 8.0  # factor of the logits from which a name is chosen
@@ -37,15 +39,19 @@ CLEAR, HAZY = 0.5, 0.25  # shares of looks told surely, and told by their group 
 
 
 class Told(nn.Module):
-    """In a projection's place: (B, K) shares of kinds → what is to be said of them, (B, Q, D)."""
+    """In a projection's place: (B, K) shares of kinds → what is to be said of them, (B, Q, D).
 
-    def __init__(self, aim: Tensor) -> None:
+    The last `seconds` prompts are told what is second likeliest.
+    """
+
+    def __init__(self, aim: Tensor, seconds: int = 0) -> None:
         super().__init__()
+        self.seconds = seconds
         self.register_buffer("aim", aim)
-        self.register_buffer("sharpness", sharpness_of(aim.shape[1]))
+        self.register_buffer("sharpness", sharpness_of(aim.shape[1], seconds))
 
     def forward(self, shares: Tensor) -> Tensor:
-        logits = shares.clamp_min(1e-6).log()[:, None]  # (B, 1, K)
+        logits = for_each(shares.clamp_min(1e-6).log(), len(self.sharpness), self.seconds)
         sharp = (self.sharpness[:, None] * logits).softmax(-1)  # (B, Q, K)
         return torch.einsum("bqk,kqd->bqd", sharp, self.aim)
 
@@ -59,28 +65,50 @@ def places_of(prompts: int) -> tuple[int, int, int, int]:
     return -(-3 * prompts // 8), prompts // 4, prompts // 8, prompts // 8
 
 
-def sharpness_of(prompts: int) -> Tensor:
+def sharpness_of(prompts: int, seconds: int = 0) -> Tensor:
     """(Q,): the name is the likeliest one's; all else is mixed, so that it says how sure it is.
 
     A name from a mixture of many is a slip of the tongue: "a stick" for a stick insect.
     """
     found = torch.ones(prompts)
-    found[: places_of(prompts)[0]] = SHARP
+    found[: places_of(prompts - seconds)[0]] = SHARP
+    found[prompts - seconds :] = SHARP
     return found
 
 
-@torch.no_grad()
 def written_states(
-    model: Llama, tokenizer: Tokenizer, known: Known, layers: int, prompts: int
+    model: Llama, tokenizer: Tokenizer, known: Known, layers: int, prompts: int, seconds: int = 0
 ) -> Tensor:
-    """(Q, D): the words for a kind as the last `layers` layers read them, then zeros.
+    """(Q, D): the words for a kind as the last `layers` layers read them.
 
-    Mean over those layers of what enters the attention: of the name, the group, the top word, and
-    of the name once more. Its last token stands in all places that are left for a word.
+    Of the name, the group, the top word, and of the name once more, then zeros; in the last
+    `seconds` places, which are none or as many as `NEXT` says, of name and group as of a second
+    guess.
     """
+    if seconds not in (0, sum(NEXT)):
+        raise ValueError(f"{seconds} prompts for a second guess, not {sum(NEXT)}")
+    name, group, top = _read(model, tokenizer, WRITTEN, known, layers)
+    counts = places_of(prompts - seconds)
+    said = [*map(_placed, (name, group, top, name), counts)]
+    said.append(name.new_zeros(prompts - seconds - sum(counts), name.shape[1]))
+    if seconds:
+        said += map(_placed, _read(model, tokenizer, WRITTEN_NEXT, known, layers), NEXT)
+    return torch.cat(said)
+
+
+def _placed(states: Tensor, count: int) -> Tensor:
+    """A word's states (T, D) in `count` places; its last one stands in all that are left."""
+    return states[torch.arange(count).clamp(max=len(states) - 1)]
+
+
+@torch.no_grad()
+def _read(
+    model: Llama, tokenizer: Tokenizer, pieces: Sequence[str], known: Known, layers: int
+) -> list[Tensor]:
+    """States (T, D) of each word that was put in: mean over layers of what enters attention."""
     ids: list[int] = []
     spans = []
-    for piece in WRITTEN:
+    for piece in pieces:
         part = tokenizer.encode_text(
             piece.format(name=known.name, group=known.group, top=known.top)
         )
@@ -94,19 +122,20 @@ def written_states(
         total += model.norm(x, model.weights.attention_norm[layer])
         x = model.run(x, range(layer, layer + 1))
     states = total[0].float() / layers
-    at = [
-        start + torch.arange(count).clamp(max=end - start - 1)
-        for (start, end), count in zip([*spans, spans[0]], places_of(prompts), strict=True)
-    ]
-    said = states[torch.cat(at)]
-    return F.pad(said, (0, 0, 0, prompts - len(said)))
+    return [states[start:end] for start, end in spans]
 
 
 def targets(
-    model: Llama, tokenizer: Tokenizer, kinds: Sequence[Known], layers: int, prompts: int
+    model: Llama,
+    tokenizer: Tokenizer,
+    kinds: Sequence[Known],
+    layers: int,
+    prompts: int,
+    seconds: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """What is common to all kinds, (Q, D), and what is to be said of each besides, (K, Q, D)."""
-    said = torch.stack([written_states(model, tokenizer, k, layers, prompts) for k in kinds])
+    shape = layers, prompts, seconds
+    said = torch.stack([written_states(model, tokenizer, kind, *shape) for kind in kinds])
     return said.mean(0), said - said.mean(0)
 
 
@@ -156,6 +185,12 @@ def told(
     fine = shares.gather(1, at[:, None])[:, 0] * known
     coarse = (shares * same[at]).sum(1) * known
     return replace(seen, features=shares.half(), fine=fine, coarse=coarse)
+
+
+def rivals(shares: Tensor) -> Tensor:
+    """Shares of kinds (N, K) → the number of the second likeliest, (N,); -1 where it hardly is."""
+    found = shares.float().topk(2)
+    return torch.where(found.values[:, 1] < RIVAL, UNKNOWN, found.indices[:, 1])
 
 
 @torch.no_grad()

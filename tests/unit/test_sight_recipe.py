@@ -33,19 +33,23 @@ from demo.recipes.sight_lessons import (
     name_lesson,
     refusal_lesson,
     scene_lesson,
+    second_guess,
     shortened,
-    unrelated_questions,
     yes_no_lesson,
 )
 from demo.recipes.sight_memory import remember
 from demo.recipes.sight_mix import Material, Mix, drawn_examples
 from demo.recipes.sight_pictures import Eyes, Seen, known_kinds, known_rows
+from demo.recipes.sight_talk import TALK, rehearsed, unrelated_questions
 from demo.recipes.sight_told import (
+    NEXT,
     OPEN,
+    RIVAL,
     SHARP,
     Told,
     open_up,
     places_of,
+    rivals,
     targets,
     told,
     written_states,
@@ -180,6 +184,34 @@ def test_a_verdict_follows_from_what_it_is(sure, told):
     assert {asked_about(lesson.question) for lesson in said} > GOLDFISH.true
 
 
+def test_a_second_guess_is_said_where_it_is_not_known_surely():
+    carp = Known(("a carp",), "a fish", "an animal", medium="photo")
+    bus = replace(BUS, medium="photo")
+    for sure, start, verdicts in (
+        ("coarse", "This is a fish, maybe a goldfish or", ("no", "yes")),
+        ("unsure", "This may be a goldfish or", ("probably not", "probably yes")),
+    ):
+        known = replace(GOLDFISH, sure=sure, second=bus)
+        said = lessons(yes_no_lesson, known, 400, others=OTHERS)
+        assert all(lesson.reply.startswith(f"{start} a bus, so ") for lesson in said)
+        for lesson in said:
+            asked = asked_about(lesson.question)
+            expected = verdicts[asked in known.true]
+            if asked in bus.true - known.true:
+                expected = "perhaps yes"
+            assert lesson.reply.endswith(f", so {expected}."), lesson
+        assert {asked_about(lesson.question) for lesson in said} > GOLDFISH.true | bus.true - {
+            "a thing"  # nobody asks whether it is one
+        }
+        assert second_guess(replace(known, second=carp)) == carp
+        assert second_guess(replace(known, second=FISH)) is None  # it is one anyway
+    assert second_guess(replace(GOLDFISH, second=bus)) is None
+    assert all(
+        " or " not in lesson.reply
+        for lesson in lessons(name_lesson, replace(GOLDFISH, sure="unsure", second=bus), 50)
+    )
+
+
 def test_scenes_are_asked_for_colour_and_shape_and_other_pictures_are_not():
     said = {lesson.reply for lesson in lessons(scene_lesson, SCENE, 500)}
     assert said == {
@@ -215,12 +247,17 @@ def test_the_exam_asks_in_words_that_are_not_taught(taught, elsewhere):
         assert len(taught.get(sort, range(8))) >= 8
     asides = [line.split("\t") for line in ASIDES.read_text("utf-8").splitlines()]
     assert len(asides) == len({question for question, _ in asides}) == 100
-    assert not set(sight_words.UNRELATED) & {question for question, _ in asides}
+    talk = {text.lower() for text in unrelated_questions(TALK.read_text("utf-8"), "")}
+    assert len(talk) > 700 and not talk & {question.lower() for question, _ in asides}
 
 
 def test_talk_about_other_things_is_short():
-    asked = unrelated_questions("The history of the city begins with Rome.\n\nOnce upon a time")
-    assert "Continue this text: The history of the city begins" in asked
+    passages = "The history of the city begins with Rome.\n\nOnce upon a time"
+    assert unrelated_questions("Who was {}?\tBach|Homer\n{}\tHello!\n", passages) == (
+        *("Who was Bach?", "Who was Homer?", "Hello!"),
+        "Continue this text: The history of the city begins",
+        "Continue this text: Once upon a time",
+    )
     assert shortened(" It is Paris. It is big! And it") == "It is Paris. It is big!"
     assert shortened("Eggs:\n1. Boil. Then eat. Done.") == "Eggs:\n1. Boil. Then eat."
     assert shortened("no end in sight") == "no end in sight"
@@ -260,7 +297,8 @@ class Reader:
 
 def test_a_swapped_picture_is_always_of_another_group():
     known = tuple({kind.group: kind for kind in KINDS}.values())[:10]
-    found = judged(Reader(known), Hall(known, torch.zeros(10, 1)), name_lesson, names_it)
+    hall = Hall(known, torch.zeros(10, 1), torch.zeros(10, 1))
+    found = judged(Reader(known), hall, name_lesson, names_it)
     assert (found.own, found.other, found.changed, len(found.replies)) == (100, 0, 100, 10)
     rows = {row.name.strip(): row.runs[0] for row in named_rows("naming", found)}
     assert rows["naming"] == 100 and rows["every picture swapped for one of another group"] == 0
@@ -273,8 +311,10 @@ def test_auto_is_counted_by_whose_pictures_they_are_like(small):
     for adapter, place in zip(adapters, (0.0, 10.0), strict=True):
         adapter.visual.measure(place + torch.randn(50, 6))
     features = torch.cat([torch.zeros(3, 6), torch.full((1, 6), 10.0)])
-    row = chosen(*adapters, "made up", features)[0]
+    row = chosen(*adapters, "made up", Hall((), features, features))[0]
     assert (row.median, row.note) == (75, "4 pictures")
+    other = torch.zeros(4, 6)  # to the other's eyes all four are unlike its own
+    assert chosen(*adapters, "made up", Hall((), other, other))[0].median == 100
 
 
 @pytest.fixture(scope="module")
@@ -419,6 +459,11 @@ def test_a_new_projection_is_joined_to_what_reads_it(small):
     joined = sight.taken_up(before, fresh, True)
     assert torch.equal(joined.prompts, before.prompts) and joined.spec.visual.hidden == 5
     assert torch.equal(joined.visual.inner.weight, eyes)
+    more = new(small, seen, prompts=before.spec.prompts + 2, hidden=4)
+    last = more.prompts[:, -2:].clone()
+    joined = sight.taken_up(before, more, True)
+    assert torch.equal(joined.prompts[:, :-2], before.prompts)
+    assert torch.equal(joined.prompts[:, -2:], last)
     other = new(small, seen, layers=1, hidden=4)
     with pytest.raises(ValueError, match="not as the recipe says"):
         sight.taken_up(other, fresh, True)
@@ -441,6 +486,19 @@ def test_each_word_has_prompts_of_its_own(small):
     found = written_states(model, small.tokenizer, goldfish, 1, 16)
     assert torch.allclose(found[:14], states[np.concatenate(words)], atol=1e-5)
     assert found.shape[0] == 16 and not found[14:].any()  # the others say nothing of it
+    # A second guess is read in a sentence of its own, and the first stays where it was.
+    both = written_states(model, small.tokenizer, goldfish, 1, 24, 8)
+    assert torch.equal(both[:16], found)
+    ids = [encode(piece) for piece in ("It may also be", " a goldfish", ",", " a fish")]
+    starts = np.cumsum([0, *map(len, ids)])
+    parts = zip((1, 3), NEXT, strict=True)
+    words = [starts[i] + np.arange(n).clip(max=len(ids[i]) - 1) for i, n in parts]
+    with torch.no_grad():
+        x = model.run(model.embed(torch.tensor([sum(ids, [])])), range(last))
+        states = model.norm(x, small.weights.attention_norm[last])[0]
+    assert torch.allclose(both[16:], states[np.concatenate(words)], atol=1e-5)
+    with pytest.raises(ValueError, match="3 prompts for a second guess, not 8"):
+        written_states(model, small.tokenizer, goldfish, 1, 24, 3)
 
 
 def test_what_is_told_is_as_clear_as_it_says():
@@ -461,6 +519,35 @@ def test_what_is_told_is_as_clear_as_it_says():
     for prompt, mixed in ((0, sharp), (1, sharp), (2, shares[2])):  # the last is not of the name
         expected = sum(mixed[k] * aim[k, prompt] for k in kinds)
         assert torch.allclose(said[0, prompt], expected, atol=5e-3)
+
+
+def test_a_second_guess_is_what_is_left_without_the_first():
+    shares = torch.zeros(2, len(KINDS))
+    shares[0, [5, 9, 2]] = torch.tensor([0.6, 0.3, 0.1])
+    shares[1, [4, 7]] = torch.tensor([1 - RIVAL / 2, RIVAL / 2])
+    assert rivals(shares).tolist() == [9, sight_pictures.UNKNOWN]
+    aim = torch.randn(len(KINDS), 4, 2)
+    said = Told(aim, seconds=1)(shares)
+    left = torch.tensor([0.3, 0.1]) ** SHARP
+    expected = (left[:, None] * aim[[9, 2], 3]).sum(0) / left.sum()
+    assert torch.allclose(said[0, 3], expected, atol=1e-3)
+    assert torch.allclose(said[:, :3], Told(aim[:, :3])(shares), atol=1e-6)
+    seen = replace(made_up(400), features=torch.zeros(400, len(KINDS)))
+    second = torch.arange(400) % 7 - 1
+    known = known_rows(seen, KINDS, second)
+    for row, fact in enumerate(known):
+        if fact is not None:
+            number = int(second[row])
+            assert fact.second == (None if number < 0 else KINDS[number])
+
+
+def test_talk_is_rehearsed_beside_pictures(small):
+    talk = [Lesson("Hello!", "Hi."), Lesson("Who was Bach?", "A composer.")]
+    texts = rehearsed(small.tokenizer, talk, [4, 8], 0)
+    assert texts == rehearsed(small.tokenizer, talk, [4, 8], 0)
+    assert {text.picture for text in texts} == {4, 8}
+    said = [small.tokenizer.decode(text.ids) for text in texts]
+    assert sum("Who was Bach" in text for text in said) == 1 and len(said) > 20
 
 
 def memory_of(captions: torch.Tensor, size: int, said: torch.Tensor) -> KeyValueMemory:

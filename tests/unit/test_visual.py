@@ -28,6 +28,7 @@ SPECS = {
     "queries": VisualSpec(5 * 11, 9, "query-resampler", slots=PROMPTS, token_width=11),
     "heads": VisualSpec(5 * 11, 128, "query-resampler", slots=PROMPTS, token_width=11),
     "memory": VisualSpec(7, 5, "key-value-memory", slots=PROMPTS, entries=11),
+    "two guesses": VisualSpec(7, 5, "key-value-memory", slots=PROMPTS, entries=11, seconds=1),
     "shared memory": VisualSpec(7, 5, "key-value-memory", entries=2),
     "one query": VisualSpec(1 * 7, 3, "query-resampler", slots=1, token_width=7),
 }
@@ -171,6 +172,9 @@ def test_a_passport_from_before_there_were_slots_is_read(base):
             "'global-mlp' has 3 entries; a 'key-value-memory' has 1 to",
         ),
         ((7, 5, "key-value-memory"), "'key-value-memory' has 0 entries"),
+        ((7, 5, "key-value-memory", 3, 0, 11, 3), "second likeliest in 3 of 3 vectors, of 11"),
+        ((7, 5, "key-value-memory", 3, 0, 1, 1), "second likeliest in 1 of 3 vectors, of 1 things"),
+        ((7, 5, "global-mlp", 3, 0, 0, 1), "second likeliest in 1 of 3 vectors, of 0 things"),
         ((55, 5, "query-resampler"), "reads 55 numbers as tokens of 0"),
         ((55, 5, "query-resampler", 1, 10), "the width has to divide them"),
     ],
@@ -217,3 +221,20 @@ def test_a_memory_says_what_is_said_of_what_it_sees(base):
     mixed = torch.einsum("be,eqd->bqd", logits.softmax(1), values)
     assert torch.allclose(seen[:, [0, 2]], mixed[:, [0, 2]], atol=1e-4)
     assert not torch.allclose(seen[:, 0], values[logits.argmax(1), 0], atol=1e-3)
+
+
+def test_the_last_vectors_of_a_memory_say_what_is_second_likeliest(base):
+    spec = SPECS["two guesses"]
+    memory = adapter_of(base, spec).visual
+    plain = KeyValueMemory(replace(spec, seconds=0), base.config.width)
+    plain.load_state_dict(memory.state_dict())
+    features = torch.randn(40, spec.feature_size)
+    with torch.no_grad():
+        for each in (memory, plain):
+            each.sharpness[-1] = 1e5
+            each.keys.weight *= 5
+    values = (memory.outer.weight @ memory.values.weight).T.unflatten(1, (PROMPTS, -1))
+    second = memory.logits(features).topk(2).indices[:, 1]
+    seen = memory(features)
+    assert torch.allclose(seen[:, -1], values[second, -1], atol=1e-3)
+    assert torch.equal(seen[:, :-1], plain(features)[:, :-1])
