@@ -58,6 +58,14 @@ def test_it_says_what_it_sees_and_then_the_verdict(runtime: Runtime) -> None:
     assert reply(runtime, "Is it a building?", house) == "This is a house, so yes."
 
 
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*-*.png")), ids=lambda path: path.stem)
+def test_the_pages_plain_shapes_are_read(runtime: Runtime, path: Path) -> None:
+    assert path.stat().st_size <= 40_000
+    picture, (colour, shape) = open_picture(path), path.stem.split("-")
+    assert reply(runtime, "What shape is present?", picture) == shape
+    assert reply(runtime, "What color is present?", picture) == colour
+
+
 def test_plain_shapes_are_read_in_a_word(runtime: Runtime) -> None:
     picture = open_picture(SAMPLES / "red-circle.png")
     assert reply(runtime, "What color is the shape?", picture) == "red"

@@ -11,7 +11,6 @@ from PIL import Image
 
 from demo.errors import CheckpointError
 from demo.recipes.concepts import drawing_concepts
-from demo.recipes.samples import SAMPLES
 from demo.recipes.scenes import SHAPES, Scene, easy_vqa_scenes
 from demo.recipes.zero_shot import LABELS, accuracy, embed_texts, probe
 from demo.vision.clip import Tower
@@ -59,14 +58,6 @@ def test_it_describes_itself(tower: Tower) -> None:
 def test_scenes_are_named(tower: Tower, scenes: list[Scene], texts: torch.Tensor) -> None:
     images = tower.embeddings([Picture(scene.rgb) for scene in scenes])
     assert accuracy(images, texts, [scene.captions for scene in scenes]) >= 0.99
-
-
-def test_the_pages_samples_are_named(tower: Tower, texts: torch.Tensor) -> None:
-    files = [ROOT / "assets" / "samples" / f"{colour}-{shape}.png" for colour, shape in SAMPLES]
-    assert all(path.stat().st_size <= 40_000 for path in files)
-    images = tower.embeddings([open_picture(path) for path in files])
-    expected = [(f"a {colour} {shape}",) for colour, shape in SAMPLES]
-    assert accuracy(images, texts, expected) == 1
 
 
 def test_features_hold_the_shape(tower: Tower, scenes: list[Scene]) -> None:
