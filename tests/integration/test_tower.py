@@ -11,10 +11,12 @@ from PIL import Image
 
 from demo.errors import CheckpointError
 from demo.recipes.concepts import drawing_concepts
+from demo.recipes.samples import SAMPLES
 from demo.recipes.scenes import SHAPES, Scene, easy_vqa_scenes
-from demo.recipes.zero_shot import LABELS, accuracy, embed_texts, probe
+from demo.recipes.zero_shot import LABELS, accuracy, embed_images, embed_texts, probe
 from demo.vision.clip import Tower
 from demo.vision.media import Picture, open_picture
+from demo.vision.preprocessing import looks, normalise, resize
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINTS = ROOT / "checkpoints"
@@ -58,6 +60,19 @@ def test_it_describes_itself(tower: Tower) -> None:
 def test_scenes_are_named(tower: Tower, scenes: list[Scene], texts: torch.Tensor) -> None:
     images = tower.embeddings([Picture(scene.rgb) for scene in scenes])
     assert accuracy(images, texts, [scene.captions for scene in scenes]) >= 0.99
+
+
+def test_the_pages_samples_are_named(tower: Tower, texts: torch.Tensor) -> None:
+    """At four looks, as `sight` sees; at one the blue rectangle is nearer to a yellow one."""
+    model = open_clip.create_model(f"local-dir:{FOLDER}").eval()
+    files = [ROOT / "assets" / "samples" / f"{colour}-{shape}.png" for colour, shape in SAMPLES]
+    assert all(path.stat().st_size <= 40_000 for path in files)
+    pixels = np.stack([resize(open_picture(path).rgb, tower.preprocessing) for path in files])
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    several = looks(normalise(images, tower.preprocessing))
+    mean = torch.stack([embed_images(model, look) for look in several]).mean(0)
+    expected = [(f"a {colour} {shape}",) for colour, shape in SAMPLES]
+    assert accuracy(mean, texts, expected) == 1
 
 
 def test_features_hold_the_shape(tower: Tower, scenes: list[Scene]) -> None:
