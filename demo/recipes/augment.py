@@ -11,8 +11,8 @@ STRETCH = 1.6  # a window is at most this much wider than high, or higher than w
 
 def border_colour(pixels: Tensor) -> Tensor:
     """The median colour along the four edges, (B, 3, 1, 1), of `pixels` (B, 3, P, P)."""
-    rows, columns = pixels[:, :, [0, -1]], pixels[:, :, :, [0, -1]]
-    edge = torch.cat([rows.flatten(2), columns.flatten(2)], 2)  # (B, 3, 4 P)
+    edges = pixels[:, :, 0], pixels[:, :, -1], pixels[:, :, :, 0], pixels[:, :, :, -1]
+    edge = torch.cat(edges, 2)  # (B, 3, 4 P)
     return edge.median(2).values[:, :, None, None]
 
 
@@ -42,7 +42,7 @@ def random_views(pixels: Tensor, boxes: Tensor, generator: torch.Generator) -> T
     count = len(pixels)
 
     def uniform(*shape: int) -> Tensor:
-        return torch.rand(count, *shape, generator=generator)
+        return torch.rand(count, *shape, generator=generator, device=generator.device)
 
     start = -MARGIN + uniform(2) * (boxes[:, :, 0] + MARGIN)
     end = boxes[:, :, 1] + uniform(2) * (1 + MARGIN - boxes[:, :, 1])
@@ -52,7 +52,7 @@ def random_views(pixels: Tensor, boxes: Tensor, generator: torch.Generator) -> T
     centre, extent = torch.where(keep, 0.5, centre), torch.where(keep, 1.0, extent)
 
     mirror = torch.where(uniform(2) < 0.5, -1.0, 1.0)
-    theta = torch.zeros(count, 2, 3)
+    theta = torch.zeros(count, 2, 3, device=pixels.device)
     theta[:, 0, 0], theta[:, 1, 1] = (extent * mirror).unbind(1)
     theta[:, :, 2] = 2 * centre - 1
     plain = border_colour(pixels).float() / 255
@@ -60,5 +60,6 @@ def random_views(pixels: Tensor, boxes: Tensor, generator: torch.Generator) -> T
     views = F.grid_sample(pixels.float() / 255 - plain, grid, align_corners=False) + plain
 
     gain, shift = 0.93 + 0.14 * uniform(3, 1, 1), 0.06 * (uniform(3, 1, 1) - 0.5)
-    noise = torch.randn(views.shape, generator=generator) * 0.02 * uniform(1, 1, 1)
+    noise = torch.randn(views.shape, generator=generator, device=generator.device)
+    noise = noise * 0.02 * uniform(1, 1, 1)
     return (views * gain + shift + noise).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Drawings of 500 kinds in several styles: emoji from npm, rendered once into arrays.
+"""Drawings of 500 kinds in many styles: emoji and icons from npm, rendered once into arrays.
 
     python -m demo.recipes.drawings --out FOLDER
 
@@ -28,6 +28,18 @@ STYLES = {
     "twemoji": "@iconify-json/twemoji@1.2.5",
     "fluent-emoji-flat": "@iconify-json/fluent-emoji-flat@1.2.6",
     "emojione": "@iconify-json/emojione@1.2.3",
+    "noto-v1": "@iconify-json/noto-v1@1.2.5",
+    "fluent-emoji": "@iconify-json/fluent-emoji@1.2.7",
+    "fluent-emoji-high-contrast": "@iconify-json/fluent-emoji-high-contrast@1.2.6",
+    "emojione-monotone": "@iconify-json/emojione-monotone@1.2.1",
+    "fxemoji": "@iconify-json/fxemoji@1.2.2",
+    "streamline-emojis": "@iconify-json/streamline-emojis@1.2.4",
+    "mdi": "@iconify-json/mdi@1.2.3",
+    "tabler": "@iconify-json/tabler@1.2.41",
+    "ph": "@iconify-json/ph@1.2.2",
+    "game-icons": "@iconify-json/game-icons@1.2.4",
+    "lucide": "@iconify-json/lucide@1.2.137",
+    "icon-park-outline": "@iconify-json/icon-park-outline@1.2.4",
 }
 UNSEEN = {"openmoji": "@iconify-json/openmoji@1.2.29"}  # to judge by, never learned from
 SIDE = 96  # pixels

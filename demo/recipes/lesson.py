@@ -3,9 +3,10 @@
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +14,15 @@ from torch import Tensor, nn
 
 from demo.files import replace_file
 from demo.recipes.convolution import by_products
+from demo.recipes.graph import Replayed
 from demo.recipes.muon import Muon
 from demo.recipes.pace import Pace
 from demo.recipes.shelves import Shelf
+from demo.recipes.views import boxes
 from demo.recipes.vocabulary import Vocabulary
-from demo.vision.preprocessing import Preprocessing, normalise
+from demo.vision.preprocessing import Preprocessing
 
+CPU = torch.device("cpu")
 log = logging.getLogger(__name__)
 
 
@@ -37,6 +41,7 @@ class Plan:
     weight_decay: float = 0.02
     warm_up: float = 0.05  # share of the steps
     smoothing: float = 0.1
+    mixed: float = 0.0  # share of pictures that show a part of another; for long plans
     coarse: float = 0.3  # weight of the coarse captions' loss
 
     def __post_init__(self) -> None:
@@ -44,6 +49,8 @@ class Plan:
             raise ValueError("stages need pixels and epochs of at least 1")
         if min(self.batch, self.turn, self.rate, self.warm_up) <= 0:
             raise ValueError("batch, turn, rate and warm_up must be above 0")
+        if not 0 <= self.mixed <= 1:
+            raise ValueError("mixed is a share, from 0 to 1")
 
     @property
     def epochs(self) -> int:
@@ -69,6 +76,42 @@ def stages(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(tuple(int(n) for n in stage.split("x")) for stage in text.split(","))
 
 
+class Shown(NamedTuple):
+    """Pictures of one step: `views` (B, 3, P, P) and their `kinds` (B,).
+
+    `others` (B,) are the kinds of what was pasted in, `share` (B,) how much of each picture it is.
+    """
+
+    views: Tensor
+    kinds: Tensor
+    others: Tensor
+    share: Tensor
+
+    @classmethod
+    def alone(cls, views: Tensor, kinds: Tensor) -> Self:
+        """Nothing is pasted in."""
+        return cls(views, kinds, kinds, torch.zeros(len(kinds), device=kinds.device))
+
+    def mixed(self, free: Tensor, amount: float, generator: torch.Generator) -> Self:
+        """Parts of others pasted into some of the pictures `free` (F,) (CutMix, arXiv 1905.04899).
+
+        What is pasted lies where it lay, and is as wide as it is high.
+        """
+        device, side = generator.device, self.views.shape[-1]
+        order = free[torch.randperm(len(free), generator=generator, device=device)]
+        into = order[: round(amount * len(order))]
+        of = order.roll(1)[: len(into)]
+        length = torch.rand(len(into), 1, generator=generator, device=device).sqrt() * side
+        length = length.long()
+        place = torch.rand(len(into), 2, generator=generator, device=device)
+        low = (place * (side - length + 1)).long()
+        pasted = torch.where(boxes(low, low + length, side), self.views[of], self.views[into])
+        share, others, views = self.share.clone(), self.others.clone(), self.views.clone()
+        share[into] = (length[:, 0] / side) ** 2
+        others[into], views[into] = self.kinds[of], pasted
+        return self._replace(views=views, others=others, share=share)
+
+
 class Lesson:
     """`model` is open_clip's; `step` counts the steps taken."""
 
@@ -79,21 +122,31 @@ class Lesson:
         shelves: Sequence[Shelf],
         vocabulary: Vocabulary,
         plan: Plan,
+        device: torch.device = CPU,
     ) -> None:
         import open_clip  # here, because it takes seconds
 
         torch.manual_seed(plan.seed)
         self.model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-        self.model.to(memory_format=torch.channels_last)
-        by_products(self.model.visual)
+        self.model.to(device, memory_format=torch.channels_last)
+        # Where a CPU has no bf16 of its own, a product in it takes a hundred times as long.
+        self.fast = device != CPU or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        if device == CPU:
+            by_products(self.model.visual)
         self.tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
-        self.preprocessing, self.shelves, self.plan = preprocessing, shelves, plan
-        self.vocabulary, self.sentences = vocabulary, vocabulary.sentences(self.tokenize)
+        self.plan, self.device = plan, device
+        chosen = torch.tensor([preprocessing.mean, preprocessing.std], device=device)
+        self.mean, self.deviation = chosen[..., None, None]  # (3, 1, 1) each
+        self.shelves = [shelf.to(device) for shelf in shelves]
+        self.vocabulary = vocabulary.to(device)
+        self.sentences = vocabulary.sentences(self.tokenize)
         self.counts = [round(shelf.share * len(shelf.kinds)) for shelf in shelves]
         self.steps_an_epoch = sum(self.counts) // plan.batch
         self.optimizers = self._optimizers()
-        self.pace = Pace(range(1, torch.get_num_threads() + 1))
+        threads = torch.get_num_threads()
+        self.pace = Pace(range(1, threads + 1) if device == CPU else (threads,))
         self.step = 0
+        self._recorded: dict[int, Replayed] = {}  # by the pictures' side
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         """Muon turns the convolutions, AdamW moves the rest; no decay for vectors."""
@@ -104,13 +157,18 @@ class Lesson:
             {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay},
             {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        found = [
-            Muon(turned, self.plan.turn),
-            torch.optim.AdamW(groups, self.plan.rate, (0.9, 0.98)),
-        ]
+        if self.device == CPU:
+            adam = torch.optim.AdamW(groups, self.plan.rate, (0.9, 0.98))
+        else:
+            adam = torch.optim.AdamW(
+                groups, self.plan.rate, (0.9, 0.98), fused=True, capturable=True
+            )
+        found = [Muon(turned, self.plan.turn), adam]
         for optimizer in found:
             for group in optimizer.param_groups:
                 group["peak"] = group["lr"]
+                if self.device != CPU:  # a tensor, so that a recorded step reads today's
+                    group["lr"] = torch.tensor(group["lr"], device=self.device)
         return found
 
     def rate(self) -> float:
@@ -120,7 +178,10 @@ class Lesson:
         return min((self.step + 1) / warm, (total - self.step) / (total - warm), 1.0)
 
     def epoch(self, keep: Path | None = None, every: int = 60) -> float:
-        """The rest of the current epoch; the mean loss. `keep` is where to save now and then."""
+        """The rest of the current epoch; the mean loss.
+
+        `keep` is where to save after every so many steps.
+        """
         self.model.train()
         number, first = divmod(self.step, self.steps_an_epoch)
         side, order = self.plan.side(number), self._order(number)
@@ -131,11 +192,11 @@ class Lesson:
             losses.append(self._step(order[at * self.plan.batch :][: self.plan.batch], side))
             self.pace.stop()
             if self.step % 20 == 0:
-                recent = sum(losses[-20:]) / len(losses[-20:])
+                recent = float(torch.stack(losses[-20:]).mean())
                 log.info("step %d, loss %.3f, %s", self.step, recent, self.pace)
             if keep is not None and self.step % every == 0:
                 self.save(keep)
-        return sum(losses) / len(losses)
+        return float(torch.stack(losses).mean())
 
     def _order(self, epoch: int) -> Tensor:
         """(pictures, 2) shelf and row of all that is shown in an epoch."""
@@ -149,55 +210,96 @@ class Lesson:
         shuffled = torch.cat(shown)
         return shuffled[torch.randperm(len(shuffled), generator=generator)]
 
-    def _step(self, chosen: Tensor, side: int) -> float:
+    def _step(self, chosen: Tensor, side: int) -> Tensor:
         # Each step has its own random numbers, so a resumed run goes on as if never stopped.
-        generator = torch.Generator().manual_seed(self.plan.seed * 7_000_003 + self.step)
-        views, kinds = [], []
+        seed = self.plan.seed * 7_000_003 + self.step
+        chance = torch.Generator().manual_seed(seed)  # of captions, on the CPU
+        generator = torch.Generator(self.device).manual_seed(seed)
+        views, kinds, mixes = [], [], []
         for number, shelf in enumerate(self.shelves):
             rows = chosen[chosen[:, 0] == number, 1]
             if len(rows):
                 views.append(shelf.views(rows, side, generator))
                 kinds.append(shelf.kinds[rows])
-        loss = self._loss(torch.cat(views), torch.cat(kinds), self.sentences.draw(generator))
+                mixes.append(torch.full_like(rows, shelf.mixes))
+        shown = Shown.alone(torch.cat(views), self._there(torch.cat(kinds)))
+        if self.plan.mixed:
+            free = torch.nonzero(torch.cat(mixes))[:, 0]
+            shown = shown.mixed(self._there(free), self.plan.mixed, generator)
+        tokens = self._there(self.sentences.draw(chance))
+        self._set_rates()
+        loss = self._follower(side, shown, tokens)(*shown, tokens)
+        self.step += 1
+        return loss
+
+    def _set_rates(self) -> None:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * self.rate()
+                rate = group["peak"] * self.rate()
+                if self.device == CPU:
+                    group["lr"] = rate
+                else:
+                    group["lr"].fill_(rate)
+
+    def _follower(self, side: int, shown: Shown, tokens: Tensor) -> Callable[..., Tensor]:
+        """`_follow`; on a GPU recorded when pictures of that size are first seen."""
+        if self.device == CPU:
+            return self._follow
+        if side not in self._recorded:
+            self._recorded[side] = Replayed(self._follow, *shown, tokens)
+        return self._recorded[side]
+
+    def _there(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, non_blocking=True)
+
+    def _follow(self, *inputs: Tensor) -> Tensor:
+        """One step of the optimizers; `inputs` are a `Shown` and tokens."""
+        for optimizer in self.optimizers:
             optimizer.zero_grad()
+        loss = self._loss(Shown(*inputs[:-1]), inputs[-1])
         loss.backward()
         length = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        if length.isfinite():
+        # On a CPU bf16's convolution of 1 x 1 maps gives a NaN once in a while, and one would
+        # spread. A GPU is not asked, because it would have to be waited for.
+        if self.device != CPU or length.isfinite():
             for optimizer in self.optimizers:
                 optimizer.step()
         else:
-            # bf16's convolution of 1 x 1 maps gives a NaN once in a while, and one would spread.
             log.warning("step %d is left out: a gradient is not finite", self.step)
         with torch.no_grad():  # CLIP, section 2.5: the temperature never scales by more than 100
             self.model.logit_scale.clamp_(0, math.log(100))
-        self.step += 1
-        return loss.item()
+        return loss.detach()
 
-    def _loss(self, views: Tensor, kinds: Tensor, tokens: Tensor) -> Tensor:
-        """CLIP's image-to-text loss with the whole vocabulary as the other captions.
-
-        Among the exact captions one is the target and wider ones are no rivals; among the coarse
-        ones all that are true share the target.
-        """
-        images = normalise(views, self.preprocessing).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+    def _loss(self, shown: Shown, tokens: Tensor) -> Tensor:
+        """CLIP's image-to-text loss with the whole vocabulary as the other captions."""
+        images = (shown.views - self.mean) / self.deviation
+        images = images.to(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
             image = self.model.encode_image(images, normalize=True)
         # The text half is too narrow to gain from bf16.
         text = self.model.encode_text(tokens, normalize=True)
         logits = self.model.logit_scale.exp() * image.float() @ text.T  # (B, K + C)
+        loss = self._losses(logits, shown.kinds)
+        if self.plan.mixed:
+            loss = torch.lerp(loss, self._losses(logits, shown.others), shown.share)
+        return loss.mean()
+
+    def _losses(self, logits: Tensor, kinds: Tensor) -> Tensor:
+        """(B, K + C) logits → (B,) losses.
+
+        Among the exact captions one is the target and wider ones are no rivals; among the coarse
+        ones all that are true share the target.
+        """
         exact = logits[:, : len(self.vocabulary.kinds)]
         rivals = ~self.vocabulary.wider[kinds]  # (B, K)
         share = self.plan.smoothing * rivals / rivals.sum(1, keepdim=True)
         share = share + (1 - self.plan.smoothing) * F.one_hot(kinds, exact.shape[1])
         chances = exact.masked_fill(~rivals, -1e4).log_softmax(1)
-        loss = -(share * chances).sum(1).mean()
+        loss = -(share * chances).sum(1)
         true = self.vocabulary.true[kinds].float()  # (B, C)
         true = true / true.sum(1, keepdim=True).clamp(min=1)
         coarse = logits[:, len(self.vocabulary.kinds) :]
-        return loss + self.plan.coarse * F.cross_entropy(coarse, true)
+        return loss + self.plan.coarse * F.cross_entropy(coarse, true, reduction="none")
 
     def save(self, path: Path) -> None:
         """Everything that `load` needs to go on."""
@@ -211,7 +313,7 @@ class Lesson:
 
     def load(self, path: Path) -> None:
         """Go on from where `save` was called, by this plan."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from demo.files import replace_file
 from demo.recipes.drawings import STYLES, UNSEEN
-from demo.recipes.lesson import Lesson, Plan, stages
+from demo.recipes.lesson import CPU, Lesson, Plan, stages
 from demo.recipes.shelves import Shelf, drawing_shelf, photograph_shelf, scene_shelf
 from demo.recipes.vocabulary import Kind, Vocabulary, drawing_kinds, photograph_kinds, shape_kinds
+from demo.recipes.words import SETTINGS, TOKENIZER, write_tokenizer
 from demo.recipes.zero_shot import Exam, drawing_exam, photograph_exam, scene_exam, score
 from demo.vision.clip import Tower
 from demo.vision.media import Picture
@@ -84,6 +85,11 @@ def preprocessing_of(folder: Path) -> Preprocessing:
     return Preprocessing((side, side), **chosen)
 
 
+def trunk_of(folder: Path) -> str:
+    """The config file's image network, as timm calls it."""
+    return json.loads((folder / CONFIG).read_text())["model_cfg"]["vision_cfg"]["timm_model_name"]
+
+
 def save(model: nn.Module, folder: Path, shelves: Sequence[Shelf], passport: dict) -> None:
     """Write weights, feature statistics, and the passport that vouches for both.
 
@@ -97,7 +103,8 @@ def save(model: nn.Module, folder: Path, shelves: Sequence[Shelf], passport: dic
         save_file(state, path)
     with replace_file(folder / STATISTICS) as path:
         save_file({"statistics": feature_statistics(model, shelves)}, path)
-    files = (CONFIG, WEIGHTS, STATISTICS)
+    words = [name for name in (TOKENIZER, SETTINGS) if (folder / name).is_file()]
+    files = (CONFIG, WEIGHTS, STATISTICS, *words)
     passport = passport | {"sha256": {name: file_digest(folder / name) for name in files}}
     with replace_file(folder / PASSPORT) as path:
         path.write_text(json.dumps(passport, indent=1) + "\n")
@@ -120,11 +127,27 @@ def feature_statistics(model: nn.Module, shelves: Sequence[Shelf]) -> Tensor:
     return torch.stack([features.mean(0), features.std(0).clamp(min=SMALLEST)])
 
 
-def train(folder: Path, sources: Sources, plan: Plan, resume: bool) -> None:
-    """Train, log the curve, and write the files into `folder`."""
+def own_words(folder: Path, vocabulary: Vocabulary) -> None:
+    """A tokenizer of the captions' words, where the config asks for one that lies beside it."""
+    text = json.loads((folder / CONFIG).read_text())["model_cfg"]["text_cfg"]
+    if "hf_tokenizer_name" in text:
+        said = vocabulary.all_sentences()
+        write_tokenizer(folder, said, text["vocab_size"], text["context_length"])
+
+
+def train(
+    folder: Path,
+    sources: Sources,
+    plan: Plan,
+    resume: bool,
+    device: torch.device = CPU,
+    every: int = 1,
+) -> None:
+    """Train, log the curve every so many epochs, and write the files into `folder`."""
     vocabulary = sources.vocabulary()
+    own_words(folder, vocabulary)
     shelves, preprocessing = sources.shelves(vocabulary), preprocessing_of(folder)
-    lesson = Lesson(folder, preprocessing, shelves, vocabulary, plan)
+    lesson = Lesson(folder, preprocessing, shelves, vocabulary, plan, device)
     if resume:
         lesson.load(folder / STATE)
     else:
@@ -134,7 +157,10 @@ def train(folder: Path, sources: Sources, plan: Plan, resume: bool) -> None:
     log.info("%d steps of %d pictures from step %d", total, plan.batch, lesson.step)
     while lesson.step < total:
         epoch, wall, cpu = lesson.step // lesson.steps_an_epoch, time.time(), time.process_time()
-        loss = lesson.epoch(folder / STATE)
+        # A GPU's epochs take seconds; a CPU's may be cut off within one.
+        loss = lesson.epoch(folder / STATE if device == CPU else None)
+        if (epoch + 1) % every and epoch + 1 < plan.epochs:
+            continue
         lesson.save(folder / STATE)
         minutes = {"minutes": time.time() - wall, "cpu_minutes": time.process_time() - cpu}
         row = {"epoch": epoch + 1, "side": plan.side(epoch), "loss": round(loss, 4)}
@@ -143,11 +169,12 @@ def train(folder: Path, sources: Sources, plan: Plan, resume: bool) -> None:
         with open(folder / CURVE, "a") as file:
             file.write(json.dumps(row) + "\n")
         log.info("%s", json.dumps(row))
+    lesson.model.to(CPU)
     curve = [json.loads(line) for line in (folder / CURVE).read_text().splitlines()]
     exams = sources.exams(preprocessing)
     passport = {
         "format": 1,
-        "name": "scenes-resnet10t" if not sources.photographs else "everyday-resnet10t",
+        "name": f"{'everyday' if sources.photographs else 'scenes'}-{trunk_of(folder)}",
         "sees": sources_in_words(sources),
         "licence": "Apache-2.0",
         "plan": asdict(plan),
@@ -178,6 +205,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--stages", type=stages, default=Plan.stages, help="like 64x8,96x6")
     parser.add_argument("--batch", type=int, default=Plan.batch)
     parser.add_argument("--seed", type=int, default=Plan.seed)
+    parser.add_argument("--turn", type=float, default=Plan.turn, help="rate of the convolutions")
+    parser.add_argument(
+        "--mixed", type=float, default=Plan.mixed, help="share with a part pasted in"
+    )
+    parser.add_argument("--device", type=torch.device, default=CPU, help="cpu or cuda")
+    parser.add_argument("--every", type=int, default=1, help="epochs from one exam to the next")
     parser.add_argument("--threads", type=int, help="of torch")
     parser.add_argument("--resume", action="store_true", help="go on from the last saved state")
     given = parser.parse_args(arguments)
@@ -185,8 +218,10 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("demo.recipes").setLevel(logging.INFO)
     if given.threads:
         torch.set_num_threads(given.threads)
+    torch.backends.cudnn.benchmark = True  # pictures of one size come for many epochs
     sources = Sources(not given.no_scenes, given.photographs, given.drawings)
-    train(given.out, sources, Plan(given.stages, given.seed, given.batch), given.resume)
+    plan = Plan(given.stages, given.seed, given.batch, given.turn, mixed=given.mixed)
+    train(given.out, sources, plan, given.resume, given.device, given.every)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
 """Other looks at photographs and drawings, on whole batches: what a visitor's picture may be like.
 
-Every function takes its own random generator; the same state gives the same views.
+Every function takes its own random generator; the same state gives the same views. All of it runs
+where generator and pictures are, and nothing waits for the device.
 """
 
-import io
-
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
+
+from demo.recipes.jpeg import saved_as_jpeg
 
 SMALLEST = 0.3  # of a photograph's area that a window shows
 ASPECT = 0.29  # log of how much wider than high a window is, at most
 BLURRED, JPEG, GREY, HIDDEN = 0.15, 0.08, 0.05, 0.3  # shares of pictures
-OUTLINED = 0.35  # of drawings
+SHRUNK = 0.25, 0.4, 0.55, 0.7  # sides of the blurred ones
+OUTLINED, RECOLOURED = 0.35, 0.6  # of drawings, of those in black alone
 
 
 def photograph_views(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
@@ -24,7 +24,7 @@ def photograph_views(pixels: Tensor, side: int, generator: torch.Generator) -> T
     skew = ((_uniform(generator, count) * 2 - 1) * ASPECT).exp().sqrt()
     extent = torch.stack([area.sqrt() * skew, area.sqrt() / skew], 1).clamp(max=1)  # x, y
     centre = (_uniform(generator, count, 2) * 2 - 1) * (1 - extent)
-    return _windows(pixels.float() / 255, side, extent, centre, torch.zeros(count), generator)
+    return _windows(pixels.float() / 255, side, extent, centre, torch.zeros_like(area), generator)
 
 
 def drawing_views(rgba: Tensor, grounds: Tensor, side: int, generator: torch.Generator) -> Tensor:
@@ -50,12 +50,22 @@ def drawing_views(rgba: Tensor, grounds: Tensor, side: int, generator: torch.Gen
     return (colour + ground * (1 - wider)).clamp(0, 1)
 
 
+def coloured(rgba: Tensor, generator: torch.Generator) -> Tensor:
+    """(B, 4, P, P) uint8: some of those that are all black in another colour."""
+    count = len(rgba)
+    black = (rgba[:, :3].amax((1, 2, 3)) == 0).view(-1, 1, 1, 1)
+    colour = (256 * _uniform(generator, count, 3, 1, 1)).to(torch.uint8)
+    painted = torch.where(rgba[:, 3:] > 0, colour, rgba[:, :3])
+    chosen = black & _share(generator, count, RECOLOURED)
+    return torch.cat([torch.where(chosen, painted, rgba[:, :3]), rgba[:, 3:]], 1)
+
+
 def plain_grounds(count: int, generator: torch.Generator) -> Tensor:
     """Backgrounds (B, 3, 8, 8) fp32: white, one colour, or running from one to another."""
     start, end = _uniform(generator, 2, count, 3, 1, 1).sqrt()
     end = torch.where(_share(generator, count, 0.5), start, end)
     start, end = (torch.where(_share(generator, count, 0.4), 1.0, c) for c in (start, end))
-    ramp = torch.linspace(0, 1, 8)
+    ramp = torch.linspace(0, 1, 8, device=generator.device)
     across = _share(generator, count, 0.5)
     ramp = torch.where(across, ramp.view(1, 1, 1, 8), ramp.view(1, 1, 8, 1))
     return start + (end - start) * ramp
@@ -80,35 +90,30 @@ def worn(views: Tensor, generator: torch.Generator) -> Tensor:
     """Some blurred by scaling down and up, some saved as poor JPEGs, some partly hidden."""
     count, side = len(views), views.shape[-1]
     views = views.clone()
-    order = torch.randperm(count, generator=generator)
+    order = torch.randperm(count, generator=generator, device=generator.device)
     ends = [round(count * share) for share in (BLURRED, BLURRED + JPEG)]
     blurred, pressed, hidden = order.tensor_split(ends)
-    small = max(12, round(side * (0.25 + 0.45 * float(_uniform(generator, 1)))))
-    if len(blurred):
-        shrunk = F.interpolate(views[blurred], (small, small), mode="area")
-        views[blurred] = F.interpolate(shrunk, (side, side), mode="bilinear")
-    for row in pressed.tolist():
-        quality = 15 + int(60 * float(_uniform(generator, 1)))
-        views[row] = _pressed(views[row], quality)
+    for rows, share in zip(blurred.tensor_split(len(SHRUNK)), SHRUNK, strict=True):
+        if len(rows):
+            small = max(12, round(side * share))
+            shrunk = F.interpolate(views[rows], (small, small), mode="area")
+            views[rows] = F.interpolate(shrunk, (side, side), mode="bilinear")
+    if len(pressed):
+        quality = 15 + 60 * _uniform(generator, len(pressed))
+        views[pressed] = saved_as_jpeg(views[pressed], quality)
     hidden = hidden[: round(count * HIDDEN)]
     low = (_uniform(generator, len(hidden), 2) * side * 0.8).long()
     high = low + (side * (0.15 + 0.3 * _uniform(generator, len(hidden), 2))).long()
-    at = torch.arange(side)
-    rows = (at >= low[:, :1]) & (at < high[:, :1])
-    columns = (at >= low[:, 1:]) & (at < high[:, 1:])
-    mask = (rows[:, :, None] & columns[:, None, :])[:, None]
+    mask = boxes(low, high, side)
     views[hidden] = torch.where(mask, _uniform(generator, len(hidden), 3, 1, 1), views[hidden])
     return views
 
 
-def _pressed(view: Tensor, quality: int) -> Tensor:
-    """(3, P, P) fp32 as a JPEG of that quality shows it."""
-    pixels, file = (view * 255).round().to(torch.uint8), io.BytesIO()
-    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(
-        file, "JPEG", quality=quality
-    )
-    with Image.open(file) as picture:
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
+def boxes(low: Tensor, high: Tensor, side: int) -> Tensor:
+    """From `low` (B, 2) up to `high` (B, 2), rows before columns → (B, 1, side, side) bool."""
+    at = torch.arange(side, device=low.device)
+    inside = (at >= low[..., None]) & (at < high[..., None])  # (B, 2, side)
+    return (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
 
 
 def _windows(
@@ -122,7 +127,7 @@ def _windows(
     """The part of (B, C, P, P) around `centre` (B, 2), -1 to 1, that `extent` (B, 2) is long."""
     mirror = torch.where(_share(generator, len(pixels), 0.5).view(-1), -1.0, 1.0)
     sine, cosine = angle.sin(), angle.cos()
-    theta = torch.zeros(len(pixels), 2, 3)
+    theta = torch.zeros(len(pixels), 2, 3, device=pixels.device)
     theta[:, 0, 0], theta[:, 0, 1] = extent[:, 0] * mirror * cosine, -extent[:, 0] * sine
     theta[:, 1, 0], theta[:, 1, 1] = extent[:, 1] * mirror * sine, extent[:, 1] * cosine
     theta[:, :, 2] = centre
@@ -132,7 +137,7 @@ def _windows(
 
 
 def _uniform(generator: torch.Generator, *shape: int) -> Tensor:
-    return torch.rand(*shape, generator=generator)
+    return torch.rand(*shape, generator=generator, device=generator.device)
 
 
 def _share(generator: torch.Generator, count: int, share: float) -> Tensor:

@@ -1,6 +1,7 @@
 """Every caption a tower is taught with, and which of them are true of which pictures."""
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -86,17 +87,30 @@ class Vocabulary:
             ]
         )
 
+    def to(self, device: torch.device) -> "Vocabulary":
+        """The same with its tables there."""
+        moved = copy(self)
+        moved.true, moved.wider = self.true.to(device), self.wider.to(device)
+        return moved
+
     def number(self, name: str) -> int | None:
         """The kind that `name` names exactly, None if there is none."""
         return self._number.get(name)
 
-    def sentences(self, tokenize: Callable[[Sequence[str]], Tensor]) -> "Sentences":
-        """All sentences, tokenised once."""
-        said = [kind.sentences for kind in self.kinds] + [
+    def all_sentences(self) -> list[str]:
+        """Every way to say every caption."""
+        return [sentence for options in self._said() for sentence in options]
+
+    def _said(self) -> list[tuple[str, ...]]:
+        return [kind.sentences for kind in self.kinds] + [
             tuple(frame.format(caption) for frame in SAID) for caption in self.coarse
         ]
+
+    def sentences(self, tokenize: Callable[[Sequence[str]], Tensor]) -> "Sentences":
+        """All sentences, tokenised once."""
+        said = self._said()
         counts = torch.tensor([len(options) for options in said])
-        tokens = tokenize([sentence for options in said for sentence in options])
+        tokens = tokenize(self.all_sentences())
         return Sentences(tokens, counts.cumsum(0) - counts, counts)
 
 

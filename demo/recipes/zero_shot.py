@@ -99,12 +99,12 @@ def score(
     for exam in exams:
         texts, right = embed_texts(model, tokenize, exam.captions), []
         for pixels, truth in zip(exam.pixels.split(250), exam.truth.split(250), strict=True):
-            images = normalise(pixels.float() / 255, preprocessing)
+            images = normalise(pixels.to(texts.device).float() / 255, preprocessing)
             if side is not None and side != images.shape[-1]:
                 images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
             each = looks(images) if several else images[None]
             mean = torch.stack([embed_images(model, look) for look in each]).mean(0)  # (B, D)
-            nearest = (mean @ texts.T).topk(5).indices  # (B, 5)
+            nearest = (mean @ texts.T).topk(5).indices.cpu()  # (B, 5)
             right.append(nearest == truth[:, None])
         shares = torch.cat(right).float().cumsum(1).mean(0)
         found |= {f"{exam.name} top-1": round(float(shares[0]), 4)}
@@ -117,7 +117,8 @@ def embed_texts(
     model: nn.Module, tokenize: Callable[[list[str]], Tensor], texts: Sequence[str]
 ) -> Tensor:
     """Captions -> (T, D) fp32 unit vectors."""
-    return model.encode_text(tokenize(list(texts)), normalize=True).float()
+    device = next(model.parameters()).device
+    return model.encode_text(tokenize(list(texts)).to(device), normalize=True).float()
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pytest
 import torch
@@ -35,6 +36,10 @@ class Plain:
 
     kinds: Tensor
     share: float = 1.0
+    mixes: bool = True
+
+    def to(self, device: torch.device) -> Self:
+        return self
 
     def views(self, rows: Tensor, side: int, generator: torch.Generator) -> Tensor:
         light = self.kinds[rows].float()[:, None, None, None]
@@ -137,7 +142,7 @@ def test_a_slow_first_step_is_not_held_against_a_number(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8)])
 def test_orthogonal(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    found = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
+    found = torch.linalg.svdvals(orthogonal(torch.randn(2, *shape)))
     assert (float(found.min()) > 0.5, float(found.max()) < 1.4) == (True, True)
 
 
