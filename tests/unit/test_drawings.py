@@ -12,6 +12,7 @@ import torch
 from demo.recipes import drawings as recipe
 from demo.recipes.drawings import SIDE, drawings, fetch, svg
 from demo.recipes.views import (
+    coloured,
     drawing_views,
     photograph_views,
     plain_grounds,
@@ -79,6 +80,18 @@ def test_a_drawing_stays_in_view() -> None:
     share = red.float().mean((1, 2))
     assert float(share.min()) > 0.05
     assert torch.equal(views, drawing_views(rgba, torch.ones(100, 3, 8, 8), 48, chance()))
+
+
+def test_what_is_black_alone_gets_a_colour() -> None:
+    rgba = torch.zeros(60, 4, 8, 8, dtype=torch.uint8)
+    rgba[:, 3, 2:6, 2:6] = 255
+    rgba[30:, 0, 3, 3] = 200  # not black alone
+    found = coloured(rgba, chance())
+    assert torch.equal(found[30:], rgba[30:])
+    assert torch.equal(found[:, 3], rgba[:, 3])
+    painted = found[:30, :3, 3, 3].any(1)
+    assert 10 < int(painted.sum()) < 28
+    assert not found[:, :3, 0, 0].any()
 
 
 def test_looks_are_pictures() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from demo.recipes.lesson import Lesson, Plan, stages
+from demo.recipes.lesson import Lesson, Plan, Shown, stages
 from demo.recipes.muon import Muon, orthogonal
 from demo.recipes.pace import Pace
 from demo.recipes.tower import preprocessing_of
@@ -97,11 +97,47 @@ def test_a_gradient_that_is_no_number_changes_nothing(folder: Path) -> None:
     assert taught.step == 4
 
 
+def test_parts_of_others_are_pasted_in() -> None:
+    views = torch.arange(8.0).view(8, 1, 1, 1).expand(-1, 3, 16, 16).clone()
+    shown = Shown.alone(views, torch.arange(8))
+    free = torch.arange(2, 8)
+    mixed = shown.mixed(free, 0.5, torch.Generator().manual_seed(0))
+    changed = torch.nonzero(mixed.others != mixed.kinds)[:, 0].tolist()
+    assert (len(changed), min(changed) >= 2) == (3, True)
+    assert torch.equal(mixed.kinds, shown.kinds)
+    for row, picture in enumerate(mixed.views[:, 0]):
+        pasted = (picture == float(mixed.others[row])).float().mean()
+        own = (picture == float(row)).float().mean()
+        assert float(own) + float(pasted) * (row in changed) == 1
+        assert float(mixed.share[row]) == (float(pasted) if row in changed else 0)
+    assert torch.equal(shown.views[:, 0, 0, 0], torch.arange(8.0))  # as they were
+
+
+def test_a_pasted_part_counts_by_its_share(folder: Path) -> None:
+    taught = lesson(folder, Plan(stages=((64, 1),), batch=8, mixed=1.0))
+    tokens = taught.sentences.draw(torch.Generator().manual_seed(0))
+    views, first = torch.rand(4, 3, 64, 64), torch.zeros(4, dtype=torch.long)
+
+    def loss(share: float) -> float:
+        with torch.no_grad():
+            shown = Shown(views, first, first + 1, torch.full((4,), float(share)))
+            return float(taught._loss(shown, tokens))
+
+    taught.model.eval()
+    assert loss(0.25) == pytest.approx(0.75 * loss(0) + 0.25 * loss(1), rel=1e-4)
+
+
 def test_a_plan_has_a_side_for_every_epoch() -> None:
     plan = Plan(stages=stages("64x2,96x1"))
     assert (plan.epochs, [plan.side(epoch) for epoch in range(3)]) == (3, [64, 64, 96])
     with pytest.raises(ValueError, match="no such epoch"):
         plan.side(3)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_is_between_none_and_all(share: float) -> None:
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        Plan(mixed=share)
 
 
 @pytest.mark.parametrize("text", ["", "64", "64x", "64x8;96x6", "x8"])
