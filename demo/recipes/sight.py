@@ -16,17 +16,15 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from demo.adapter.adapter import Adapter
-from demo.adapter.file import load_adapter, save_adapter
+from demo.adapter.file import save_adapter
 from demo.adapter.passport import Passport
-from demo.adapter.spec import AdapterSpec, VisualSpec
-from demo.adapter.visual import Projection
 from demo.finetune.easy_vqa import questions
 from demo.finetune.evaluate import exact
 from demo.finetune.events import Finished, Step
@@ -38,9 +36,7 @@ from demo.finetune.trainer import teach
 from demo.llama.base import Base, open_base
 from demo.llama.model import Llama
 from demo.models import choose_device, load_llama
-from demo.recipes.sight_fit import fit
 from demo.recipes.sight_lessons import Known
-from demo.recipes.sight_memory import captions_of, remember
 from demo.recipes.sight_mix import Material, drawn_examples
 from demo.recipes.sight_pictures import (
     FIRST_HELD_OUT,
@@ -51,58 +47,17 @@ from demo.recipes.sight_pictures import (
     seen_path,
 )
 from demo.recipes.sight_stages import STAGES, Stage
+from demo.recipes.sight_start import EYES, POOL, Recipe, opened
 from demo.recipes.sight_talk import POSITIONS, rehearsed, unrelated_lessons
-from demo.recipes.sight_told import NEXT, Told, open_up, rivals, targets, told
+from demo.recipes.sight_told import rivals
 from demo.settings import CHECKPOINTS, Settings
 from demo.vision.tower_files import FOLDER
 
 NAME = "sight"
 DESCRIPTION = "Names what a picture shows, and answers yes-or-no, kind, colour and shape questions."
-POOL = 40_000  # looks that one stage shows; all are in memory as fp32
 JUDGED = 40  # held-out questions of each sort
 REHEARSED = 4  # texts a step
 TOWER = CHECKPOINTS / FOLDER
-EYES = ("memory", "slots", "resampler")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is the same in all stages; `eyes` is one of `EYES`."""
-
-    layers: int = 16
-    prompts: int = 16  # and for a memory those that tell a second guess
-    hidden: int = 256
-    eyes: str = "memory"
-    seed: int = 0
-
-    @property
-    def seconds(self) -> int:
-        """Prompts for a second guess: only a memory has one."""
-        return sum(NEXT) if self.eyes == "memory" else 0
-
-    @property
-    def kind(self) -> str:
-        """Of the projection."""
-        return "query-resampler" if self.eyes == "resampler" else "global-mlp"
-
-    def visual(self, seen: Seen, kinds: int) -> VisualSpec:
-        """The projection's shape for those features."""
-        size = seen.features.shape[1]
-        if self.eyes == "memory":
-            return VisualSpec(
-                size,
-                self.hidden,
-                "key-value-memory",
-                slots=self.prompts + self.seconds,
-                entries=kinds,
-                seconds=self.seconds,
-            )
-        if self.eyes == "slots":
-            return VisualSpec(size, self.hidden, slots=self.prompts)
-        width = seen.facts["token_width"]
-        return VisualSpec(
-            size, self.hidden, kind="query-resampler", slots=self.prompts, token_width=width
-        )
 
 
 def material(
@@ -128,40 +83,6 @@ def compact(examples: Sequence[Example], features: Tensor) -> tuple[list[Example
     place = {row: at for at, row in enumerate(rows)}
     moved = [replace(example, picture=place[example.picture]) for example in examples]
     return moved, features[rows].float()
-
-
-def new(recipe: Recipe, base: Base, seen: Seen, kinds: int) -> Adapter:
-    """An adapter that has learned nothing."""
-    visual = recipe.visual(seen, kinds)
-    spec = AdapterSpec.for_base(
-        base.config,
-        layers=recipe.layers,
-        prompts=recipe.prompts + recipe.seconds,
-        visual=visual,
-    )
-    adapter = Adapter(spec)
-    if recipe.eyes != "memory":
-        adapter.visual.measure(seen.features[~seen.held_out][:POOL].float())
-    return adapter
-
-
-def taken_up(before: Adapter, new: Adapter, keep_new: bool) -> Adapter:
-    """What was learned before; with the new one's projection where that is to be kept.
-
-    Prompts that the one before did not have stay as the new one has them.
-
-    Raises:
-        ValueError: the new one has fewer prompts, or other layers.
-    """
-    if not keep_new:
-        return before
-    layers, prompts, width = before.prompts.shape
-    if new.prompts[:, :prompts].shape != before.prompts.shape:
-        raise ValueError(f"prompts are {layers, prompts, width}, not as the recipe says")
-    with torch.no_grad():
-        new.prompts[:, :prompts] = before.prompts
-        new.gate.copy_(before.gate)
-    return new
 
 
 def learn(
@@ -269,34 +190,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def opened(
-    given: argparse.Namespace,
-    stage: Stage,
-    recipe: Recipe,
-    base: Base,
-    model: Llama,
-    seen: Seen,
-    kinds: Sequence[Known],
-) -> tuple[Adapter, Projection, Seen]:
-    """An adapter for the stage, the projection that it is to keep, and what it is shown."""
-    adapter = new(recipe, base, seen, len(kinds))
-    shape = adapter.spec.layers, adapter.spec.prompts, recipe.seconds
-    centre, aim = targets(model, base.tokenizer, kinds, *shape)
-    open_up(adapter, centre)
-    if given.init:
-        keep_new = given.fit or recipe.eyes == "memory"
-        adapter = taken_up(load_adapter(given.init)[0], adapter, keep_new)
-    projection = adapter.visual
-    if recipe.eyes == "memory":
-        remember(projection, *captions_of(given.tower, kinds), aim)
-    elif given.fit:
-        fit(adapter, aim, seen, seed=recipe.seed)
-    if stage.told:
-        memory = projection if recipe.eyes == "memory" else None
-        seen, adapter.visual = told(seen, kinds, recipe.seed, memory), Told(aim, recipe.seconds)
-    return adapter.requires_grad_(True), projection, seen
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Teach one stage and write it."""
     given, settings = parse(arguments), Settings()
@@ -310,7 +203,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_llama(base, choose_device(settings.device), POSITIONS)
     seen = Seen.load(seen_path(given.work, recipe.kind))
     kinds = learned_kinds(seen)
-    adapter, projection, seen = opened(given, stage, recipe, base, model, seen, kinds)
+    adapter, projection, seen = opened(
+        given.init, given.tower, stage, recipe, base, model, seen, kinds, given.fit
+    )
     talk = unrelated_lessons(given.work, base, model, settings)
     second = rivals(seen.features) if stage.told and recipe.seconds else None
     parts = tuple(material(seen, kinds, talk, held_out, second) for held_out in (False, True))

@@ -25,22 +25,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from demo.adapter.spec import Kind as ProjectionKind
 from demo.files import replace_file
 from demo.finetune.easy_vqa import pictures, questions
-from demo.recipes.concepts import drawing_concepts, photograph_concepts
-from demo.recipes.scenes import COLOURS, SHAPES
 from demo.recipes.shelves import Drawn, Photographs, Shelf
-from demo.recipes.sight_lessons import Known, Medium, Sure, scene_known
+from demo.recipes.sight_eyes import Eyes
+from demo.recipes.sight_kinds import known_kinds
+from demo.recipes.sight_lessons import Known, Medium, Sure
 from demo.recipes.tower import Sources
-from demo.recipes.vocabulary import DRAWN, PHOTO, Vocabulary
+from demo.recipes.vocabulary import Vocabulary
 from demo.recipes.vqa import scenes
-from demo.recipes.zero_shot import embed_texts
-from demo.vision.clip import Tower
 from demo.vision.media import Picture
-from demo.vision.tower_files import FOLDER, LOCAL
 
 # Probabilities of the true kind, and of its group's kinds together, from which a reply is as fine.
 # At one half the finer word is right more often than not; below, the coarser one is.
@@ -49,7 +45,6 @@ HELD_OUT = 0.03  # of a shelf's pictures, all looks at them
 FIRST_HELD_OUT = 3_800  # of easy-VQA's, as for `shapes`
 CHUNK = 250  # pictures at once
 JUDGED = 500  # looks of a shelf that say how sharp probabilities are
-SHARPNESS = tuple(1.1**n for n in range(-8, 17))  # that may be right, as factors of the tower's own
 PLAINER = 4  # scenes are shown so many times less often
 MEDIA: tuple[Medium, ...] = ("scene", "photo", "drawing")  # as `Seen.medium` numbers them
 UNKNOWN = -1  # the kind of a scene whose questions do not give it away
@@ -103,28 +98,6 @@ def seen_path(work: Path, kind: ProjectionKind) -> Path:
     return work / f"seen-{kind}.safetensors"
 
 
-def known_kinds(vocabulary: Vocabulary) -> tuple[Known, ...]:
-    """What is known of a picture of each kind, by number."""
-    concepts = [*photograph_concepts().values(), *drawing_concepts().values()]
-    tops = {concept.top for concept in concepts}
-    found = []
-    for kind in vocabulary.kinds:
-        words = kind.exact[0].split()
-        if words[-1] in SHAPES and words[1] in COLOURS:
-            found.append(scene_known(*words[1:]))
-        else:
-            top = next(word for word in kind.coarse if word in tops)
-            medium: Medium = {PHOTO: "photo", DRAWN: "drawing"}.get(kind.medium, "")
-            also = tuple(word for word in kind.coarse[1:] if word != top)
-            found.append(Known(kind.exact, kind.coarse[0], top, also, medium))
-    return tuple(found)
-
-
-def same_group(kinds: Sequence[Known]) -> Tensor:
-    """(K, K) fp32: 1 where two kinds belong to one group."""
-    return torch.tensor([[a.group == b.group for b in kinds] for a in kinds]).float()
-
-
 def learned_kinds(seen: Seen) -> tuple[Known, ...]:
     """`known_kinds` of the sources that these looks came from."""
     used = seen.facts["sources"]
@@ -156,43 +129,6 @@ def known_rows(
             zip(seen.kinds.tolist(), media, also, strict=True)
         )
     ]
-
-
-class Eyes:
-    """The embedded tower with its text half, which says how sure it is of a kind."""
-
-    def __init__(
-        self, checkpoints: Path, vocabulary: Vocabulary, projection: ProjectionKind
-    ) -> None:
-        import open_clip  # here, because it takes seconds
-
-        self.tower = Tower.load(None, torch.device("cpu"), checkpoints)
-        self.projection = projection
-        folder = f"{LOCAL}{checkpoints / FOLDER}"
-        model, tokenize = open_clip.create_model(folder).eval(), open_clip.get_tokenizer(folder)
-        captions = [kind.exact[0] for kind in vocabulary.kinds]
-        scale = model.logit_scale.detach().exp()
-        self._texts = scale * embed_texts(model, tokenize, captions)  # (K, D)
-        self._together = same_group(known_kinds(vocabulary))  # (K, K)
-
-    def look(self, shown: Sequence[Picture], kinds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features (B, S) fp16, and how probable the kinds (B,) and their groups are, (B,) each."""
-        features, embeddings = self.tower.batch_with_embeddings(shown, self.projection)
-        chances = (embeddings @ self._texts.T).softmax(1)  # (B, K)
-        known = kinds.clamp(min=0)
-        fine = chances.gather(1, known[:, None])[:, 0]
-        coarse = (chances * self._together[known]).sum(1)
-        return features.half(), fine * (kinds >= 0), coarse * (kinds >= 0)
-
-    def calibrate(self, shown: Sequence[Picture], kinds: Tensor) -> float:
-        """Makes probabilities as sharp as fits those pictures best → by which factor.
-
-        A tower whose captions had smoothed targets is right more often than it says.
-        """
-        logits = self.tower.embeddings(shown) @ self._texts.T  # (B, K)
-        best = min(SHARPNESS, key=lambda factor: float(F.cross_entropy(factor * logits, kinds)))
-        self._texts = best * self._texts
-        return best
 
 
 @dataclass

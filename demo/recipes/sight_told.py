@@ -22,8 +22,9 @@ from demo.adapter.adapter import Adapter
 from demo.adapter.visual import KeyValueMemory, for_each
 from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
+from demo.recipes.sight_kinds import same_group
 from demo.recipes.sight_lessons import Known
-from demo.recipes.sight_pictures import MEDIA, UNKNOWN, Seen, same_group
+from demo.recipes.sight_pictures import MEDIA, UNKNOWN, Seen
 
 WRITTEN = ("The picture shows", " {name}", ",", " {group}", ",", " {top}")
 WRITTEN_NEXT = ("It may also be", " {name}", ",", " {group}")
@@ -35,6 +36,7 @@ SHARP = 8.0  # factor of the logits from which a name is chosen
 REAL = 0.5  # of looks are told as a memory sees them
 SHARPER = 0.6, 1.4  # factors of its logits: photographs it was taught with look too sure to it
 CHUNK = 1000
+TOGETHER = 32  # texts read at once
 CLEAR, HAZY = 0.5, 0.25  # shares of looks told surely, and told by their group alone
 
 
@@ -77,9 +79,14 @@ def sharpness_of(prompts: int, seconds: int = 0) -> Tensor:
 
 
 def written_states(
-    model: Llama, tokenizer: Tokenizer, known: Known, layers: int, prompts: int, seconds: int = 0
+    model: Llama,
+    tokenizer: Tokenizer,
+    kinds: Sequence[Known],
+    layers: int,
+    prompts: int,
+    seconds: int = 0,
 ) -> Tensor:
-    """(Q, D): the words for a kind as the last `layers` layers read them.
+    """(K, Q, D): the words for each kind as the last `layers` layers read them.
 
     Of the name, the group, the top word, and of the name once more, then zeros; in the last
     `seconds` places, which are none or as many as `NEXT` says, of name and group as of a second
@@ -87,13 +94,14 @@ def written_states(
     """
     if seconds not in (0, sum(NEXT)):
         raise ValueError(f"{seconds} prompts for a second guess, not {sum(NEXT)}")
-    name, group, top = _read(model, tokenizer, WRITTEN, known, layers)
-    counts = places_of(prompts - seconds)
-    said = [*map(_placed, (name, group, top, name), counts)]
-    said.append(name.new_zeros(prompts - seconds - sum(counts), name.shape[1]))
-    if seconds:
-        said += map(_placed, _read(model, tokenizer, WRITTEN_NEXT, known, layers), NEXT)
-    return torch.cat(said)
+    counts, found = places_of(prompts - seconds), []
+    first = _read(model, tokenizer, WRITTEN, kinds, layers)
+    then = _read(model, tokenizer, WRITTEN_NEXT, kinds, layers) if seconds else [[]] * len(kinds)
+    for (name, group, top), second in zip(first, then, strict=True):
+        said = [*map(_placed, (name, group, top, name), counts)]
+        said.append(name.new_zeros(prompts - seconds - sum(counts), name.shape[1]))
+        found.append(torch.cat([*said, *map(_placed, second, NEXT)]))
+    return torch.stack(found)
 
 
 def _placed(states: Tensor, count: int) -> Tensor:
@@ -101,11 +109,32 @@ def _placed(states: Tensor, count: int) -> Tensor:
     return states[torch.arange(count).clamp(max=len(states) - 1)]
 
 
-@torch.no_grad()
 def _read(
-    model: Llama, tokenizer: Tokenizer, pieces: Sequence[str], known: Known, layers: int
-) -> list[Tensor]:
-    """States (T, D) of each word that was put in: mean over layers of what enters attention."""
+    model: Llama,
+    tokenizer: Tokenizer,
+    pieces: Sequence[str],
+    kinds: Sequence[Known],
+    layers: int,
+) -> list[list[Tensor]]:
+    """Of each kind the states (T, D) of each word that was put in, many texts at once."""
+    texts = [_filled(tokenizer, pieces, kind) for kind in kinds]
+    alike: dict[int, list[int]] = defaultdict(list)
+    for at, (ids, _) in enumerate(texts):
+        alike[len(ids)].append(at)
+    found: list[list[Tensor]] = [[]] * len(kinds)
+    for rows in alike.values():
+        for start in range(0, len(rows), TOGETHER):
+            part = rows[start : start + TOGETHER]
+            states = _entering(model, torch.tensor([texts[at][0] for at in part]), layers)
+            for at, own in zip(part, states, strict=True):
+                found[at] = [own[begin:end] for begin, end in texts[at][1]]
+    return found
+
+
+def _filled(
+    tokenizer: Tokenizer, pieces: Sequence[str], known: Known
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Tokens of the pieces, and where the words that were put in stand."""
     ids: list[int] = []
     spans = []
     for piece in pieces:
@@ -115,14 +144,19 @@ def _read(
         if "{" in piece:
             spans.append((len(ids), len(ids) + len(part)))
         ids += part
+    return ids, spans
+
+
+@torch.no_grad()
+def _entering(model: Llama, ids: Tensor, layers: int) -> Tensor:
+    """(B, T) → (B, T, D): mean over the last layers of what enters attention."""
     first = model.config.layers - layers
-    x = model.run(model.embed(torch.tensor([ids])), range(first))
+    x = model.run(model.embed(ids), range(first))
     total = torch.zeros_like(x)
     for layer in range(first, model.config.layers):
         total += model.norm(x, model.weights.attention_norm[layer])
         x = model.run(x, range(layer, layer + 1))
-    states = total[0].float() / layers
-    return [states[start:end] for start, end in spans]
+    return total.float() / layers
 
 
 def targets(
@@ -134,8 +168,7 @@ def targets(
     seconds: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """What is common to all kinds, (Q, D), and what is to be said of each besides, (K, Q, D)."""
-    shape = layers, prompts, seconds
-    said = torch.stack([written_states(model, tokenizer, kind, *shape) for kind in kinds])
+    said = written_states(model, tokenizer, kinds, layers, prompts, seconds)
     return said.mean(0), said - said.mean(0)
 
 

@@ -40,7 +40,7 @@ class Tower:
     """The image half of an open_clip model, in fp32, never trained, with a cache by pixels.
 
     Attributes:
-        name: `scenes-resnet10t` for the embedded tower, else the `MODEL:PRETRAINED` it came from.
+        name: `everyday-resnet18d` for the embedded tower, else the `MODEL:PRETRAINED` it came from.
         fingerprint: sha256 over the weights; an adapter only fits the tower it was taught with.
         feature_size: S, numbers in `features`.
         tokens, token_width: shape of `patches`.

@@ -80,7 +80,7 @@ def test_adapters_and_status_are_typed(client: Client) -> None:
     names = ["state", "base", "clip", "device", "bits", "threads", "memory_mb"]
     assert list(status) == names
     assert (status["state"], status["bits"]) == ("ready", 8)
-    assert status["clip"] == "everyday-resnet10t"  # nothing is left to load once it says ready
+    assert status["clip"] == "everyday-resnet18d"  # nothing is left to load once it says ready
     adapters = client.predict(api_name="/adapters")
     fields = {"name", "description", "modalities", "parameters", "base"}
     assert all(set(adapter) == fields for adapter in adapters)

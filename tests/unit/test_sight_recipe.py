@@ -15,16 +15,19 @@ from demo.adapter.adapter import Adapter
 from demo.adapter.file import load_adapter, save_adapter
 from demo.adapter.spec import VisualSpec
 from demo.adapter.visual import KeyValueMemory
-from demo.bench.sight import ASIDES, Hall, chosen, judged, named_rows
+from demo.bench.sight import ASIDES, chosen, named_rows
 from demo.bench.sight_judge import holds, names_it, plain_reply, same_answer, same_phrase
+from demo.bench.sight_reader import Hall, judged
 from demo.finetune.easy_vqa import Question
 from demo.finetune.lessons import Lesson
 from demo.llama.base import open_base
 from demo.llama.cache import Base
 from demo.llama.int8 import Int8Linear
 from demo.llama.model import Llama
-from demo.recipes import sight, sight_pictures, sight_words
+from demo.recipes import sight, sight_pictures, sight_start, sight_words
+from demo.recipes.sight_eyes import Eyes
 from demo.recipes.sight_fit import fit
+from demo.recipes.sight_kinds import known_kinds
 from demo.recipes.sight_lessons import (
     Known,
     Others,
@@ -39,7 +42,7 @@ from demo.recipes.sight_lessons import (
 )
 from demo.recipes.sight_memory import remember
 from demo.recipes.sight_mix import Material, Mix, drawn_examples
-from demo.recipes.sight_pictures import Eyes, Seen, known_kinds, known_rows
+from demo.recipes.sight_pictures import Seen, known_rows
 from demo.recipes.sight_talk import TALK, rehearsed, unrelated_questions
 from demo.recipes.sight_told import (
     NEXT,
@@ -359,8 +362,8 @@ def made_up(count: int, size: int = 6) -> Seen:
 
 def new(base: Base, seen: Seen, **sizes: int) -> Adapter:
     """With a projection that has to be fitted."""
-    recipe = sight.Recipe(**{"layers": 2, "prompts": 3, **sizes}, eyes="slots")
-    return sight.new(recipe, base, seen, len(KINDS))
+    recipe = sight_start.Recipe(**{"layers": 2, "prompts": 3, **sizes}, eyes="slots")
+    return sight_start.new(recipe, base, seen, len(KINDS))
 
 
 ROWS = [
@@ -411,15 +414,15 @@ def test_facts_of_scenes_are_colours_and_shapes(small):
     assert not any(text.endswith(("yes.", "no.")) for text in texts)
 
 
-@pytest.mark.parametrize("eyes", sight.EYES)
+@pytest.mark.parametrize("eyes", sight_start.EYES)
 def test_a_stage_learns_and_what_it_writes_can_be_read(small, tmp_path, monkeypatch, eyes):
     monkeypatch.setattr(sight, "JUDGED", 3)
     seen = made_up(16)
-    base, recipe = small, sight.Recipe(layers=2, prompts=3, hidden=4, eyes=eyes)
+    base, recipe = small, sight_start.Recipe(layers=2, prompts=3, hidden=4, eyes=eyes)
     model = Llama(base.config, base.weights, Int8Linear(torch.float32), 512)
     known = known_rows(seen, KINDS)
     parts = (Material(known, KINDS, ROWS, [Lesson("Hello!", "Hello.")]),) * 2
-    adapter = sight.new(recipe, base, seen, len(KINDS))
+    adapter = sight_start.new(recipe, base, seen, len(KINDS))
     before = adapter.gate.clone()
     stage = replace(sight.STAGES["eyes"], steps=2, batch=4)
     found = sight.learn(stage, recipe, base, model, adapter, parts, seen.features)
@@ -455,18 +458,18 @@ def test_a_new_projection_is_joined_to_what_reads_it(small):
     before = new(small, seen, hidden=4)
     fresh = new(small, seen, hidden=5)
     eyes = fresh.visual.inner.weight.clone()
-    assert sight.taken_up(before, fresh, False) is before
-    joined = sight.taken_up(before, fresh, True)
+    assert sight_start.taken_up(before, fresh, False) is before
+    joined = sight_start.taken_up(before, fresh, True)
     assert torch.equal(joined.prompts, before.prompts) and joined.spec.visual.hidden == 5
     assert torch.equal(joined.visual.inner.weight, eyes)
     more = new(small, seen, prompts=before.spec.prompts + 2, hidden=4)
     last = more.prompts[:, -2:].clone()
-    joined = sight.taken_up(before, more, True)
+    joined = sight_start.taken_up(before, more, True)
     assert torch.equal(joined.prompts[:, :-2], before.prompts)
     assert torch.equal(joined.prompts[:, -2:], last)
     other = new(small, seen, layers=1, hidden=4)
     with pytest.raises(ValueError, match="not as the recipe says"):
-        sight.taken_up(other, fresh, True)
+        sight_start.taken_up(other, fresh, True)
 
 
 def test_each_word_has_prompts_of_its_own(small):
@@ -483,11 +486,11 @@ def test_each_word_has_prompts_of_its_own(small):
     with torch.no_grad():
         x = model.run(model.embed(torch.tensor([sum(ids, [])])), range(last))
         states = model.norm(x, small.weights.attention_norm[last])[0]
-    found = written_states(model, small.tokenizer, goldfish, 1, 16)
+    found = written_states(model, small.tokenizer, [goldfish], 1, 16)[0]
     assert torch.allclose(found[:14], states[np.concatenate(words)], atol=1e-5)
     assert found.shape[0] == 16 and not found[14:].any()  # the others say nothing of it
     # A second guess is read in a sentence of its own, and the first stays where it was.
-    both = written_states(model, small.tokenizer, goldfish, 1, 24, 8)
+    both = written_states(model, small.tokenizer, [goldfish], 1, 24, 8)[0]
     assert torch.equal(both[:16], found)
     ids = [encode(piece) for piece in ("It may also be", " a goldfish", ",", " a fish")]
     starts = np.cumsum([0, *map(len, ids)])
@@ -498,7 +501,12 @@ def test_each_word_has_prompts_of_its_own(small):
         states = model.norm(x, small.weights.attention_norm[last])[0]
     assert torch.allclose(both[16:], states[np.concatenate(words)], atol=1e-5)
     with pytest.raises(ValueError, match="3 prompts for a second guess, not 8"):
-        written_states(model, small.tokenizer, goldfish, 1, 24, 3)
+        written_states(model, small.tokenizer, [goldfish], 1, 24, 3)
+    # Many are read at once, those with as many tokens together.
+    some = KINDS[:40]
+    alone = [written_states(model, small.tokenizer, [kind], 1, 24, 8)[0] for kind in some]
+    together = written_states(model, small.tokenizer, some, 1, 24, 8)
+    assert torch.allclose(together, torch.stack(alone), atol=1e-5)
 
 
 def test_what_is_told_is_as_clear_as_it_says():
