@@ -3,7 +3,6 @@
 Every kind of picture comes twice: to learn from ("train") and, others of it, to judge by ("test").
 """
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,8 +15,7 @@ from torch import Tensor
 from demo.finetune.lessons import Part
 from demo.recipes.drawings import STYLES, UNSEEN
 from demo.recipes.photographs import photographs
-from demo.recipes.samples import PAINT, draw
-from demo.recipes.scenes import SHAPES
+from demo.recipes.samples import drawn_shapes
 from demo.recipes.shelves import Shelf, drawing_shelf, scene_shelf
 from demo.recipes.sight_pictures import shown
 from demo.recipes.strangers import Sort, made, scrambled
@@ -124,8 +122,4 @@ class Album:
 
 def _shapes(part: Part) -> Iterator[Picture]:
     """In the manner of the page's samples, large and smooth."""
-    chance = random.Random(SEEDS[part])
-    for colour in PAINT:
-        for shape in SHAPES:
-            for _ in range(DRAWN[part]):
-                yield Picture(np.asarray(draw(colour, shape, chance)))
+    return map(Picture, drawn_shapes(DRAWN[part], SEEDS[part]))

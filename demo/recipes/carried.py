@@ -4,8 +4,9 @@
 
 What an adapter has learned lies in its prompts and gates; its projection only tells them what is in
 the picture. So a projection for the other tower is fitted to say what the old one says of the same
-pictures, easy-VQA's scenes for learning, and nothing is taught anew: two minutes instead of the
-hour that `shapes.py` takes. Progress goes to the terminal, a JSON line every ten epochs.
+pictures, easy-VQA's scenes for learning and shapes as the page's samples are drawn, and nothing is
+taught anew: two minutes instead of the hour that `shapes.py` takes. Progress goes to the terminal,
+a JSON line every ten epochs.
 """
 
 import argparse
@@ -22,13 +23,16 @@ from demo.adapter.file import load_adapter, save_adapter
 from demo.adapter.spec import VisualSpec
 from demo.adapter.visual import GlobalMLP
 from demo.finetune.easy_vqa import pictures
+from demo.recipes.samples import drawn_shapes
 from demo.recipes.shapes import FIRST_HELD_OUT
 from demo.settings import Settings
 from demo.vision.clip import Tower
+from demo.vision.media import Picture
 from demo.vision.tower_files import LOCAL
 
 BATCH, EPOCHS, RATE = 64, 60, 2e-3
 SAID_EVERY = 10
+EACH, SEED = 80, 3  # of each shape in each colour
 
 
 def fitted(
@@ -58,6 +62,11 @@ def fitted(
     return made
 
 
+def smooth_shapes() -> list[Picture]:
+    """Larger than easy-VQA's and with smooth edges, as a visitor's are: *auto* must know such."""
+    return [Picture(rgb) for rgb in drawn_shapes(EACH, SEED)]
+
+
 def carry(adapter: Path, old: Tower, new: Tower, out: Path) -> None:
     """Writes the adapter for the tower `new`.
 
@@ -71,13 +80,13 @@ def carry(adapter: Path, old: Tower, new: Tower, out: Path) -> None:
     spec = learned.spec.visual
     if spec is None or (spec.kind, spec.slots) != ("global-mlp", 1):
         raise ValueError(f"'{passport.name}' has no MLP to one vector that could be carried over")
-    seen = pictures("train")
+    scenes, smooth = pictures("train"), smooth_shapes()
     with torch.no_grad():
-        aim = learned.visual(old.batch(seen))
-    features = new.batch(seen)
+        aim = learned.visual(torch.cat([old.batch(smooth), old.batch(scenes)]))
+    features = torch.cat([new.batch(smooth), new.batch(scenes)])
     visual = VisualSpec(features.shape[1], spec.hidden)
     torch.manual_seed(0)
-    learned.visual = fitted(visual, features, aim, FIRST_HELD_OUT)
+    learned.visual = fitted(visual, features, aim, len(smooth) + FIRST_HELD_OUT)
     learned.spec = replace(learned.spec, visual=visual)
     changed = replace(
         passport,

@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--photographs", type=Path, required=True, help="Tiny ImageNet's zips")
     parser.add_argument("--drawings", type=Path, required=True, help="of demo.recipes.drawings")
     parser.add_argument("--known", nargs="+", choices=SOURCES, default=SOURCES, help="to the tower")
-    parser.add_argument("--keep", type=_share, default=0.95, help="share to call familiar, 0 to 1")
+    parser.add_argument("--keep", type=_share, default=0.93, help="share to call familiar, 0 to 1")
     given = parser.parse_args(arguments)
     try:
         tower = Tower.load(None, torch.device("cpu"), given.checkpoints)

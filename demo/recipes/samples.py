@@ -2,11 +2,14 @@
 
 import argparse
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from demo.files import replace_file
+from demo.recipes.scenes import SHAPES
 
 SIDE = 384
 FINE = 4  # drawn this much larger, then shrunk: smooth edges
@@ -50,6 +53,15 @@ def draw(colour: str, shape: str, chance: random.Random) -> Image.Image:
         (x, y), (end, bottom) = box
         pen.polygon([(x, bottom), (end, bottom), ((x + end) / 2, y)], PAINT[colour])
     return canvas.reduce(FINE)
+
+
+def drawn_shapes(count: int, seed: int) -> Iterator[np.ndarray]:
+    """So many of each shape in each colour, (SIDE, SIDE, 3) uint8."""
+    chance = random.Random(seed)
+    for colour in PAINT:
+        for shape in SHAPES:
+            for _ in range(count):
+                yield np.asarray(draw(colour, shape, chance))
 
 
 def main(arguments: list[str] | None = None) -> None:
