@@ -1,4 +1,8 @@
-"""What saving as a JPEG does to pictures, for whole batches and on any device (ITU-T T.81)."""
+"""What saving as a JPEG does to pictures, for whole batches and on any device (ITU-T T.81).
+
+torchvision's encoder has one quality for all pictures and hands back files, which then have to be
+read: a GPU would wait for both. Here each picture has its own quality, and nothing leaves the device.
+"""
 
 import torch
 import torch.nn.functional as F

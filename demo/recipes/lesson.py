@@ -95,7 +95,9 @@ class Shown(NamedTuple):
     def mixed(self, free: Tensor, amount: float, generator: torch.Generator) -> Self:
         """Parts of others pasted into some of the pictures `free` (F,) (CutMix, arXiv 1905.04899).
 
-        What is pasted lies where it lay, and is as wide as it is high.
+        What is pasted lies where it lay, and is as wide as it is high. torchvision's transform cuts
+        one window for the whole batch and mixes labels, which cannot say that a wider name is no
+        rival of either kind.
         """
         device, side = generator.device, self.views.shape[-1]
         order = free[torch.randperm(len(free), generator=generator, device=device)]
@@ -157,17 +159,15 @@ class Lesson:
             {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay},
             {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        if self.device == CPU:
-            adam = torch.optim.AdamW(groups, self.plan.rate, (0.9, 0.98))
-        else:
-            adam = torch.optim.AdamW(
-                groups, self.plan.rate, (0.9, 0.98), fused=True, capturable=True
-            )
+        recorded = self.device != CPU  # its count of steps is then kept on the GPU
+        adam = torch.optim.AdamW(
+            groups, self.plan.rate, (0.9, 0.98), fused=recorded, capturable=recorded
+        )
         found = [Muon(turned, self.plan.turn), adam]
         for optimizer in found:
             for group in optimizer.param_groups:
                 group["peak"] = group["lr"]
-                if self.device != CPU:  # a tensor, so that a recorded step reads today's
+                if recorded:  # a tensor, so that a recorded step reads today's
                     group["lr"] = torch.tensor(group["lr"], device=self.device)
         return found
 

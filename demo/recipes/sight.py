@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seen = Seen.load(seen_path(given.work, recipe.kind))
     kinds = learned_kinds(seen)
     adapter, projection, seen = opened(
-        given.init, given.tower, stage, recipe, base, model, seen, kinds, given.fit
+        stage, recipe, base, model, seen, kinds, given.tower, given.init, fitting=given.fit
     )
     talk = unrelated_lessons(given.work, base, model, settings)
     second = rivals(seen.features) if stage.told and recipe.seconds else None

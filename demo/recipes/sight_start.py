@@ -98,21 +98,22 @@ def taken_up(before: Adapter, new: Adapter, keep_new: bool) -> Adapter:
 
 
 def opened(
-    init: Path | None,
-    tower: Path,
     stage: Stage,
     recipe: Recipe,
     base: Base,
     model: Llama,
     seen: Seen,
     kinds: Sequence[Known],
+    tower: Path,
+    init: Path | None,
+    *,
     fitting: bool,
 ) -> tuple[Adapter, Projection, Seen]:
     """An adapter for the stage, the projection that it is to keep, and what it is shown.
 
     Args:
-        init: what the stage before has written.
         tower: folder of the tower whose captions a memory sees with.
+        init: what the stage before has written.
         fitting: teach another projection than a memory.
     """
     adapter = new(recipe, base, seen, len(kinds))

@@ -1,7 +1,8 @@
 """Train a small open_clip model from scratch: `python -m demo.recipes.tower --out FOLDER`.
 
-FOLDER holds `open_clip_config.json`; the weights and a passport are written beside it, so that
-open_clip itself can open the result as `local-dir:FOLDER`. `--resume` goes on from the last state.
+FOLDER holds `open_clip_config.json`; the weights, a passport and, where the config names one, a
+tokenizer of the captions' words are written beside it, so that open_clip itself can open the result
+as `local-dir:FOLDER`. `--resume` goes on from the last state.
 """
 
 import argparse
@@ -143,7 +144,11 @@ def train(
     device: torch.device = CPU,
     every: int = 1,
 ) -> None:
-    """Train, log the curve every so many epochs, and write the files into `folder`."""
+    """Train, log the curve, and write the files into `folder`.
+
+    Args:
+        every: epochs from one row of the curve, and one saved state, to the next.
+    """
     vocabulary = sources.vocabulary()
     own_words(folder, vocabulary)
     shelves, preprocessing = sources.shelves(vocabulary), preprocessing_of(folder)

@@ -33,7 +33,8 @@ def scenes(monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
     made = torch.randn(ALL, 4, generator=torch.Generator().manual_seed(5))
     monkeypatch.setattr(carried, "pictures", lambda part: made)
     monkeypatch.setattr(carried, "FIRST_HELD_OUT", LEARNED)
-    monkeypatch.setattr(carried, "smooth_shapes", lambda: torch.randn(20, 4))
+    smooth = torch.randn(20, 4, generator=torch.Generator().manual_seed(6))
+    monkeypatch.setattr(carried, "smooth_shapes", lambda: smooth)
     return made
 
 
