@@ -1,7 +1,7 @@
 """What saving as a JPEG does to pictures, for whole batches and on any device (ITU-T T.81).
 
 torchvision's encoder has one quality for all pictures and hands back files, which then have to be
-read: a GPU would wait for both. Here each picture has its own quality, and nothing leaves the device.
+read: a GPU would wait for both. Here each picture has its own, and nothing leaves the device.
 """
 
 import torch
