@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PREFIX = "LLAMA_ADAPTER_"
 EXIT_NOT_SERVED = 1
 EXIT_WRONG_FLAG = 2
+LAST_PORT = 65_535
 STOP_SECONDS = 1
 SWEEP_SECONDS = 600.0
 
@@ -120,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = Settings(**{item.name: getattr(options, item.name) for item in fields(Settings)})
         auth = read_auth(options.auth)
+        if not 1 <= options.port <= LAST_PORT:
+            raise InputError(f"port is {options.port}; please use 1 to {LAST_PORT}.")
     except DemoError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return EXIT_WRONG_FLAG

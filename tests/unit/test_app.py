@@ -93,11 +93,15 @@ def test_wrong_value_is_named(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "limits"),
+    [("threads", "0", "1 to 256"), ("port", "0", "1 to 65535"), ("port", "99999", "1 to 65535")],
+)
 def test_setting_out_of_range_ends_before_anything_starts(
-    capsys: pytest.CaptureFixture[str],
+    flag: str, value: str, limits: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert app.main(["--threads", "0"]) == app.EXIT_WRONG_FLAG
-    assert "threads is 0; please use 1 to 256." in capsys.readouterr().err
+    assert app.main([f"--{flag}", value]) == app.EXIT_WRONG_FLAG
+    assert f"{flag} is {value}; please use {limits}." in capsys.readouterr().err
 
 
 def test_auth_is_a_pair_or_a_file_of_pairs(tmp_path: Path) -> None:
