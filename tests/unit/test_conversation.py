@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from demo.chat.conversation import ASK_ABOUT_PICTURE, MAX_CHARACTERS, Conversation
+from demo.chat.conversation import ASK_ABOUT_PICTURE, MAX_CHARACTERS, Conversation, ReplyStats
 from demo.errors import BusyError, ContextFullError, InputError
 from demo.llama.chat_template import Message
 from demo.vision.media import Picture
+
+STATS = ReplyStats("sight", False, 9, 3, 0.1, 50.0, "end")
 
 
 def picture(shade: int) -> Picture:
@@ -76,6 +80,33 @@ def test_a_removed_picture_stays_with_its_turn_and_out_of_use(chat):
     assert chat.picture is None
     chat.ask("a new one", picture(4))
     assert chat.picture == picture(4)
+
+
+def test_what_was_answered_about_a_removed_picture_goes_with_it():
+    chat = Conversation("Be brief.")
+    for number, saw in enumerate((True, False, True)):
+        chat.ask(f"question {number}", picture(number) if saw else None)
+        chat.begin()
+        chat.finish(f"reply {number}", replace(STATS, image=saw))
+    read: list[str] = []
+
+    def encode(messages: list[Message]) -> list[int]:
+        read[:] = [message.content for message in messages]
+        return [0]
+
+    chat.ask("another one")
+    chat.prompt(encode, window=1000, reserve=5, drop_oldest=False)
+    assert len(read) == 8
+    chat.undo()
+    chat.remove_picture()
+    chat.ask("another one")
+    chat.prompt(encode, window=1000, reserve=5, drop_oldest=False)
+    assert read == ["Be brief.", "question 1", "reply 1", "another one"]
+    assert len(chat.turns) == 4  # the page shows them all
+    answer(chat, "reply 3")
+    chat.ask("and this?", picture(4))
+    chat.prompt(encode, window=1000, reserve=5, drop_oldest=False)
+    assert read[1:] == ["question 1", "reply 1", "another one", "reply 3", "and this?"]
 
 
 def test_undo_gives_back_what_was_sent(chat):
