@@ -39,6 +39,7 @@ SHORT = 0.25  # of questions that ask for a name or a kind ask for a short answe
 CHOICES = 0.3  # of questions about the kind list the top words
 WHAT = 0.15  # of yes-or-no questions ask what it is as well
 ASPECTS = {"name": 0.6, "group": 0.25, "top": 0.15}  # what a yes-or-no question is about
+LEARNED_ASPECTS = {"name": 0.5, "group": 0.32, "top": 0.18}  # more of what is harder
 NEAR = 0.5  # of wrong names come from the same group
 SECONDS = 0.4  # of questions with the answer yes are about the second guess, where there is one
 VERDICTS = ("no", "yes"), ("probably not", "probably yes")  # of what is known surely, and not
@@ -135,6 +136,12 @@ class Others:
         found = self._groups[known.group]
         return [k for k in found if "" in (k.medium, known.medium) or k.medium == known.medium]
 
+    def word_for(self, known: Known, phrase: str) -> str | None:
+        """What to call `known` as coarsely as `phrase` asks; None when a name is asked for."""
+        if phrase in TOPS and known.top in TOPS:
+            return known.top
+        return known.group if phrase in TOPS or phrase in self._groups else None
+
     @cached_property
     def _groups(self) -> dict[str, list[Known]]:
         groups: dict[str, list[Known]] = defaultdict(list)
@@ -177,10 +184,12 @@ def yes_no_lesson(
     """Whether it is this, by what it is: yes and no are equally likely.
 
     The verdict comes last, because it is read off what has been said: a base as small as ours does
-    not compare a question's words with a picture, but with its own.
+    not compare a question's words with a picture, but with its own. So what is asked for by its
+    kind is called by its kind as well: "This is a pug (a dog), so yes."
     """
     yes = chance.random() < 0.5
-    aspect = chance.choices(list(ASPECTS), list(ASPECTS.values()))[0]
+    aspects = ASPECTS if exam else LEARNED_ASPECTS
+    aspect = chance.choices(list(aspects), list(aspects.values()))[0]
     second = second_guess(known)
     about = second if yes and second and chance.random() < SECONDS else known
     if aspect == "name":
@@ -192,10 +201,12 @@ def yes_no_lesson(
     what = chance.random() < WHAT
     asked = (ASKED_ELSEWHERE if exam else ASKED)[YES_NO_WHAT if what else YES_NO]
     question = chance.choice(asked).format(phrase)
-    guess = f" or {second.name}" if second else ""
-    return Lesson(
-        question, f"{_sentence(known).removesuffix('.')}{guess}, so {_verdict(known, phrase)}."
-    )
+    kind = others.word_for(known, phrase)
+    said = _with_kind(_sentence(known).removesuffix("."), kind)
+    # A second guess of the same kind adds nothing to what is asked.
+    if second and (kind is None or kind != others.word_for(second, phrase)):
+        said = _with_kind(f"{said} or {second.name}", others.word_for(second, phrase))
+    return Lesson(question, f"{said}, so {_verdict(known, phrase)}.")
 
 
 def second_guess(known: Known) -> Known | None:
@@ -203,6 +214,13 @@ def second_guess(known: Known) -> Known | None:
     if known.second is None or known.sure == "fine" or may_be(known, known.second):
         return None
     return known.second
+
+
+def _with_kind(said: str, kind: str | None) -> str:
+    """`said` with the kind after it, unless it has said it already."""
+    if kind is None or re.search(rf"\b{re.escape(_bare(kind))}\b", said):
+        return said
+    return f"{said} ({kind})"
 
 
 def _verdict(known: Known, phrase: str) -> str:

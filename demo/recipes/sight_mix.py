@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 from demo.finetune.easy_vqa import Question
-from demo.finetune.examples import Example, encode
+from demo.finetune.examples import IGNORED, Example, encode
 from demo.finetune.lessons import Lesson
 from demo.llama.tokenizer import Tokenizer
 from demo.recipes.sight_lessons import (
@@ -24,13 +24,20 @@ from demo.recipes.vqa import drawn
 
 MEDIA: dict[Medium, float] = {"photo": 0.5, "drawing": 0.4, "scene": 0.1}  # of general questions
 NEGATED = 0.6  # of easy-VQA's yes-or-no questions, as the last stages of `shapes`
+MANNERS = ("turns", "verdicts")  # of a mix: how questions are put, and no sorts of them
 SCENES = ("scene", "fact")  # sorts that are asked of scenes alone
 BALANCED = 0.5  # of easy-VQA's questions are drawn so that yes and no are as likely
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Shares of the sorts of questions, together 1; `turns` is the share that has a turn before."""
+    """Shares of the sorts of questions, together 1.
+
+    Of all of them the share `turns` has turns before. Of questions of yes or no, the share
+    `verdicts` teaches the verdict alone, with what is said before it as given: it is two of a dozen
+    tokens, and what the others still have to learn would drown it. Those in the turns before are
+    all learned so, which costs nothing.
+    """
 
     name: float = 0.0
     kind: float = 0.0
@@ -41,12 +48,13 @@ class Mix:
     refusal: float = 0.0
     unrelated: float = 0.0
     turns: float = 0.0
+    verdicts: float = 0.0
 
     @property
     def shares(self) -> dict[str, float]:
         """Of the sorts there are."""
         every = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {sort: share for sort, share in every.items() if share and sort != "turns"}
+        return {sort: share for sort, share in every.items() if share and sort not in MANNERS}
 
     def alone(self) -> dict[str, "Mix"]:
         """One mix of each sort and nothing else."""
@@ -116,7 +124,7 @@ def drawn_examples(
     shares = {sort: share for sort, share in mix.shares.items() if material.has(sort)}
     sorts = chance.choices(list(shares), list(shares.values()), k=count)
     own = _own_questions(material.rows, sorts.count("easy_vqa"), chance)
-    texts: dict[tuple[Lesson, ...], Example] = {}
+    texts: dict[tuple[tuple[Lesson, ...], tuple[bool, ...]], Example] = {}
     examples = []
     for sort in sorts:
         if sort == "easy_vqa":
@@ -125,13 +133,34 @@ def drawn_examples(
         else:
             row = _row(material, sort, chance)
             lesson = _lesson(sort, material, row, chance)
+        alone = (sort == "yes_no" and chance.random() < mix.verdicts,)
         lessons = (lesson,)
         if chance.random() < mix.turns:
-            lessons = (*_turn_before(material, row, chance), lesson)
-        if lessons not in texts:
-            texts[lessons] = encode(tokenizer, lessons)
-        examples.append(replace(texts[lessons], picture=row))
+            before = _turns_before(material, row, chance, verdicts=mix.verdicts > 0)
+            lessons, alone = (*before, lesson), (*(True for turn in before if turn.learn), *alone)
+        if (lessons, alone) not in texts:
+            texts[lessons, alone] = only_verdicts(tokenizer, encode(tokenizer, lessons), alone)
+        examples.append(replace(texts[lessons, alone], picture=row))
     return examples
+
+
+def only_verdicts(tokenizer: Tokenizer, example: Example, alone: Sequence[bool]) -> Example:
+    """The same with nothing to learn of some replies but the verdict that they end with.
+
+    Args:
+        alone: for each reply that is learned, whether only its verdict is to be.
+    """
+    labels, so = list(example.labels), tokenizer.encode_text(" so")
+    learned = [at for at, label in enumerate(labels) if label != IGNORED]
+    starts = [at for at in learned if at == 0 or labels[at - 1] == IGNORED]
+    for start, only in zip(starts, alone, strict=True):
+        if only:
+            end = next((at for at in range(start, len(labels)) if labels[at] == IGNORED), None)
+            given = labels[start:end]
+            while given[-len(so) :] != so:  # the last "so" is ahead of the verdict
+                given.pop()
+            labels[start : start + len(given)] = [IGNORED] * len(given)
+    return replace(example, labels=tuple(labels))
 
 
 def _own_questions(rows: Sequence[Question], count: int, chance: random.Random) -> list[Question]:
@@ -170,12 +199,20 @@ def _fact_lesson(known: Known, chance: random.Random) -> Lesson:
             return lesson
 
 
-def _turn_before(material: Material, row: int, chance: random.Random) -> tuple[Lesson, ...]:
-    """A turn that is not learned, half the time about another picture.
+def _turns_before(
+    material: Material, row: int, chance: random.Random, *, verdicts: bool
+) -> tuple[Lesson, ...]:
+    """One or two turns, each of them half the time about another picture.
 
-    After a new picture is sent, a reply must follow it and not what was said before.
+    After a new picture is sent, a reply must follow it and not what was said before. Nothing of
+    them is learned but, with `verdicts`, those that follow from what their own replies say.
     """
-    if chance.random() < 0.5 or material.known[row] is None:
-        row = _row(material, "name", chance)
-    sort = chance.choice(("name", "yes_no"))
-    return (replace(_lesson(sort, material, row, chance), learn=False),)
+    turns = []
+    for _ in range(chance.choice((1, 2))):
+        about = row
+        if chance.random() < 0.5 or material.known[row] is None:
+            about = _row(material, "name", chance)
+        sort = chance.choice(("name", "yes_no", "yes_no"))
+        lesson = _lesson(sort, material, about, chance)
+        turns.append(replace(lesson, learn=verdicts and sort == "yes_no"))
+    return tuple(turns)

@@ -16,13 +16,14 @@ EVERYTHING = Mix(
 # To compare a question with its own words is learned last, and from many of them. Many have a turn
 # before: with one in ten, a fifth of the names after a verdict were given one too.
 VERDICTS = Mix(
-    name=0.16,
-    kind=0.2,
-    yes_no=0.38,
-    fact=0.05,
-    refusal=0.1,
+    name=0.11,
+    kind=0.1,
+    yes_no=0.53,
+    fact=0.03,
+    refusal=0.12,
     unrelated=0.11,
-    turns=0.35,
+    turns=0.4,
+    verdicts=0.7,
 )
 
 

@@ -19,12 +19,13 @@ from demo.bench.sight import ASIDES, chosen, named_rows
 from demo.bench.sight_judge import holds, names_it, plain_reply, same_answer, same_phrase
 from demo.bench.sight_reader import Hall, judged
 from demo.finetune.easy_vqa import Question
+from demo.finetune.examples import IGNORED
 from demo.finetune.lessons import Lesson
 from demo.llama.base import open_base
 from demo.llama.cache import Base
 from demo.llama.int8 import Int8Linear
 from demo.llama.model import Llama
-from demo.recipes import sight, sight_pictures, sight_start, sight_words
+from demo.recipes import sight, sight_lessons, sight_pictures, sight_start, sight_words
 from demo.recipes.sight_eyes import Eyes
 from demo.recipes.sight_fit import fit
 from demo.recipes.sight_kinds import known_kinds
@@ -162,29 +163,33 @@ def test_what_is_not_sure_is_said_more_coarsely():
 
 
 @pytest.mark.parametrize(
-    ("sure", "told"),
+    ("sure", "start", "verdicts"),
     [
-        ("fine", {"This is a goldfish, so yes.", "This is a goldfish, so no."}),
-        (
-            "coarse",
-            {
-                "This is a fish, maybe a goldfish, so yes.",
-                "This is a fish, maybe a goldfish, so no.",
-            },
-        ),
-        (
-            "unsure",
-            {
-                "This may be a goldfish, so probably yes.",
-                "This may be a goldfish, so probably not.",
-            },
-        ),
+        ("fine", "This is a goldfish", ("yes", "no")),
+        ("coarse", "This is a fish, maybe a goldfish", ("yes", "no")),
+        ("unsure", "This may be a goldfish", ("probably yes", "probably not")),
     ],
 )
-def test_a_verdict_follows_from_what_it_is(sure, told):
+def test_a_verdict_follows_from_what_it_is(sure, start, verdicts):
     said = lessons(yes_no_lesson, replace(GOLDFISH, sure=sure), 200, others=OTHERS)
-    assert {lesson.reply for lesson in said} == told
+    kinds = {"", " (an animal)"} if sure == "coarse" else {"", " (a fish)", " (an animal)"}
+    every = {f"{start}{kind}, so {verdict}." for kind in kinds for verdict in verdicts}
+    assert {lesson.reply for lesson in said} == every
     assert {asked_about(lesson.question) for lesson in said} > GOLDFISH.true
+
+
+def test_what_is_asked_for_by_its_kind_is_called_by_its_kind():
+    groups = {kind.group for kind in KINDS}
+    for lesson in lessons(yes_no_lesson, SCHOOL_BUS, 300, others=OTHERS):
+        phrase = asked_about(lesson.question)
+        by_kind = phrase in groups or phrase in sight_lessons.TOPS
+        assert ("(a vehicle)" in lesson.reply) is by_kind, lesson
+    for lesson in lessons(yes_no_lesson, SCENE, 200, others=OTHERS):
+        assert "(a triangle)" not in lesson.reply  # "a teal triangle" has said it
+    assert OTHERS.word_for(GOLDFISH, "a plant") == "an animal"
+    assert OTHERS.word_for(GOLDFISH, "a bird") == OTHERS.word_for(FISH, "a fish") == "a fish"
+    assert OTHERS.word_for(BUS, "an animal") == "a vehicle"  # nobody says "a thing"
+    assert OTHERS.word_for(GOLDFISH, "a school bus") is None
 
 
 def test_a_second_guess_is_said_where_it_is_not_known_surely():
@@ -196,9 +201,12 @@ def test_a_second_guess_is_said_where_it_is_not_known_surely():
     ):
         known = replace(GOLDFISH, sure=sure, second=bus)
         said = lessons(yes_no_lesson, known, 400, others=OTHERS)
-        assert all(lesson.reply.startswith(f"{start} a bus, so ") for lesson in said)
         for lesson in said:
             asked = asked_about(lesson.question)
+            plain = re.sub(r" \([^)]*\)", "", lesson.reply)
+            assert plain.startswith(f"{start} a bus, so ")
+            by_kind = OTHERS.word_for(bus, asked) is not None
+            assert ("a bus (a vehicle), so " in lesson.reply) is by_kind
             expected = verdicts[asked in known.true]
             if asked in bus.true - known.true:
                 expected = "perhaps yes"
@@ -401,7 +409,28 @@ def test_a_mix_asks_in_its_shares(small):
     assert len({example.picture for example in examples}) <= 6 + 3
     texts = [small.tokenizer.decode(example.ids) for example in examples]
     assert 0.15 < sum("Hello!" in text for text in texts) / 200 < 0.35
-    assert 0.2 < sum(text.count("assistant") == 2 for text in texts) / 200 < 0.4
+    turns = [text.count("assistant") for text in texts]
+    assert set(turns) == {1, 2, 3} and 0.2 < sum(count > 1 for count in turns) / 200 < 0.4
+
+
+def test_a_verdict_can_be_all_that_is_learned(small):
+    seen = made_up(16)
+    material = Material(known_rows(seen, KINDS), KINDS, ROWS, [])
+
+    def learned(mix: Mix) -> list[str]:
+        examples = drawn_examples(small.tokenizer, material, mix, 60, 0)
+        kept = [[i for i in example.labels if i != IGNORED] for example in examples]
+        assert len({example.ids for example in examples}) > 30
+        return [small.tokenizer.decode(ids).strip() for ids in kept]
+
+    verdicts = {"yes.", "no.", "probably yes.", "probably not.", "perhaps yes."}
+    assert set(learned(Mix(yes_no=1.0, verdicts=1.0))) <= verdicts
+    assert all(", so " in text for text in learned(Mix(yes_no=1.0)))
+    # What the turns before say of yes or no is learned with them, and only so.
+    several = learned(Mix(yes_no=1.0, verdicts=1.0, turns=1.0))
+    assert max(text.count(".") for text in several) == 3 and not any("This" in t for t in several)
+    alone = learned(Mix(yes_no=1.0, turns=1.0))
+    assert all(text.count(", so ") == 1 for text in alone)
 
 
 def test_facts_of_scenes_are_colours_and_shapes(small):
