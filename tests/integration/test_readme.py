@@ -1,6 +1,7 @@
 """What README shows works as pasted."""
 
 import re
+import runpy
 import subprocess
 import sys
 
@@ -24,16 +25,29 @@ def test_the_client_example_runs_as_it_stands():
     assert "'state': 'ready'" in done.stdout
 
 
-@pytest.mark.parametrize("module", re.findall(r"python -m (demo\.\S+)", README))
-def test_the_commands_named_exist(module):
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"python -m (demo\.[^`\n]+)", README))))
+def test_the_commands_named_exist(command, monkeypatch, capsys):
+    """Each as `python -m` runs it, with --help; its flags are among those that this explains."""
+    module, *words = command.split()
+    monkeypatch.setattr(sys, "argv", [module, *words, "--help"])
+    monkeypatch.delitem(sys.modules, f"{module}.__main__", raising=False)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module(module, run_name="__main__", alter_sys=False)
+    assert stop.value.code == 0
+    explained = capsys.readouterr().out
+    assert [word for word in words if word.startswith("--") and word not in explained] == []
+
+
+def test_a_command_starts_without_what_it_does_not_need():
     done = subprocess.run(
-        [sys.executable, "-m", module.strip("`"), "--help"],
+        [sys.executable, "-X", "importtime", "-m", "demo.bench", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert "sight" in done.stdout and "torch" not in done.stderr
 
 
 def test_every_file_and_folder_named_is_there():
