@@ -203,9 +203,12 @@ def yes_no_lesson(
     question = chance.choice(asked).format(phrase)
     kind = others.word_for(known, phrase)
     said = _with_kind(_sentence(known).removesuffix("."), kind)
-    # A second guess of the same kind adds nothing to what is asked.
-    if second and (kind is None or kind != others.word_for(second, phrase)):
-        said = _with_kind(f"{said} or {second.name}", others.word_for(second, phrase))
+    if second:
+        other = others.word_for(second, phrase)
+        # One of the same kind adds nothing to what is asked, unless it alone is called so: "a dog"
+        # is a kind of photographs and a name of drawings.
+        if kind is None or kind != other or phrase in second.true - known.true:
+            said = _with_kind(f"{said} or {second.name}", other)
     return Lesson(question, f"{said}, so {_verdict(known, phrase)}.")
 
 

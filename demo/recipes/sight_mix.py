@@ -148,7 +148,9 @@ def only_verdicts(tokenizer: Tokenizer, example: Example, alone: Sequence[bool])
     """The same with nothing to learn of some replies but the verdict that they end with.
 
     Args:
-        alone: for each reply that is learned, whether only its verdict is to be.
+        example: labels (T,), of several replies where turns before are learned too.
+        alone: for each reply that is learned, whether only its verdict is to be. Such a reply ends
+            as those of `yes_no_lesson` do: ", so " and the verdict.
     """
     labels, so = list(example.labels), tokenizer.encode_text(" so")
     learned = [at for at, label in enumerate(labels) if label != IGNORED]

@@ -223,6 +223,20 @@ def test_a_second_guess_is_said_where_it_is_not_known_surely():
     )
 
 
+def test_a_second_guess_of_the_same_kind_is_said_only_where_it_decides():
+    carp = Known(("a carp",), "a fish", "an animal", medium="photo")
+    for lesson in lessons(
+        yes_no_lesson, replace(GOLDFISH, sure="unsure", second=carp), 300, others=OTHERS
+    ):
+        by_kind = OTHERS.word_for(GOLDFISH, asked_about(lesson.question)) is not None
+        assert ("a carp" not in lesson.reply) is by_kind, lesson
+    fish, dog = (KINDS[VOCABULARY.number(name)] for name in ("a fish", "a dog"))
+    assert OTHERS.word_for(fish, "a dog") == OTHERS.word_for(dog, "a dog") == "an animal"
+    said = lessons(yes_no_lesson, replace(fish, sure="unsure", second=dog), 300, others=OTHERS)
+    perhaps = [lesson.reply for lesson in said if "perhaps" in lesson.reply]
+    assert perhaps and all("a dog" in reply for reply in perhaps)
+
+
 def test_scenes_are_asked_for_colour_and_shape_and_other_pictures_are_not():
     said = {lesson.reply for lesson in lessons(scene_lesson, SCENE, 500)}
     assert said == {
