@@ -39,6 +39,7 @@ class Adapter(nn.Module):
         if features is not None:
             if self.visual is None:
                 raise ValueError("an adapter without a visual projection was given a picture")
+            features = features.to(self.prompts.device)  # towers give them on the CPU
             seen = self.visual(features)  # (B, D) for all prompts alike, or (B, K or 1, D)
             seen = seen if seen.ndim == 3 else seen[:, None]
         first = model.config.layers - self.spec.layers

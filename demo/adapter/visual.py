@@ -60,7 +60,8 @@ class Projection(nn.Module):
         Mean logarithm, in nats a number, of how dense they lay there, each number by itself as in a
         normal distribution, up to a constant. So projections of the same features can be compared.
         """
-        return -(self.standard(features).square() / 2 + self.deviation.log()).mean(1)
+        given = self.standard(features.to(self.mean.device))
+        return -(given.square() / 2 + self.deviation.log()).mean(1)
 
 
 class GlobalMLP(Projection):

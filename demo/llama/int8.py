@@ -95,7 +95,8 @@ class Int8Linear:
     """Applies 8-bit matrices with the best product a device has.
 
     Args:
-        dtype: of the product on the CPU, bf16 where the processor has it, else fp32.
+        dtype: of the product, bf16 on a CPU that has it, else fp32. On CUDA fp16 stands for
+            bitsandbytes' product, whose activations have 8 bits; fp32 leaves them as they are.
     """
 
     dtype: torch.dtype
@@ -111,7 +112,7 @@ class Int8Linear:
 
     def __call__(self, x: Tensor, weight: Int8Weight) -> Tensor:
         """x (..., I) → (..., O) in `dtype`."""
-        if x.device.type == "cuda":
+        if self.dtype == torch.float16:
             return bitsandbytes_linear(x, weight)
         return _Linear.apply(x, weight.CB, weight.SCB, self.dtype, self.room)
 
@@ -129,4 +130,5 @@ def bitsandbytes_linear(x: Tensor, weight: Int8Weight, threshold: float = 6.0) -
     state.CB, state.SCB = weight
     state.has_fp16_weights = False
     state.threshold = threshold
-    return bnb.matmul(x.half(), weight.CB, state=state).to(x.dtype)
+    rows = x.half().flatten(0, -2) if x.ndim > 1 else x.half()[None]  # it takes two dimensions
+    return bnb.matmul(rows, weight.CB, state=state).to(x.dtype).view(*x.shape[:-1], -1)

@@ -176,6 +176,11 @@ def test_bitsandbytes_reads_the_same_rows():
     x = torch.randn(9, 64, generator=random)
     ours, theirs = EXACT(x, weight), bitsandbytes_linear(x, weight)
     assert (ours - theirs).abs().max() <= 0.02 * ours.abs().max()
+    # A token's state has one dimension and a batch's three; its kernels take two.
+    for shape in ((64,), (3, 3, 64)):
+        some = x[0] if len(shape) == 1 else x.view(shape)
+        expected = theirs[0] if len(shape) == 1 else theirs.view(3, 3, 96)
+        assert torch.equal(bitsandbytes_linear(some, weight), expected)
 
 
 def test_an_adapters_prefix_runs_in_the_kernel_and_in_bf16(tiny):
