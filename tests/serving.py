@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -23,11 +23,16 @@ READY_SECONDS = 300.0  # a first start fetches and converts the base
 
 @dataclass(frozen=True)
 class Served:
-    """A running `python app.py`."""
+    """A running `python app.py`.
+
+    `compiled` are the kernels that it had compiled when it was first seen ready, where it found
+    none at its start.
+    """
 
     url: str
     process: subprocess.Popen[bytes]
     log: Path
+    compiled: tuple[str, ...] = ()
 
     def status(self) -> dict[str, object]:
         """What `/status` says."""
@@ -80,10 +85,16 @@ def start(*arguments: str, environment: Mapping[str, str] | None = None) -> Serv
 @functools.cache
 def shared() -> Served:
     """One server for all tests of a run, ready to answer."""
+    cold = not kernels(ROOT)
     served = start()
     atexit.register(served.stop)
     until(lambda: served.status()["state"] == "ready", READY_SECONDS, served)
-    return served
+    return replace(served, compiled=kernels(ROOT)) if cold else served
+
+
+def kernels(folder: Path) -> tuple[str, ...]:
+    """Compiled forms of the decode kernel that lie somewhere below a folder."""
+    return tuple(path.name for path in folder.rglob("kernel.step-*.nbc"))
 
 
 def until(done: Callable[[], bool], seconds: float, served: Served) -> None:
