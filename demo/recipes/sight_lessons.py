@@ -15,6 +15,7 @@ from typing import Literal
 from demo.finetune.lessons import Lesson
 from demo.recipes.concepts import like
 from demo.recipes.sight_words import (
+    ASIDE,
     ASKED,
     ASKED_ELSEWHERE,
     ASKED_IN_VAIN,
@@ -261,6 +262,17 @@ def refusal_lesson(known: Known, chance: random.Random, *, exam: bool = False) -
     topic = chance.choice(topics)
     asked = (IN_VAIN_ELSEWHERE if exam else ASKED_IN_VAIN)[topic]
     return Lesson(chance.choice(asked), REFUSALS[topic])
+
+
+def as_typed(question: str, chance: random.Random) -> str:
+    """Half of the time the same; else without capitals or a question mark, or with words around."""
+    if chance.random() < 0.5:
+        return question
+    if chance.random() < 0.4:
+        question = question.rstrip("?.")
+    if chance.random() < 0.4:
+        return question.lower()
+    return chance.choice(ASIDE).format(question) if chance.random() < 0.4 else question
 
 
 def shortened(reply: str) -> str:

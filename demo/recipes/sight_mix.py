@@ -14,6 +14,7 @@ from demo.recipes.sight_lessons import (
     Known,
     Medium,
     Others,
+    as_typed,
     kind_lesson,
     name_lesson,
     refusal_lesson,
@@ -24,7 +25,7 @@ from demo.recipes.vqa import drawn
 
 MEDIA: dict[Medium, float] = {"photo": 0.5, "drawing": 0.4, "scene": 0.1}  # of general questions
 NEGATED = 0.6  # of easy-VQA's yes-or-no questions, as the last stages of `shapes`
-MANNERS = ("turns", "verdicts")  # of a mix: how questions are put, and no sorts of them
+MANNERS = ("turns", "verdicts", "typed")  # of a mix: how questions are put, and no sorts of them
 SCENES = ("scene", "fact")  # sorts that are asked of scenes alone
 BALANCED = 0.5  # of easy-VQA's questions are drawn so that yes and no are as likely
 
@@ -36,7 +37,7 @@ class Mix:
     Of all of them the share `turns` has turns before. Of questions of yes or no, the share
     `verdicts` teaches the verdict alone, with what is said before it as given: it is two of a dozen
     tokens, and what the others still have to learn would drown it. Those in the turns before are
-    all learned so, which costs nothing.
+    all learned so, which costs nothing. `typed`: questions about pictures as people type them.
     """
 
     name: float = 0.0
@@ -49,6 +50,7 @@ class Mix:
     unrelated: float = 0.0
     turns: float = 0.0
     verdicts: float = 0.0
+    typed: bool = False
 
     @property
     def shares(self) -> dict[str, float]:
@@ -133,6 +135,8 @@ def drawn_examples(
         else:
             row = _row(material, sort, chance)
             lesson = _lesson(sort, material, row, chance)
+            if mix.typed and sort != "unrelated":
+                lesson = replace(lesson, question=as_typed(lesson.question, chance))
         alone = (sort == "yes_no" and chance.random() < mix.verdicts,)
         lessons = (lesson,)
         if chance.random() < mix.turns:

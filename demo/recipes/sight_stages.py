@@ -13,17 +13,30 @@ EVERYTHING = Mix(
     unrelated=0.1,
     turns=0.1,
 )
-# To compare a question with its own words is learned last, and from many of them. Many have a turn
-# before: with one in ten, a fifth of the names after a verdict were given one too.
+# To compare a question with its own words takes thousands of them. Many have a turn before: with
+# one in ten, a fifth of the names after a verdict were given one too.
 VERDICTS = Mix(
-    name=0.11,
-    kind=0.1,
-    yes_no=0.53,
+    name=0.16,
+    kind=0.16,
+    yes_no=0.43,
     fact=0.03,
-    refusal=0.12,
+    refusal=0.11,
     unrelated=0.11,
     turns=0.4,
     verdicts=0.7,
+    typed=True,
+)
+# What is told can be put in other words without any learning, but these are copied badly at first.
+WORDS = Mix(
+    name=0.12,
+    kind=0.28,
+    yes_no=0.3,
+    fact=0.1,
+    refusal=0.06,
+    unrelated=0.14,
+    turns=0.3,
+    verdicts=0.7,
+    typed=True,
 )
 
 
@@ -45,6 +58,7 @@ class Stage:
 
 STAGES = {
     "reader": Stage(420, rate=1e-2, gate_rate=2e-2, told=True),
-    "verdicts": Stage(300, VERDICTS, rate=8e-3, gate_rate=1e-2, told=True),
+    "verdicts": Stage(4000, VERDICTS, batch=64, rate=6e-3, gate_rate=6e-3, told=True),
+    "words": Stage(80, WORDS, rate=3e-3, gate_rate=3e-3, told=True),
     "eyes": Stage(400),
 }

@@ -118,7 +118,7 @@ def opened(
     """
     adapter = new(recipe, base, seen, len(kinds))
     shape = adapter.spec.layers, adapter.spec.prompts, recipe.seconds
-    centre, aim = targets(model, base.tokenizer, kinds, *shape)
+    centre, aim = (x.cpu() for x in targets(model, base.tokenizer, kinds, *shape))
     open_up(adapter, centre)
     if init:
         keep_new = fitting or recipe.eyes == "memory"

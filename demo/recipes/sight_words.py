@@ -27,6 +27,10 @@ ASKED: Mapping[str, tuple[str, ...]] = {
         "Which thing is in the picture?",
         "What thing do you see?",
         "What do you call this thing?",
+        "What have I photographed?",
+        "What is the object here?",
+        "Identify this.",
+        "Give me a name for what you see.",
     ),
     KIND: (
         "What kind of thing is it?",
@@ -41,6 +45,10 @@ ASKED: Mapping[str, tuple[str, ...]] = {
         "What kind of object do you see?",
         "What sort of object is it?",
         "Name the kind of thing, not the thing.",
+        "What class of thing is it?",
+        "Is there a wider word for what you see?",
+        "What would you file this under?",
+        "Which family of things is this from?",
     ),
     CHOICE: (
         f"Is it {OPTIONS}?",
@@ -63,6 +71,14 @@ ASKED: Mapping[str, tuple[str, ...]] = {
         "Is {} shown here?",
         "Could you check whether this is {}?",
         "Yes or no: is this {}?",
+        "Are we looking at {}?",
+        "Is the thing in the picture {}?",
+        "It is {}, isn't it?",
+        "This is {}, right?",
+        "Am I right that this is {}?",
+        "Did I photograph {}?",
+        "Have I got {} here?",
+        "Is what you see {}?",
     ),
     YES_NO_WHAT: (
         "Is this {}? If not, what is it?",
@@ -95,6 +111,9 @@ ASKED_ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     COLOUR: ("Tell me the colour.", "What colour would you say it has?"),
     SHAPE: ("Tell me the shape.", "What shape would you call it?"),
 }
+
+# People do not type as they are taught to write; what a question asks for stays as it is.
+ASIDE = ("Please tell me: {}", "Hi! {}", "Look closely. {}", "{} Thanks!", "Okay, {}", "So: {}")
 
 # What `sight` was not taught and must not make up. The last two are asked of photographs and
 # drawings alone: of a plain shape they have an answer.

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-NEARER = 7 / 8  # of the sides, what is seen from nearer
+NEARER = 3 / 4  # of the sides, what is seen from nearer
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 

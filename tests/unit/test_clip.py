@@ -140,7 +140,7 @@ def test_several_looks_are_the_mean_of_four_pictures(towers: dict[str, Tower], k
 def _other_looks(picture: Picture) -> list[Picture]:
     """From nearer, and both mirrored."""
     high, wide = picture.rgb.shape[:2]
-    cut = high // 16
+    cut = high // 8
     image = Image.fromarray(picture.rgb[cut : high - cut, cut : wide - cut])
     nearer = np.asarray(image.resize((wide, high), Image.Resampling.BICUBIC))
     rows = [nearer, picture.rgb[:, ::-1], nearer[:, ::-1]]

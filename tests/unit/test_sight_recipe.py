@@ -102,6 +102,16 @@ def test_every_kind_has_a_group_and_a_top():
     assert (goldfish.group, goldfish.top) == ("a fish", "an animal")
 
 
+def test_questions_are_put_as_people_type_them():
+    chance, question = random.Random(0), "Is this a Chihuahua?"
+    typed = [sight_lessons.as_typed(question, chance) for _ in range(400)]
+    assert 150 < typed.count(question) < 300
+    for text in set(typed):
+        assert "is this a chihuahua" in text.lower()
+    for some in ("is this a chihuahua", "Is this a Chihuahua", "Hi! Is this a Chihuahua?"):
+        assert some in typed
+
+
 @pytest.mark.parametrize("exam", [False, True])
 def test_yes_is_as_likely_as_no_and_both_are_true(exam):
     chance = random.Random(1)
