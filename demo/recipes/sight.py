@@ -58,7 +58,7 @@ from demo.vision.tower_files import FOLDER
 NAME = "sight"
 DESCRIPTION = "Names what a picture shows, and answers yes-or-no, kind, colour and shape questions."
 JUDGED = 40  # held-out questions of each sort
-REHEARSED = 8  # as many times fewer texts a step as there are questions
+A_TEXT = 8  # questions for every text that is rehearsed
 TOWER = CHECKPOINTS / FOLDER
 
 
@@ -123,7 +123,7 @@ def learn(
         stage.rate,
         stage.gate_rate,
         stage.visual_rate,
-        rehearsed=stage.batch // REHEARSED,
+        rehearsed=stage.batch // A_TEXT,
         seed=seed,
     )
     start = time.monotonic()
@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     adapter, projection, seen = opened(
         stage, recipe, base, model, seen, kinds, given.tower, given.init, fitting=given.fit
     )
-    talk = unrelated_lessons(given.work, base, model, settings)
+    talk = unrelated_lessons(given.work, base, settings)
     second = rivals(seen.features) if stage.told and recipe.seconds else None
     parts = tuple(material(seen, kinds, talk, held_out, second) for held_out in (False, True))
     adapter.to(model.device)

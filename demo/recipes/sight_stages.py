@@ -1,6 +1,6 @@
 """The stages in which `sight` is taught: what each asks, and how it learns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from demo.recipes.sight_mix import Mix
 
@@ -27,16 +27,8 @@ VERDICTS = Mix(
     typed=True,
 )
 # What is told can be put in other words without any learning, but these are copied badly at first.
-WORDS = Mix(
-    name=0.12,
-    kind=0.28,
-    yes_no=0.3,
-    fact=0.1,
-    refusal=0.06,
-    unrelated=0.14,
-    turns=0.3,
-    verdicts=0.7,
-    typed=True,
+WORDS = replace(
+    VERDICTS, name=0.12, kind=0.28, yes_no=0.3, fact=0.1, refusal=0.06, unrelated=0.14, turns=0.3
 )
 
 

@@ -11,6 +11,8 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import torch
+
 from demo.adapter.adapter import Adapter
 from demo.adapter.spec import AdapterSpec
 from demo.files import replace_file
@@ -22,8 +24,8 @@ from demo.finetune.rehearsal import PASSAGES, passages
 from demo.llama.base import Base
 from demo.llama.chat_template import Message
 from demo.llama.decode import Decoder, SlotSizes
-from demo.llama.model import Llama
 from demo.llama.tokenizer import Tokenizer
+from demo.models import load_llama
 from demo.recipes.sight_lessons import shortened
 from demo.settings import Settings
 
@@ -45,8 +47,9 @@ def unrelated_questions(talk: str, passages: str) -> tuple[str, ...]:
     return (*asked, *(f"Continue this text: {opening}" for opening in openings))
 
 
-def own_replies(base: Base, model: Llama, asked: Sequence[str], settings: Settings) -> list[Lesson]:
-    """What the base says itself, greedily, its first sentences."""
+def own_replies(base: Base, asked: Sequence[str], settings: Settings) -> list[Lesson]:
+    """What the base says itself, greedily, its first sentences; on the CPU, as the kernel does."""
+    model = load_llama(base, torch.device("cpu"), POSITIONS)
     decoder = Decoder(model, SlotSizes(SLOTS, POSITIONS, 1), settings.threads)
     blank = Adapter(AdapterSpec.for_base(base.config, layers=1, prompts=1))
     questions = [Asked(t, tuple(base.tokenizer.chat([Message("user", t)]))) for t in asked]
@@ -58,12 +61,12 @@ def own_replies(base: Base, model: Llama, asked: Sequence[str], settings: Settin
     return [Lesson(text, reply) for text, reply in zip(asked, said, strict=True) if reply]
 
 
-def unrelated_lessons(work: Path, base: Base, model: Llama, settings: Settings) -> list[Lesson]:
+def unrelated_lessons(work: Path, base: Base, settings: Settings) -> list[Lesson]:
     """Questions without a picture and the base's own replies, written to `work` once."""
     asked = unrelated_questions(TALK.read_text("utf-8"), PASSAGES.read_text("utf-8"))
     path = work / f"unrelated-{base.fingerprint[:12]}-{_digest(asked)}.json"
     if not path.exists():
-        pairs = [(le.question, le.reply) for le in own_replies(base, model, asked, settings)]
+        pairs = [(le.question, le.reply) for le in own_replies(base, asked, settings)]
         with replace_file(path) as unfinished:
             unfinished.write_text(json.dumps(pairs, indent=1), "utf-8")
     return [Lesson(*pair) for pair in json.loads(path.read_text("utf-8"))]

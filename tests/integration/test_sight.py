@@ -1,6 +1,5 @@
 """The program as it comes: `sight` names photographs and drawings, `shapes` reads scenes."""
 
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -53,16 +52,11 @@ def test_it_knows_the_kind_of_what_we_drew(runtime: Runtime, file: str, kind: st
     assert kind in reply(runtime, "What kind of thing is it?", picture)
 
 
-@pytest.mark.parametrize(
-    ("question", "verdict"),
-    [("Is this a dog?", "no"), ("Is this an animal?", "no"), ("Is it a building?", "yes")],
-)
-def test_it_says_what_it_sees_and_then_the_verdict(
-    runtime: Runtime, question: str, verdict: str
-) -> None:
-    """The kind may stand between: "a dog" is asked for as a name or as a kind."""
-    said = reply(runtime, question, open_picture(SAMPLES / "house.png"))
-    assert re.fullmatch(rf"This is a house( \(a building\))?, so {verdict}\.", said), said
+def test_it_says_what_it_sees_and_then_the_verdict(runtime: Runtime) -> None:
+    house = open_picture(SAMPLES / "house.png")
+    assert reply(runtime, "Is this a dog?", house) == "This is a house, so no."
+    assert reply(runtime, "Is this an animal?", house) == "This is a house (a building), so no."
+    assert reply(runtime, "Is it a building?", house) == "This is a house (a building), so yes."
 
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*-*.png")), ids=lambda path: path.stem)
