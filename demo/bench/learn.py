@@ -11,7 +11,7 @@ from torch import Tensor
 
 from demo.bench.report import Bar, Report, Row
 from demo.finetune.__main__ import build
-from demo.finetune.evaluate import exact, measure, perplexity
+from demo.finetune.evaluate import exact, measure, perplexities
 from demo.finetune.events import Evaluated
 from demo.finetune.examples import Example
 from demo.finetune.frozen import Frozen
@@ -89,9 +89,7 @@ def _taught(name: str) -> list[tuple[str, str, float]]:
             found += [("exact after", "%", 100 * right / len(judged))]
         if not pictures:
             ids = tools.base.tokenizer.encode_text(ORDINARY.read_text("utf-8"))[:ORDINARY_TOKENS]
-            off, on = (
-                perplexity(tools.model, adapter, ids, strength=strength) for strength in (0.0, 1.0)
-            )
+            off, on = perplexities(tools.model, adapter, ids)
             found += [("perplexity of ordinary text rises", "%", 100 * (on / off - 1))]
     return found
 

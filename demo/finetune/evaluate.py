@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from demo.adapter.adapter import Adapter
 from demo.finetune.examples import IGNORED, Example
@@ -62,14 +61,13 @@ def measure(
     return Measured(total / tokens, right / len(examples))
 
 
-def perplexity(model: Llama, adapter: Adapter, ids: Sequence[int], *, strength: float) -> float:
-    """Of a plain text, its first token given; `strength` 0 measures the base."""
-    with torch.no_grad():
-        prefix = adapter.prefix(model, strength=strength)
-        tokens = torch.tensor([ids], device=model.device)
-        logits = model.logits(model.forward(tokens, prefix=prefix)[0, :-1])
-        # A diverged adapter may pass what fits a double.
-        return math.exp(min(F.cross_entropy(logits, tokens[0, 1:]).item(), 700.0))
+def perplexities(model: Llama, adapter: Adapter, ids: Sequence[int]) -> tuple[float, float]:
+    """Of a plain text, its first token given: the base's, and with the adapter."""
+    text = Example(tuple(ids[:-1]), tuple(ids[1:]))
+    frozen = Frozen(model, adapter.spec.layers, [text])
+    off, on = (measure(frozen, adapter, [text], None, strength=s).loss for s in (0.0, 1.0))
+    # A diverged adapter may pass what fits a double.
+    return math.exp(min(off, 700.0)), math.exp(min(on, 700.0))
 
 
 def _judge(

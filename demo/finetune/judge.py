@@ -8,7 +8,7 @@ from torch import Tensor
 
 from demo.adapter.adapter import Adapter
 from demo.finetune.album import SeenPicture
-from demo.finetune.evaluate import measure, perplexity
+from demo.finetune.evaluate import measure, perplexities
 from demo.finetune.events import Compared, Judged
 from demo.finetune.examples import Example
 from demo.finetune.frozen import Frozen
@@ -45,12 +45,12 @@ def judge(
     metrics: dict[str, float] = {}
     frozen = Frozen(model, adapter.spec.layers, held_out)
     tokens = tokenizer.encode_text(ORDINARY.read_text("utf-8"))[:ORDINARY_TOKENS]
-    for end, strength in (("_base", 0.0), ("", 1.0)):
+    texts = perplexities(model, adapter, tokens)
+    for end, strength, ordinary in zip(("_base", ""), (0.0, 1.0), texts, strict=True):
         if held_out:
             found = measure(frozen, adapter, held_out, features, strength=strength)
             metrics["held_out_loss" + end] = round(found.loss, 4)
             metrics["held_out_exact" + end] = round(found.exact, 4)
-        ordinary = perplexity(model, adapter, tokens, strength=strength)
         metrics["perplexity" + end] = round(ordinary, 3)
     rows: list[Compared] = []
     for start in range(0, min(len(asked), BESIDE), room):

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from demo.adapter.adapter import Adapter
 from demo.adapter.spec import AdapterSpec, VisualSpec
 from demo.errors import CheckpointError
 from demo.finetune import trainer
 from demo.finetune.checkpoint import load_checkpoint, save_checkpoint
-from demo.finetune.evaluate import Measured, measure, perplexity
+from demo.finetune.evaluate import Measured, measure, perplexities
 from demo.finetune.events import Evaluated, Finished, Probed, Started, Step, from_json, to_json
 from demo.finetune.examples import Example, Lesson, encode
 from demo.finetune.frozen import Frozen
@@ -237,9 +238,12 @@ def test_the_base_stays_as_it_is(base, model, course):
     with torch.no_grad():
         assert digest() == before and torch.equal(model.forward(ids), said)
         numbers = ids[0].tolist()
-        off = perplexity(model, state.adapter, numbers, strength=0.0)
-        assert off == perplexity(model, fresh(base, course).adapter, numbers, strength=1.0)
-        assert perplexity(model, state.adapter, numbers, strength=1.0) != off
+        off, on = perplexities(model, state.adapter, numbers)
+        assert perplexities(model, fresh(base, course).adapter, numbers) == (off, off)
+        assert on != off
+        logits = model.logits(said[0, :-1])
+        written = F.cross_entropy(logits, ids[0, 1:]).exp().item()
+        assert off == pytest.approx(written, rel=1e-4)
 
 
 def test_rehearsed_text_is_left_as_it_is(base, model, course):
