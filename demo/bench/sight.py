@@ -19,6 +19,7 @@ from demo.bench.sight_judge import (
     names_it,
     plain_reply,
     same_answer,
+    same_broadly,
     same_phrase,
     same_text,
 )
@@ -34,6 +35,7 @@ from demo.bench.sight_reader import (
 )
 from demo.finetune.easy_vqa import pictures, questions
 from demo.models import load_tower
+from demo.recipes.concepts import broad_groups
 from demo.recipes.drawings import UNSEEN
 from demo.recipes.sight_kinds import known_kinds
 from demo.recipes.sight_lessons import (
@@ -108,17 +110,20 @@ def of_photographs(
     ask_yes_no = partial(yes_no_lesson, others=Others(kinds), exam=True)
     naming = judged(reader, hall, partial(name_lesson, exam=True), names_it)
     groups = judged(reader, hall, partial(kind_lesson, exam=True, choices=0.0), same_phrase)
+    broad = broad_groups()
+    broadly = replace(groups, judge=same_broadly(broad))
     tops = judged(reader, hall, partial(kind_lesson, exam=True, choices=1.0), same_phrase)
     yes_no = judged(reader, hall, ask_yes_no, same_answer)
     rows += named_rows("naming", naming)
-    rows += found_rows("kind", groups)
+    rows += found_rows(f"kind, of {len(broad)}", groups)
+    rows += found_rows(f"kind, of {len(set(broad.values()))}", broadly)
     rows += found_rows("kind, of a list", tops)
     rows += table("yes or no", len(yes_no.replies), (yes_no.own, yes_no.other, 50.0))
     bars = [
         Bar("the tower, top-1, %", first, least=45),
         Bar("the tower, top-5, %", five, least=72),
         Bar("naming, % of the tower's top-1", 100 * naming.own / max(several, 1e-9), least=90),
-        Bar("kind, %", groups.own, least=75),
+        Bar(f"kind, of {len(set(broad.values()))}, %", broadly.own, least=75),
         Bar("yes or no, %", yes_no.own, least=85),
         Bar("naming, replies that another picture changes, %", naming.changed, least=90),
     ]
@@ -185,8 +190,9 @@ def table(name: str, count: int, shares: tuple[float, float, float]) -> list[Row
 
 def found_rows(name: str, found: Found) -> list[Row]:
     """A result with its blind ones; without a picture, the commonest reply is the best."""
-    replies = Counter(plain_reply(reply) for reply in found.expected)
-    most = 100 * replies.most_common(1)[0][1] / len(found.expected)
+    every = list(zip(found.lessons, found.known, strict=True))
+    said = Counter(plain_reply(lesson.reply) for lesson in found.lessons)
+    most = max(percent([found.judge(reply, *each) for each in every]) for reply in said)
     return table(name, len(found.replies), (found.own, found.other, most))
 
 

@@ -1,7 +1,7 @@
 """What counts as right in `bench sight`: a reply, the lesson it belongs to, what is known."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from demo.finetune.lessons import Lesson
 from demo.recipes.sight_lessons import Known, shortened
@@ -26,6 +26,20 @@ def names_it(reply: str, lesson: Lesson, known: Known) -> bool:
 def same_phrase(reply: str, lesson: Lesson, known: Known) -> bool:
     """Whether it says what was expected, in a sentence or in a word."""
     return plain_reply(reply) == plain_reply(lesson.reply)
+
+
+def same_broadly(broad: Mapping[str, str]) -> Judge:
+    """A judge of replies about the kind: right is any group of the same broad one.
+
+    Args:
+        broad: the broad group of each group, as `broad_groups` has them.
+    """
+    places = {plain_reply(group): place for group, place in broad.items()}
+
+    def judge(reply: str, lesson: Lesson, known: Known) -> bool:
+        return places.get(plain_reply(reply)) == broad[known.group]
+
+    return judge
 
 
 def same_answer(reply: str, lesson: Lesson, known: Known) -> bool:

@@ -46,15 +46,32 @@ class Hall:
 
 @dataclass(frozen=True)
 class Found:
-    """Percent right, percent right with every picture exchanged for one of another group, percent
-    of replies that changed with it, and what was said.
-    """
+    """What was said of pictures, and what with each exchanged for one of another group."""
 
-    own: float
-    other: float
-    changed: float
-    expected: tuple[str, ...]
+    judge: Judge
+    known: tuple[Known, ...]
+    lessons: tuple[Lesson, ...]
     replies: tuple[str, ...]
+    swapped: tuple[str, ...]
+
+    @property
+    def own(self) -> float:
+        """Percent right with the own picture."""
+        return self._right(self.replies)
+
+    @property
+    def other(self) -> float:
+        """Percent right with another one in its place."""
+        return self._right(self.swapped)
+
+    @property
+    def changed(self) -> float:
+        """Percent of replies that another picture changed."""
+        return percent([a != b for a, b in zip(self.replies, self.swapped, strict=True)])
+
+    def _right(self, replies: Sequence[str]) -> float:
+        every = zip(replies, self.lessons, self.known, strict=True)
+        return percent([self.judge(*each) for each in every])
 
 
 @dataclass(frozen=True)
@@ -123,13 +140,6 @@ def judged(
     groups = [known.group for known in hall.known]
     others = [chance.choice([r for r in rows if groups[r] != own] or rows) for own in groups]
     asked = [lesson.question for lesson in lessons]
-
-    def share(replies: Sequence[str]) -> float:
-        every = zip(replies, lessons, hall.known, strict=True)
-        return percent([judge(*each) for each in every])
-
-    own = reader.replies(asked, rows, hall.features)
-    other = reader.replies(asked, others, hall.features)
-    changed = percent([a != b for a, b in zip(own, other, strict=True)])
-    expected = tuple(lesson.reply for lesson in lessons)
-    return Found(share(own), share(other), changed, expected, tuple(own))
+    own = tuple(reader.replies(asked, rows, hall.features))
+    other = tuple(reader.replies(asked, others, hall.features))
+    return Found(judge, hall.known, tuple(lessons), own, other)

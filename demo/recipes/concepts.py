@@ -1,7 +1,8 @@
 """The tables of what pictures show: a name, its synonyms, a group and a top word for each kind.
 
 All are phrases that can stand after "this is": "a goldfish", "guacamole", "swimming trunks".
-`photographs.tsv` and `drawings.tsv` name the kinds, `groups.tsv` says what each group belongs to.
+`photographs.tsv` and `drawings.tsv` name the kinds, `groups.tsv` says what each group belongs to:
+its top word, which is said, and one of 24 broad groups, which exams count by.
 """
 
 import csv
@@ -50,6 +51,11 @@ def drawing_concepts() -> dict[str, Concept]:
         row["icon"]: Concept(row["name"], (), row["group"], tops[row["group"]])
         for row in _rows("drawings.tsv")
     }
+
+
+def broad_groups() -> dict[str, str]:
+    """The broad group of each group: buildings, bridges and rooms are all structures."""
+    return {row["group"]: row["broad"] for row in _rows("groups.tsv")}
 
 
 def like(name: str, word: str) -> str:
