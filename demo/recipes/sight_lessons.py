@@ -39,8 +39,9 @@ TOPS = ("an animal", "a plant", "food", "a place")  # that may be asked for; all
 SHORT = 0.25  # of questions that ask for a name or a kind ask for a short answer
 CHOICES = 0.3  # of questions about the kind list the top words
 WHAT = 0.15  # of yes-or-no questions ask what it is as well
+BRIEFLY = 0.1  # of yes-or-no questions to learn from ask for a word; the reply is as it always is
 ASPECTS = {"name": 0.6, "group": 0.25, "top": 0.15}  # what a yes-or-no question is about
-LEARNED_ASPECTS = {"name": 0.5, "group": 0.32, "top": 0.18}  # more of what is harder
+LEARNED_ASPECTS = {"name": 0.42, "group": 0.3, "top": 0.28}  # more of what is harder
 NEAR = 0.5  # of wrong names come from the same group
 SECONDS = 0.4  # of questions with the answer yes are about the second guess, where there is one
 VERDICTS = ("no", "yes"), ("probably not", "probably yes")  # of what is known surely, and not
@@ -202,6 +203,8 @@ def yes_no_lesson(
     what = chance.random() < WHAT
     asked = (ASKED_ELSEWHERE if exam else ASKED)[YES_NO_WHAT if what else YES_NO]
     question = chance.choice(asked).format(phrase)
+    if not exam and not what and chance.random() < BRIEFLY:
+        question = chance.choice(ASKED[BRIEF]).format(question)
     kind = others.word_for(known, phrase)
     said = _with_kind(_sentence(known).removesuffix("."), kind)
     if second:

@@ -28,7 +28,7 @@ VERDICTS = Mix(
 )
 # What is told can be put in other words without any learning, but these are copied badly at first.
 WORDS = replace(
-    VERDICTS, name=0.12, kind=0.28, yes_no=0.3, fact=0.1, refusal=0.06, unrelated=0.14, turns=0.3
+    VERDICTS, name=0.1, kind=0.18, yes_no=0.4, fact=0.06, refusal=0.13, unrelated=0.13, turns=0.3
 )
 
 
@@ -51,6 +51,6 @@ class Stage:
 STAGES = {
     "reader": Stage(420, rate=1e-2, gate_rate=2e-2, told=True),
     "verdicts": Stage(4000, VERDICTS, batch=64, rate=6e-3, gate_rate=6e-3, told=True),
-    "words": Stage(80, WORDS, rate=3e-3, gate_rate=3e-3, told=True),
+    "words": Stage(150, WORDS, rate=3e-3, gate_rate=3e-3, told=True),
     "eyes": Stage(400),
 }
