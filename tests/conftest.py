@@ -14,6 +14,7 @@ from demo.llama.base import open_base
 from demo.llama.cache import Base
 from demo.llama.convert import Progress
 from demo.settings import default_cache
+from tests.lanes import in_lanes
 
 TEXT = "the quick brown fox jumps over the lazy dog and says hello to 12 other animals"
 CHAT_TEMPLATE = (
@@ -31,6 +32,11 @@ ODD_SIZES: dict[str, Any] = {  # no two sizes alike, and heads that do not fill 
     "rms_norm_eps": 1e-5,
     "tie_word_embeddings": False,
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests; `-n 0` runs them in one."""
+    in_lanes(items)
 
 
 @pytest.fixture(scope="session", autouse=True)
