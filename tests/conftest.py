@@ -34,6 +34,7 @@ ODD_SIZES: dict[str, Any] = {  # no two sizes alike, and heads that do not fill 
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share the tests; `-n 0` runs them in one."""
     in_lanes(items)
