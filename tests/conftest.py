@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from xdist.remote import Producer
 
 from demo.errors import CheckpointError
 from demo.llama.base import open_base
 from demo.llama.cache import Base
 from demo.llama.convert import Progress
 from demo.settings import default_cache
-from tests.lanes import in_lanes
+from tests.lanes import Lanes, turn
 
 TEXT = "the quick brown fox jumps over the lazy dog and says hello to 12 other animals"
 CHAT_TEMPLATE = (
@@ -34,10 +35,14 @@ ODD_SIZES: dict[str, Any] = {  # no two sizes alike, and heads that do not fill 
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is waited for begins first."""
+    items.sort(key=lambda item: turn(item.nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
     """Two processes share the tests; `-n 0` runs them in one."""
-    in_lanes(items)
+    return Lanes(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,7 @@ comes last finds all of them compiled.
 
 from collections.abc import Sequence
 
-import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # They share one server.
 PAGE = (
@@ -33,22 +33,22 @@ COMPILED = (  # unit tests that call kernels
 )
 
 
-def in_lanes(items: list[pytest.Item]) -> None:
-    """Sorts what was collected and says what belongs together, in place."""
-    items.sort(key=_turn)
-    for item in items:
-        group = "page" if _one_of(item, PAGE) else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+class Lanes(LoadScopeScheduling):
+    """Gives a free process the next file; the tests of the page go to one process as one file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "page" if _one_of(nodeid, PAGE) else nodeid.split("::")[0]
 
 
-def _turn(item: pytest.Item) -> int:
-    if _one_of(item, PAGE):
+def turn(nodeid: str) -> int:
+    """Tests of a lower turn begin earlier."""
+    if _one_of(nodeid, PAGE):
         return 0
-    if _one_of(item, TEACH):
+    if _one_of(nodeid, TEACH):
         return 2
-    light = item.nodeid.startswith("tests/unit/") and not _one_of(item, COMPILED)
+    light = nodeid.startswith("tests/unit/") and not _one_of(nodeid, COMPILED)
     return 1 if light else 3
 
 
-def _one_of(item: pytest.Item, files: Sequence[str]) -> bool:
-    return item.nodeid.split("::")[0].removeprefix("tests/").removesuffix(".py") in files
+def _one_of(nodeid: str, files: Sequence[str]) -> bool:
+    return nodeid.split("::")[0].removeprefix("tests/").removesuffix(".py") in files
