@@ -1,6 +1,7 @@
 """What several tests share: the embedded base, opened once, and small random LLaMAs."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,11 @@ ODD_SIZES: dict[str, Any] = {  # no two sizes alike, and heads that do not fill 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is waited for begins first."""
     items.sort(key=lambda item: turn(item.nodeid))
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Threads of one process that wait do not keep the other from the core."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:

@@ -20,6 +20,7 @@ PAGE = (
 )
 TEACH = ("browser/test_teach",)  # compiles what trainings need, in a child process
 COMPILED = (  # unit tests that call kernels
+    "unit/test_adapter",
     "unit/test_amx",
     "unit/test_company",
     "unit/test_dot",
