@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from demo.adapter.adapter import Adapter
 from demo.errors import CheckpointError
 from demo.finetune.events import Evaluated, Why
 from demo.finetune.examples import Example
+from demo.finetune.optimizer import AdamW
 from demo.finetune.order import Order
 from demo.finetune.train_settings import TrainSettings
 
@@ -62,7 +62,7 @@ class State:
 
     def __init__(self, adapter: Adapter, settings: TrainSettings, course: Course) -> None:
         self.adapter, self.settings = adapter, settings
-        self.optimizer = make_optimizer(adapter, settings)
+        self.optimizer = AdamW(adapter, settings)
         self.order = Order([len(e.ids) for e in course.examples], settings.batch, settings.seed)
         self.step = 0
         self.history: list[Evaluated] = []
@@ -123,8 +123,7 @@ class State:
         """Weights, best weights, moments and random state, by name."""
         out = {f"adapter.{name}": x for name, x in self.adapter.state_dict().items()}
         out |= {f"best.{name}": x for name, x in (self.best or {}).items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            out |= {f"optimizer.{index}.{name}": x for name, x in moments.items()}
+        out |= {f"optimizer.{name}": x for name, x in self.optimizer.tensors().items()}
         out["order"] = self.order.state()[0]
         return out
 
@@ -152,7 +151,7 @@ class State:
         try:
             self.adapter.load_state_dict(_under("adapter.", tensors))
             self.best = _under("best.", tensors) or None
-            self._load_moments(_under("optimizer.", tensors))
+            self.optimizer.load(_under("optimizer.", tensors))
             self.order.load(tensors["order"], facts["position"])
             self.step, self.probed = facts["step"], facts["probed"]
             self.history = [Evaluated(**past) for past in facts["history"]]
@@ -160,27 +159,6 @@ class State:
             raise CheckpointError(
                 "What was kept of this training is damaged. Start it anew."
             ) from error
-
-    def _load_moments(self, tensors: dict[str, Tensor]) -> None:
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            index, moment = name.split(".")
-            moments.setdefault(int(index), {})[moment] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-
-
-def make_optimizer(adapter: Adapter, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW with a group each for prompts, gates and projection."""
-    groups = [
-        {"params": [adapter.prompts], "top": settings.rate},
-        {"params": [adapter.gate], "top": settings.gate_rate},
-    ]
-    if adapter.visual:
-        groups.append({"params": list(adapter.visual.parameters()), "top": settings.visual_rate})
-    return torch.optim.AdamW(
-        groups, lr=settings.rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay
-    )
 
 
 def _under(start: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

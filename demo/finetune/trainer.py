@@ -90,8 +90,6 @@ def _step(frozen: Frozen, state: State, course: Course) -> Step | None:
     start = time.perf_counter()
     adapter, optimizer, settings = state.adapter, state.optimizer, state.settings
     scale = settings.scale(state.step)
-    for group in optimizer.param_groups:
-        group["lr"] = group["top"] * scale
     part = [course.examples[place] for place in state.order.next()]
     rehearsed = course.rehearsed_at(state.step, settings.rehearsed)
     loss = loss_of(frozen, adapter, part, course.features, rehearsed)
@@ -101,7 +99,7 @@ def _step(frozen: Frozen, state: State, course: Course) -> Step | None:
     nats = loss.item()
     if not (math.isfinite(nats) and math.isfinite(norm.item())):
         return None
-    optimizer.step()
+    optimizer.step(scale)
     state.step += 1
     seconds = time.perf_counter() - start
     return Step(state.step, nats, settings.rate * scale, gates_of(adapter), seconds)
