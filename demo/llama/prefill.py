@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
+from demo.llama.amx import HERE
 from demo.llama.attention import attend, rotate
-from demo.llama.compiled import LANES_ALIKE
+from demo.llama.compiled import LANES_ALIKE, LOOPS
 from demo.llama.exp import exp
 from demo.llama.layout import share_of, tiles_of
 from demo.llama.product import linear, norm_and_pack, product, scale_and_pack, wide_rows, widen
@@ -36,7 +37,7 @@ class Room(NamedTuple):
     amx: bool  # whether matrix instructions are used
 
 
-@nb.njit(parallel=True, **LANES_ALIKE)
+@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
 def _swiglu(weight, scale, r, tokens, y, threads):  # y (M, F, TOKENS) = silu(gate) up
     # `y` and not r.inner: what a parallel loop stores through a tuple's field, numba drops.
     half, size, columns = ROWS // 2, y.shape[1], weight.shape[1]
@@ -56,7 +57,7 @@ def _swiglu(weight, scale, r, tokens, y, threads):  # y (M, F, TOKENS) = silu(ga
                         y[tile, row + i, t] = gate / (np.float32(1) + exp(-gate)) * up
 
 
-@nb.njit(parallel=True, **LANES_ALIKE)
+@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
 def _rotate_and_store(qkv, key, value, start, tokens, cos, sin, heads, threads):
     # key, value (KV, S, d) of a slot's layer
     kv_heads, _, size = key.shape
@@ -72,7 +73,7 @@ def _rotate_and_store(qkv, key, value, start, tokens, cos, sin, heads, threads):
                         value[kv, first + t, i] = qkv[tile, v + i, t]
 
 
-@nb.njit(parallel=True, **LANES_ALIKE)
+@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
 def _attention(layer, slot, start, tokens, slots, r, heads, threads):
     # Text and prompts are two softmaxes over the same query; the gate scales the second.
     size = slots.key.shape[4]
@@ -125,7 +126,7 @@ def prefill(ids, slot, start, w, slots, r, heads, eps, threads):
         linear(matrix, scale, *packed, tokens, r.x, r.x, threads)
         norm_and_pack(r.x, w.ffn_norm[layer], eps, tokens, *to, threads)
         matrix, scale = w.gate_up[layer], w.gate_up_scale[layer]
-        if r.amx:
+        if HERE and r.amx:
             given = r.packed, r.unit, tokens, kept
             swiglu_by_bytes(matrix, scale, *given, r.inner, threads)
         else:

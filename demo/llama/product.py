@@ -12,7 +12,8 @@ to a tile reads memory from one end to the other. Matrices are int8 (O, I) with 
 import numba as nb
 import numpy as np
 
-from demo.llama.compiled import LANES_ALIKE
+from demo.llama.amx import HERE
+from demo.llama.compiled import LANES_ALIKE, LOOPS
 from demo.llama.layout import join, share_of, tiles_of
 from demo.llama.product_amx import linear_by_bytes
 from demo.llama.tile import LARGEST, MOST_PAIRS, ROWS, TOKENS, int_tile
@@ -32,7 +33,7 @@ def pack(x, factor, weight, packed, unit, amx):
     for t in range(TOKENS):
         steps[t] = factor[t] * np.float32(LARGEST) / top[t]
         unit[t] = top[t] * np.float32(1 / LARGEST)
-    if amx:
+    if HERE and amx:
         _pack_planes(x, steps, weight, packed)
     else:
         _pack_pairs(x, steps, weight, packed)
@@ -82,7 +83,7 @@ def norm_factor(x, eps, factor):  # a tile of x (D, TOKENS) -> 1 / root mean squ
         factor[t] = np.float32(1) / np.sqrt(factor[t] / np.float32(size) + eps)
 
 
-@nb.njit(parallel=True, **LANES_ALIKE)
+@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
 def norm_and_pack(x, weight, eps, tokens, packed, unit, amx, threads):
     for thread in nb.prange(threads):
         factor = np.empty(TOKENS, np.float32)
@@ -91,7 +92,7 @@ def norm_and_pack(x, weight, eps, tokens, packed, unit, amx, threads):
             pack(x[tile], factor, weight, packed[tile], unit[tile], amx)
 
 
-@nb.njit(parallel=True, **LANES_ALIKE)
+@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
 def scale_and_pack(x, weight, tokens, packed, unit, amx, threads):  # x (M, I, TOKENS) · weight (I,)
     for thread in nb.prange(threads):
         ones = np.ones(TOKENS, np.float32)
@@ -128,13 +129,13 @@ def wide_rows(room, columns):  # a thread's room (NEAR,) int16 as rows of so man
 @nb.njit(**LANES_ALIKE)
 def linear(weight, scale, packed, unit, rooms, amx, tokens, before, y, threads):
     # y (M, O, TOKENS) = W x + before; nothing is before when that has no tiles
-    if amx:
+    if HERE and amx:
         linear_by_bytes(weight, scale, packed, unit, tokens, before, y, threads)
     else:
         _linear(weight, scale, packed, unit, rooms, tokens, before, y, threads)
 
 
-@nb.njit(parallel=True, **LANES_ALIKE)
+@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
 def _linear(weight, scale, packed, unit, rooms, tokens, before, y, threads):
     outputs, columns = weight.shape
     share = share_of(outputs, ROWS, threads)

@@ -9,7 +9,8 @@ that. Layout as in `product.py`.
 import numba as nb
 import numpy as np
 
-from demo.llama.compiled import LANES_ALIKE
+from demo.llama.amx import HERE
+from demo.llama.compiled import LANES_ALIKE, LOOPS
 from demo.llama.layout import join, share_of, tiles_of
 from demo.llama.product_amx import linear_back_by_bytes
 from demo.llama.tile import ROWS, TOKENS, byte_tile
@@ -56,7 +57,7 @@ def pack_slopes(x, weight, packed, unit, first):
             first[t] -= np.int32(128) * a
 
 
-@nb.njit(parallel=True, **LANES_ALIKE)
+@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
 def pack_all_slopes(x, weight, tokens, packed, unit, first, threads):  # x (M, O, TOKENS)
     for thread in nb.prange(threads):
         for tile in range(thread, tiles_of(tokens), threads):
@@ -81,13 +82,13 @@ def _raise_columns(
 @nb.njit(**LANES_ALIKE)
 def linear_back(weight, packed, unit, first, rooms, amx, tokens, y, threads):
     # y (M, I, TOKENS) = Wᵀ g, where g was packed times the scales of W.
-    if amx:
+    if HERE and amx:
         linear_back_by_bytes(weight, packed, unit, rooms, tokens, y, threads)
     else:
         _linear_back(weight, packed, unit, first, rooms, tokens, y, threads)
 
 
-@nb.njit(parallel=True, **LANES_ALIKE)
+@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
 def _linear_back(weight, packed, unit, first, rooms, tokens, y, threads):
     columns, outputs = weight.shape
     quads = (columns + 3) // 4

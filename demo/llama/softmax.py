@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
-from demo.llama.amx import SIDE, begin, end
+from demo.llama.amx import HERE, SIDE, begin, end
 from demo.llama.chunk import CHUNK, SHARE, add_rows, lay_out, pack_shares, score_rows
 from demo.llama.chunk_amx import (
     add_rows_by_bytes,
@@ -22,7 +22,7 @@ from demo.llama.chunk_amx import (
     pack_share_bytes,
     score_by_bytes,
 )
-from demo.llama.compiled import LANES_ALIKE
+from demo.llama.compiled import LANES_ALIKE, LOOPS
 from demo.llama.exp import exp
 from demo.llama.layout import fill, share_of, tiles_of
 from demo.llama.memory import empty
@@ -94,7 +94,7 @@ def _pick(logits, start, count, labels, picked):  # labels, picked (TOKENS,)
             picked[t] = logits[labels[t] - start, t]
 
 
-@nb.njit(parallel=True, **LANES_ALIKE)
+@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
 def _parts(
     weight, scale, packed, unit, labels, amx, wanted, threads,
     rows, values, shares, logits, products, top, mass, sums, picked,
@@ -107,20 +107,20 @@ def _parts(
         score, whole = logits[thread], shares[thread]
         bytes_of = whole.reshape(2, TOKENS, CHUNK // 4)
         before, one = np.empty(TOKENS, np.float32), np.empty(TOKENS, np.float32)
-        if amx:
+        if HERE and amx:
             begin()
         for part in range(thread, PARTS, threads):
             top[part], mass[part], sums[part] = NOTHING, 0, 0
             for start in range(part * share, min(size, (part + 1) * share), CHUNK):
                 count = min(CHUNK, size - start)
                 scales = scale[start : start + count]
-                if amx:
+                if HERE and amx:
                     lay_out_quads(weight, start, count, wide)
                 else:
                     lay_out(weight, start, count, near, wide)
                 for tile in range(len(packed)):
                     tokens, total = (packed[tile], unit[tile]), sums[part, tile]
-                    if amx:
+                    if HERE and amx:
                         score_by_bytes(weight, scale, start, count, *tokens, out, score)
                     else:
                         score_rows(near, scales, count, *tokens, columns, score)
@@ -129,17 +129,17 @@ def _parts(
                     _soften(score, scales, count, *state, one)
                     if not wanted:
                         continue
-                    if amx:
+                    if HERE and amx:
                         pack_share_bytes(score, count, one, bytes_of)
                         add_rows_by_bytes(bytes_of, wide, one, before, out, total)
                     else:
                         pack_shares(score, count, one, whole)
                         add_rows(whole, count, wide, one, before, total)
-        if amx:
+        if HERE and amx:
             end()
 
 
-@nb.njit(parallel=True, **LANES_ALIKE)
+@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
 def _together(tops, mass, sums, tokens, threads, log_sum, top, mean):  # of all parts
     for thread in nb.prange(threads):
         gain = np.empty(PARTS, np.float32)
@@ -159,7 +159,7 @@ def _together(tops, mass, sums, tokens, threads, log_sum, top, mean):  # of all 
                     mean[token, i] += share * sums[part, tile, t, i]
 
 
-@nb.njit(parallel=True, **LANES_ALIKE)
+@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
 def _pack(x, amx, threads, packed, unit):  # x (N, D)
     tokens, size = x.shape
     for thread in nb.prange(threads):

@@ -85,7 +85,7 @@ def read(decoder: Decoder, ids: list[int]) -> torch.Tensor:
 
 
 def test_the_kernel_writes_what_the_dequantised_model_writes(base):
-    """200 greedy tokens for ten prompts.
+    """200 greedy tokens for ten prompts, two of them alone and the others at once.
 
     The reference reads the kernel's whole text at once: while its own likeliest token is the
     kernel's at every place, it would have written the same text. A first difference counts only
@@ -93,10 +93,11 @@ def test_the_kernel_writes_what_the_dequantised_model_writes(base):
     """
     expected = hf_model.from_base(base)
     exact = Llama(base.config, base.weights, Int8Linear(torch.float32), 512)
-    decoder = Decoder(exact, SlotSizes(1, 512, 1), threads=2)
-    for question in QUESTIONS:
-        prompt = base.tokenizer.chat([Message("user", question)])
-        written = greedy(decoder, prompt, 200)
+    decoder = Decoder(exact, SlotSizes(8, 512, 1), threads=2)
+    prompts = [base.tokenizer.chat([Message("user", question)]) for question in QUESTIONS]
+    together = prompts[:1], prompts[1:2], prompts[2:]
+    texts = [text for some in together for text in greedy(decoder, some, 200)]
+    for question, prompt, written in zip(QUESTIONS, prompts, texts, strict=True):
         with torch.inference_mode():
             logits = expected(torch.tensor([prompt + written[:-1]])).logits[0, len(prompt) - 1 :]
         for row, token in zip(logits, written, strict=True):
@@ -105,20 +106,21 @@ def test_the_kernel_writes_what_the_dequantised_model_writes(base):
                 break
 
 
-def greedy(decoder: Decoder, prompt: list[int], count: int) -> list[int]:
-    logits = decoder.prefill(0, prompt, None)
-    written = [int(logits.argmax())]
-    for place in range(len(prompt), len(prompt) + count - 1):
-        logits = decoder.step(np.array(written[-1:]), np.array([0]), np.array([place]))[0]
-        written.append(int(logits.argmax()))
-    return written
+def greedy(decoder: Decoder, prompts: list[list[int]], count: int) -> list[list[int]]:
+    """So many tokens after each prompt, all decoded together."""
+    slots = np.arange(len(prompts))
+    first = [decoder.prefill(slot, ids, None).argmax() for slot, ids in enumerate(prompts)]
+    written, places = [np.array(first)], np.array([len(ids) for ids in prompts])
+    for step in range(count - 1):
+        written.append(decoder.step(written[-1], slots, places + step).argmax(1))
+    return np.stack(written, 1).tolist()
 
 
 def test_use_leaves_the_base_as_it_was(base):
     before = digest(base)
     model = load_llama(base, CPU, 128)
     decoder = Decoder(model, SlotSizes(1, 128, 1), threads=2)
-    greedy(decoder, base.tokenizer.encode_text("Once upon a time"), 20)
+    greedy(decoder, [base.tokenizer.encode_text("Once upon a time")], 20)
     x = torch.randn(1, 3, base.config.width, requires_grad=True)
     model.run(x, range(2)).sum().backward()
     assert digest(base) == before
