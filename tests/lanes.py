@@ -25,6 +25,7 @@ COMPILED = (  # unit tests that call kernels
     "unit/test_company",
     "unit/test_dot",
     "unit/test_job",
+    "unit/test_kept",
     "unit/test_runs",
     "unit/test_sight_recipe",
     "unit/test_tile",

@@ -1,6 +1,8 @@
 """Small videos, made by PyAV."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -35,7 +37,7 @@ def write_video(
     if shades is None:
         shades = [240 * i // max(frames - 1, 1) for i in range(frames)]
     options = {"movflags": "faststart"} if index_first else {}
-    with av.open(path, "w", format=kind, options=options) as out:
+    with _same_turn(), av.open(path, "w", format=kind, options=options) as out:
         stream = out.add_stream(codec, rate=1000 if times else rate)
         stream.width, stream.height = size
         stream.pix_fmt = PIXELS.get(codec, "yuv420p")
@@ -74,3 +76,16 @@ def turned(data: bytes, quarters: int) -> bytes:
     start, found, end = data.rpartition(upright)  # the first is the whole film's
     assert found
     return start + turn + end
+
+
+@contextmanager
+def _same_turn() -> Iterator[None]:
+    """SVT-AV1 makes its caller a realtime thread, where it may; all started later would be too."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
