@@ -1,8 +1,8 @@
 """Which tests run beside which: two processes, and an order in which little is waited for.
 
-A fresh clone compiles kernels for two minutes, in one thread. So the tests of the page, whose
-server begins with that, are one group, and beside them run first those that need no kernels. What
-comes last finds all of them compiled.
+A fresh clone compiles kernels for a minute and a half, in one thread. So the tests of the page,
+whose server begins with that, are one group. Beside them run first those that need no kernels, then
+those that compile what trainings need; the trainings on the page find it compiled.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ PAGE = (
     "integration/test_endpoints",
     "integration/test_readme",
 )
-TEACH = ("browser/test_teach",)  # compiles what trainings need, in a child process
+TEACH = ("browser/test_teach",)  # with a server of its own
 COMPILED = (  # unit tests that call kernels
     "unit/test_adapter",
     "unit/test_amx",
@@ -46,10 +46,11 @@ def turn(nodeid: str) -> int:
     """Tests of a lower turn begin earlier."""
     if _one_of(nodeid, PAGE):
         return 0
-    if _one_of(nodeid, TEACH):
+    if _one_of(nodeid, COMPILED):
         return 2
-    light = nodeid.startswith("tests/unit/") and not _one_of(nodeid, COMPILED)
-    return 1 if light else 3
+    if _one_of(nodeid, TEACH):
+        return 3
+    return 1 if nodeid.startswith("tests/unit/") else 4
 
 
 def _one_of(nodeid: str, files: Sequence[str]) -> bool:

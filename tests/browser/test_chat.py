@@ -37,6 +37,7 @@ def test_greedy_replies_are_equal_and_a_turn_remembers(chat: Chat) -> None:
 
 
 def test_stop_stops(chat: Chat, server: Served) -> None:
+    chat.longest_reply(1024)  # not over before the click, however busy the machine is
     chat.ask(LONG)
     chat.streaming()
     chat.stop_button.click()
@@ -47,6 +48,7 @@ def test_stop_stops(chat: Chat, server: Served) -> None:
 
 
 def test_escape_stops_too(chat: Chat) -> None:
+    chat.longest_reply(1024)
     chat.ask(LONG)
     chat.streaming()
     chat.page.keyboard.press("Escape")
@@ -105,6 +107,7 @@ def test_two_visitors_see_only_their_own_turns(visit: Callable[..., Chat]) -> No
 
 def test_closing_the_tab_ends_the_reply(visit: Callable[..., Chat], server: Served) -> None:
     chat = visit()
+    chat.longest_reply(1024)
     chat.ask(LONG)
     chat.streaming()
     chat.page.context.close()
