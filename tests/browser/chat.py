@@ -73,6 +73,11 @@ class Chat:
         field.fill(str(tokens))
         field.press("Tab")
 
+    def close_settings(self) -> None:
+        """They lie over the stop button."""
+        self.page.get_by_role("button", name="Toggle Sidebar").click()
+        expect(self.page.get_by_label("System prompt")).not_to_be_in_viewport()
+
     def button(self, name: str) -> None:
         """Presses the last button of this name under a message."""
         self.page.locator("#conversation").get_by_role("button", name=name).last.click()

@@ -38,6 +38,7 @@ def test_greedy_replies_are_equal_and_a_turn_remembers(chat: Chat) -> None:
 
 def test_stop_stops(chat: Chat, server: Served) -> None:
     chat.longest_reply(1024)  # not over before the click, however busy the machine is
+    chat.close_settings()
     chat.ask(LONG)
     chat.streaming()
     chat.stop_button.click()
@@ -49,6 +50,7 @@ def test_stop_stops(chat: Chat, server: Served) -> None:
 
 def test_escape_stops_too(chat: Chat) -> None:
     chat.longest_reply(1024)
+    chat.close_settings()
     chat.ask(LONG)
     chat.streaming()
     chat.page.keyboard.press("Escape")

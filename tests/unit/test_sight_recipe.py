@@ -505,6 +505,9 @@ def test_a_stage_learns_and_what_it_writes_can_be_read(small, tmp_path, monkeypa
     found = sight.learn(stage, recipe, base, model, adapter, parts, seen.features)
     assert set(found) == set(stage.mix.shares)
     assert not torch.equal(adapter.gate, before)
+    learned = adapter.gate.clone()
+    sight.learn(stage, recipe, base, model, adapter, parts, seen.features, keep=1.0)
+    assert torch.equal(adapter.gate, learned)
     passport = sight.passport(base, seen, adapter, found)
     save_adapter(adapter, passport, tmp_path / "sight.safetensors")
     assert load_adapter(tmp_path / "sight.safetensors")[1] == passport
