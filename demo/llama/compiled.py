@@ -17,11 +17,6 @@ _ALWAYS = {"nogil": True, "cache": True, "error_model": "numpy"}
 JIT = _ALWAYS | {"fastmath": {"reassoc", "contract", "nsz", "nnan"}}
 # As written, but for NaN: what a token gets must not depend on the place in a tile that it has.
 LANES_ALIKE = _ALWAYS | {"fastmath": {"nsz", "nnan"}}
-# Only `prange` is for threads; what numba would make parallel besides, as `x[:] = 0`, takes it long
-# to compile. To be copied: numba empties what it is given.
-LOOPS = dict.fromkeys(
-    ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
-)
 
 
 def drop_stale(cache: Path, sources: Path = SOURCES) -> bool:

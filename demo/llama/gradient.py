@@ -15,7 +15,7 @@ import numpy as np
 
 from demo.llama.amx import HERE
 from demo.llama.attention import attend, attend_back, rotate
-from demo.llama.compiled import LANES_ALIKE, LOOPS
+from demo.llama.compiled import LANES_ALIKE
 from demo.llama.denormal import flush, restore
 from demo.llama.exp import exp
 from demo.llama.layout import (
@@ -61,14 +61,14 @@ class Bench(NamedTuple):
     amx: bool  # whether matrix instructions are used
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _rotate_all(qkv, cos, sin, heads, kv_heads, way, tokens, threads):
     for thread in nb.prange(threads):
         for tile in range(thread, tiles_of(tokens), threads):
             rotate(qkv[tile], cos[tile], sin[tile], heads, kv_heads, np.float32(way))
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _swiglu_and_pack(gate_up, kept, ones, tokens, inner, packed, unit, amx, threads):
     size = inner.shape[1]
     for thread in nb.prange(threads):
@@ -82,7 +82,7 @@ def _swiglu_and_pack(gate_up, kept, ones, tokens, inner, packed, unit, amx, thre
             pack(inner[tile], same, ones, packed[tile], unit[tile], amx)
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _swiglu_back(gate_up, slope, scale, tokens, packed, unit, first, threads):
     # gate_up (M, 2 F, TOKENS) as bf16; `slope` (M, F, TOKENS) is that of the product
     size, one = slope.shape[1], np.float32(1)
@@ -103,7 +103,7 @@ def _swiglu_back(gate_up, slope, scale, tokens, packed, unit, first, threads):
             pack_slopes(both, scale, packed[tile], unit[tile], first[tile])
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _norm_back(x, weight, eps, given, slope, tokens, threads):  # slope (M, D, TOKENS) += back
     size = x.shape[1]
     for thread in nb.prange(threads):
@@ -122,7 +122,7 @@ def _norm_back(x, weight, eps, given, slope, tokens, threads):  # slope (M, D, T
                     slope[tile, i, t] += factor[t] * change
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _attention(qkv, starts, lengths, key, value, gate, mixed, heads, threads):
     # Prompts' key, value (B or 1, KV, P + ROWS, d), gate (H,) of one layer -> mixed
     kv_heads, size = key.shape[1], key.shape[3]
@@ -153,7 +153,7 @@ def _attention(qkv, starts, lengths, key, value, gate, mixed, heads, threads):
                 scatter(out, head * size, start, length, mixed)
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _attention_back(
     qkv, starts, lengths, key, value, gate, slope, heads, threads,
     qkv_slope, key_slope, value_slope, gate_slope,

@@ -14,7 +14,7 @@ import numba as nb
 import numpy as np
 
 from demo.llama.amx import HERE
-from demo.llama.compiled import JIT, LOOPS
+from demo.llama.compiled import JIT
 from demo.llama.dot import BLOCK, MOST_COLUMNS, ROWS, SHIFT, dot_1_1, dot_4_1, dot_4_2, dot_4_4
 from demo.llama.exp import exp
 from demo.llama.kernel_amx import linear_by_bytes, split, swiglu_by_bytes
@@ -144,7 +144,7 @@ def linear(weight, scale, fixed, y, accumulate, threads):  # y (B, O) = or += x 
         _linear(weight, scale, fixed, y, accumulate, threads)
 
 
-@nb.njit(parallel=LOOPS.copy(), **JIT)
+@nb.njit(parallel=True, **JIT)
 def _linear(weight, scale, fixed, y, accumulate, threads):
     # One chunk a thread, not one row: the scheduler would cost more than the row.
     step = share_of(weight.shape[0], ROWS, threads)
@@ -156,8 +156,7 @@ def _linear(weight, scale, fixed, y, accumulate, threads):
 @nb.njit(**_EXACT)
 def _gated_rows(weight, scale, fixed, y, first, last):  # (2 F, I), (2 F,) -> y (B, F)
     unit, size = fixed[2], y.shape[1]
-    both = np.empty((2, ROWS, y.shape[0]), np.float32)
-    gates, ups = both[0], both[1]  # unpacked they would be of another layout, compiled once more
+    gates, ups = np.empty((2, ROWS, y.shape[0]), np.float32)
     for start in range(first, last, ROWS):
         rows = min(ROWS, last - start)
         _tile(weight, start, rows, fixed, gates)
@@ -179,7 +178,7 @@ def _swiglu(weight, scale, fixed, y, threads):  # y (B, F) = silu(gate) up
         _swiglu_by_vectors(weight, scale, fixed, y, threads)
 
 
-@nb.njit(parallel=LOOPS.copy(), **JIT)
+@nb.njit(parallel=True, **JIT)
 def _swiglu_by_vectors(weight, scale, fixed, y, threads):
     step = share_of(y.shape[1], ROWS, threads)
     for t in nb.prange(threads):
@@ -207,7 +206,7 @@ def _attend(q, key, value, count, gain, scores, out):  # (d,), (S, d), (S, d) ->
             out[i] += share * value[s, i]
 
 
-@nb.njit(parallel=LOOPS.copy(), **JIT)
+@nb.njit(parallel=True, **JIT)
 def _attention(layer, slot, position, slots, s, heads, threads):
     # Text and prompts are two softmaxes over the same query; the gate scales the second.
     size = slots.key.shape[4]
@@ -259,21 +258,20 @@ def _norm_and_fix(s, weight, eps):
 @nb.njit(**JIT)
 def step(token, slot, position, w, slots, s, heads, eps, threads, logits):
     fixed = (s.high, s.low, s.unit, s.bytes, s.amx)
-    new, added = threads < 0, threads > 0  # written as False and True each is compiled by itself
     for b in range(token.shape[0]):
         for i in range(s.x.shape[1]):
             s.x[b, i] = np.float32(w.embedding[token[b], i]) * w.embedding_scale[token[b]]
     for layer in range(w.qkv.shape[0]):
         _norm_and_fix(s, w.attention_norm[layer], eps)
-        linear(w.qkv[layer], w.qkv_scale[layer], fixed, s.qkv, new, threads)
+        linear(w.qkv[layer], w.qkv_scale[layer], fixed, s.qkv, False, threads)
         _rotate_and_store(layer, slot, position, w, slots, s, heads)
         _attention(layer, slot, position, slots, s, heads, threads)
         fix(s.mixed, *fixed)
         matrix, scale = w.attention_output[layer], w.attention_output_scale[layer]
-        linear(matrix, scale, fixed, s.x, added, threads)
+        linear(matrix, scale, fixed, s.x, True, threads)
         _norm_and_fix(s, w.ffn_norm[layer], eps)
         _swiglu(w.gate_up[layer], w.gate_up_scale[layer], fixed, s.inner, threads)
         fix(s.inner, *fixed)
-        linear(w.down[layer], w.down_scale[layer], fixed, s.x, added, threads)
+        linear(w.down[layer], w.down_scale[layer], fixed, s.x, True, threads)
     _norm_and_fix(s, w.output_norm, eps)
-    linear(w.output, w.output_scale, fixed, logits, new, threads)
+    linear(w.output, w.output_scale, fixed, logits, False, threads)

@@ -8,7 +8,7 @@ import numba as nb
 import numpy as np
 
 from demo.llama.amx import BOTH, SIDE, begin, end, multiply_1, multiply_2
-from demo.llama.compiled import JIT, LOOPS
+from demo.llama.compiled import JIT
 from demo.llama.exp import exp
 from demo.llama.layout import join, share_of
 from demo.llama.memory import scratch
@@ -57,7 +57,7 @@ def _sum(out, blocks, half, block, row, place):  # of one row and sequence, in f
     return np.float32(total)
 
 
-@nb.njit(parallel=LOOPS.copy(), **_EXACT)
+@nb.njit(parallel=True, **_EXACT)
 def linear_by_bytes(weight, scale, planes, unit, y, accumulate, threads):
     # y (B, O) = or += x (B, I) W^T, as `kernel.linear`
     outputs, batch = weight.shape[0], y.shape[0]
@@ -81,7 +81,7 @@ def linear_by_bytes(weight, scale, planes, unit, y, accumulate, threads):
         end()
 
 
-@nb.njit(parallel=LOOPS.copy(), **_EXACT)
+@nb.njit(parallel=True, **_EXACT)
 def swiglu_by_bytes(weight, scale, planes, unit, y, threads):  # y (B, F) = silu(gate) up
     batch, size = y.shape
     share = share_of(size, SIDE, threads)

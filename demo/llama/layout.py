@@ -7,7 +7,7 @@ wanted with tokens last, in tiles of their own, or turned, with features last.
 import numba as nb
 import numpy as np
 
-from demo.llama.compiled import LANES_ALIKE, LOOPS
+from demo.llama.compiled import LANES_ALIKE
 from demo.llama.tile import TOKENS
 from demo.llama.turn import turn_block
 from demo.llama.vectors import LANES
@@ -49,14 +49,14 @@ def fill(flat, tile):  # the first tokens of (N, D) -> tile (D, TOKENS), zero be
             tile[i, t] = 0
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def fill_all(flat, tiles, threads):  # (N, D) -> tiles (M, D, TOKENS), as `fill`
     for thread in nb.prange(threads):
         for tile in range(thread, len(tiles), threads):
             fill(flat[tile * TOKENS :], tiles[tile])
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def flatten_all(tiles, flat, threads):  # the way back: the first N tokens
     for thread in nb.prange(threads):
         for tile in range(thread, len(tiles), threads):

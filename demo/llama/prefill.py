@@ -11,7 +11,7 @@ import numpy as np
 
 from demo.llama.amx import HERE
 from demo.llama.attention import attend, rotate
-from demo.llama.compiled import LANES_ALIKE, LOOPS
+from demo.llama.compiled import LANES_ALIKE
 from demo.llama.exp import exp
 from demo.llama.layout import share_of, tiles_of
 from demo.llama.product import linear, norm_and_pack, product, scale_and_pack, wide_rows, widen
@@ -37,7 +37,7 @@ class Room(NamedTuple):
     amx: bool  # whether matrix instructions are used
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _swiglu(weight, scale, r, tokens, y, threads):  # y (M, F, TOKENS) = silu(gate) up
     # `y` and not r.inner: what a parallel loop stores through a tuple's field, numba drops.
     half, size, columns = ROWS // 2, y.shape[1], weight.shape[1]
@@ -57,7 +57,7 @@ def _swiglu(weight, scale, r, tokens, y, threads):  # y (M, F, TOKENS) = silu(ga
                         y[tile, row + i, t] = gate / (np.float32(1) + exp(-gate)) * up
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _rotate_and_store(qkv, key, value, start, tokens, cos, sin, heads, threads):
     # key, value (KV, S, d) of a slot's layer
     kv_heads, _, size = key.shape
@@ -73,7 +73,7 @@ def _rotate_and_store(qkv, key, value, start, tokens, cos, sin, heads, threads):
                         value[kv, first + t, i] = qkv[tile, v + i, t]
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _attention(layer, slot, start, tokens, slots, r, heads, threads):
     # Text and prompts are two softmaxes over the same query; the gate scales the second.
     size = slots.key.shape[4]

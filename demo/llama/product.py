@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 
 from demo.llama.amx import HERE
-from demo.llama.compiled import LANES_ALIKE, LOOPS
+from demo.llama.compiled import LANES_ALIKE
 from demo.llama.layout import join, share_of, tiles_of
 from demo.llama.product_amx import linear_by_bytes
 from demo.llama.tile import LARGEST, MOST_PAIRS, ROWS, TOKENS, int_tile
@@ -83,7 +83,7 @@ def norm_factor(x, eps, factor):  # a tile of x (D, TOKENS) -> 1 / root mean squ
         factor[t] = np.float32(1) / np.sqrt(factor[t] / np.float32(size) + eps)
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def norm_and_pack(x, weight, eps, tokens, packed, unit, amx, threads):
     for thread in nb.prange(threads):
         factor = np.empty(TOKENS, np.float32)
@@ -92,7 +92,7 @@ def norm_and_pack(x, weight, eps, tokens, packed, unit, amx, threads):
             pack(x[tile], factor, weight, packed[tile], unit[tile], amx)
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def scale_and_pack(x, weight, tokens, packed, unit, amx, threads):  # x (M, I, TOKENS) · weight (I,)
     for thread in nb.prange(threads):
         ones = np.ones(TOKENS, np.float32)
@@ -135,7 +135,7 @@ def linear(weight, scale, packed, unit, rooms, amx, tokens, before, y, threads):
         _linear(weight, scale, packed, unit, rooms, tokens, before, y, threads)
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _linear(weight, scale, packed, unit, rooms, tokens, before, y, threads):
     outputs, columns = weight.shape
     share = share_of(outputs, ROWS, threads)

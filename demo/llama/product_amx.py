@@ -8,7 +8,7 @@ import numba as nb
 import numpy as np
 
 from demo.llama.amx import BOTH, SIDE, begin, end, multiply_2
-from demo.llama.compiled import LANES_ALIKE, LOOPS
+from demo.llama.compiled import LANES_ALIKE
 from demo.llama.exp import exp
 from demo.llama.layout import join, keep_bf16, share_of, tiles_of
 from demo.llama.memory import scratch
@@ -32,7 +32,7 @@ def _add(out, scale, unit, row, token, before, y):  # as `_put`; `before` may be
             add_row(out, high, high + SIDE * SIDE, scale[line], unit, token, y, line, before)
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def linear_by_bytes(weight, scale, packed, unit, tokens, before, y, threads):
     # y (M, O, TOKENS) = W x + before, as `product.linear`
     outputs, columns = weight.shape
@@ -59,7 +59,7 @@ def _silu_times(gates, ups, y):  # three of one axis
         y[i] = gates[i] / (np.float32(1) + exp(-gates[i])) * ups[i]
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def swiglu_by_bytes(weight, scale, packed, unit, tokens, kept, y, threads):
     # y (M, F, TOKENS) = silu(gate) up: 16 rows of each side by side. They are kept as bf16 in
     # `kept` (M, 2 F, TOKENS) uint16, unless that has no tiles.
@@ -100,7 +100,7 @@ def _turn_columns(weight, column, into):
             into[r, quad] = join(a, b, c, d)
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def linear_back_by_bytes(weight, packed, unit, rooms, tokens, y, threads):
     # y (M, I, TOKENS) = Wᵀ g, as `product_back.linear_back`
     columns, outputs = weight.shape

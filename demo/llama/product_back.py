@@ -10,7 +10,7 @@ import numba as nb
 import numpy as np
 
 from demo.llama.amx import HERE
-from demo.llama.compiled import LANES_ALIKE, LOOPS
+from demo.llama.compiled import LANES_ALIKE
 from demo.llama.layout import join, share_of, tiles_of
 from demo.llama.product_amx import linear_back_by_bytes
 from demo.llama.tile import ROWS, TOKENS, byte_tile
@@ -57,7 +57,7 @@ def pack_slopes(x, weight, packed, unit, first):
             first[t] -= np.int32(128) * a
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def pack_all_slopes(x, weight, tokens, packed, unit, first, threads):  # x (M, O, TOKENS)
     for thread in nb.prange(threads):
         for tile in range(thread, tiles_of(tokens), threads):
@@ -88,7 +88,7 @@ def linear_back(weight, packed, unit, first, rooms, amx, tokens, y, threads):
         _linear_back(weight, packed, unit, first, rooms, tokens, y, threads)
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _linear_back(weight, packed, unit, first, rooms, tokens, y, threads):
     columns, outputs = weight.shape
     quads = (columns + 3) // 4

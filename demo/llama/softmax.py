@@ -22,7 +22,7 @@ from demo.llama.chunk_amx import (
     pack_share_bytes,
     score_by_bytes,
 )
-from demo.llama.compiled import LANES_ALIKE, LOOPS
+from demo.llama.compiled import LANES_ALIKE
 from demo.llama.exp import exp
 from demo.llama.layout import fill, share_of, tiles_of
 from demo.llama.memory import empty
@@ -94,7 +94,7 @@ def _pick(logits, start, count, labels, picked):  # labels, picked (TOKENS,)
             picked[t] = logits[labels[t] - start, t]
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _parts(
     weight, scale, packed, unit, labels, amx, wanted, threads,
     rows, values, shares, logits, products, top, mass, sums, picked,
@@ -139,7 +139,7 @@ def _parts(
             end()
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _together(tops, mass, sums, tokens, threads, log_sum, top, mean):  # of all parts
     for thread in nb.prange(threads):
         gain = np.empty(PARTS, np.float32)
@@ -159,7 +159,7 @@ def _together(tops, mass, sums, tokens, threads, log_sum, top, mean):  # of all 
                     mean[token, i] += share * sums[part, tile, t, i]
 
 
-@nb.njit(parallel=LOOPS.copy(), **LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def _pack(x, amx, threads, packed, unit):  # x (N, D)
     tokens, size = x.shape
     for thread in nb.prange(threads):
