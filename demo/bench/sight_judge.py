@@ -32,7 +32,8 @@ def same_broadly(broad: Mapping[str, str]) -> Judge:
     """A judge of replies about the kind: right is any group of the same broad one.
 
     Args:
-        broad: the broad group of each group, as `broad_groups` has them.
+        broad: the broad group of each group, as `broad_groups` has them; what is known of a
+            picture has to be of one of these groups.
     """
     places = {plain_reply(group): place for group, place in broad.items()}
 

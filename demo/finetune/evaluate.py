@@ -62,7 +62,9 @@ def measure(
 
 
 def perplexities(model: Llama, adapter: Adapter, ids: Sequence[int]) -> tuple[float, float]:
-    """Of a plain text, its first token given: the base's, and with the adapter."""
+    """Of a plain text, `ids` (T,) with T at least 2, its first token given → the base's, and with
+    the adapter; at most e^700 each.
+    """
     text = Example(tuple(ids[:-1]), tuple(ids[1:]))
     frozen = Frozen(model, adapter.spec.layers, [text])
     off, on = (measure(frozen, adapter, [text], None, strength=s).loss for s in (0.0, 1.0))

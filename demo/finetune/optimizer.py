@@ -18,19 +18,16 @@ BETAS, EPSILON = (0.9, 0.95), 1e-8
 
 
 class AdamW:
-    """Changes an adapter's numbers along their gradients.
-
-    Attributes:
-        groups: prompts, gates, projection, each with its rate before any schedule.
-    """
+    """Changes an adapter's numbers along their gradients, in place."""
 
     def __init__(self, adapter: Adapter, settings: TrainSettings) -> None:
-        self.groups: list[tuple[list[nn.Parameter], float]] = [
+        # Prompts, gates, projection, each with its rate before any schedule.
+        self._groups: list[tuple[list[nn.Parameter], float]] = [
             ([adapter.prompts], settings.rate),
             ([adapter.gate], settings.gate_rate),
         ]
         if adapter.visual:
-            self.groups.append((list(adapter.visual.parameters()), settings.visual_rate))
+            self._groups.append((list(adapter.visual.parameters()), settings.visual_rate))
         self._decay = settings.weight_decay
         self._moments: dict[nn.Parameter, dict[str, Tensor]] = {}
 
@@ -42,7 +39,7 @@ class AdamW:
     @torch.no_grad()
     def step(self, scale: float) -> None:
         """One step at `scale` of the rates. What has no gradient stays as it is."""
-        for parts, rate in self.groups:
+        for parts, rate in self._groups:
             moved = [part for part in parts if part.grad is not None]
             moments = [self._of(part) for part in moved]
             first, second = ([each[name] for each in moments] for name in MOMENTS)
@@ -54,7 +51,10 @@ class AdamW:
             )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:
-        """Steps and moments, by the number of the part and by name."""
+        """Steps () and moments, shaped as their part, by "number of the part.name".
+
+        The names are those of torch's own state, so what an older version kept can be taken up.
+        """
         return {
             f"{index}.{name}": x
             for index, part in enumerate(self._parts())
@@ -85,4 +85,4 @@ class AdamW:
         return self._moments[part]
 
     def _parts(self) -> list[nn.Parameter]:
-        return [part for parts, _ in self.groups for part in parts]
+        return [part for parts, _ in self._groups for part in parts]
