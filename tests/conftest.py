@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -58,6 +59,14 @@ def kernels() -> None:
     from demo.llama.kernel import step
 
     drop_stale(Path(step.stats.cache_path))
+
+
+@pytest.fixture(scope="session")
+def open_clip() -> ModuleType:
+    """Imported once a test asks for it: it takes seconds, and not every process needs it."""
+    import open_clip
+
+    return open_clip
 
 
 @pytest.fixture(scope="session")

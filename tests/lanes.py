@@ -2,14 +2,14 @@
 
 A fresh clone compiles kernels for a minute and a half, in one thread. So the tests of the page,
 whose server begins with that, are one group. Beside them run first those that need no kernels, then
-those that compile what trainings need; the trainings on the page find it compiled.
+those that compile what trainings need; the trainings on the page come last and find it compiled.
 """
 
 from collections.abc import Sequence
 
 from xdist.scheduler import LoadScopeScheduling
 
-# They share one server.
+# They share one server, as do the trainings on the page.
 PAGE = (
     "browser/test_chat",
     "browser/test_look",
@@ -18,7 +18,7 @@ PAGE = (
     "integration/test_endpoints",
     "integration/test_readme",
 )
-TEACH = ("browser/test_teach",)  # with a server of its own
+TEACH = ("browser/test_teach",)
 COMPILED = (  # unit tests that call kernels
     "unit/test_adapter",
     "unit/test_amx",
@@ -26,7 +26,9 @@ COMPILED = (  # unit tests that call kernels
     "unit/test_dot",
     "unit/test_job",
     "unit/test_kept",
+    "unit/test_replies",
     "unit/test_runs",
+    "unit/test_scheduler",
     "unit/test_sight_recipe",
     "unit/test_tile",
     "unit/test_trainer",
@@ -39,7 +41,7 @@ class Lanes(LoadScopeScheduling):
     """Gives a free process the next file; the tests of the page go to one process as one file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "page" if _one_of(nodeid, PAGE) else nodeid.split("::")[0]
+        return "page" if _one_of(nodeid, PAGE + TEACH) else nodeid.split("::")[0]
 
 
 def turn(nodeid: str) -> int:

@@ -4,6 +4,7 @@ import atexit
 import functools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -84,9 +85,11 @@ def start(*arguments: str, environment: Mapping[str, str] | None = None) -> Serv
 
 @functools.cache
 def shared() -> Served:
-    """One server for all tests of a run, ready to answer."""
-    cold = not kernels(ROOT)
-    served = start()
+    """One server for all tests of a run, ready to answer; what is taught there is thrown away."""
+    cold, room = not kernels(ROOT), Path(tempfile.mkdtemp(prefix="studio-"))
+    atexit.register(shutil.rmtree, room, ignore_errors=True)
+    shutil.copytree(ROOT / "checkpoints" / "adapters", room / "adapters")
+    served = start("--adapters", str(room / "adapters"), "--runs", str(room / "runs"))
     atexit.register(served.stop)
     until(lambda: served.status()["state"] == "ready", READY_SECONDS, served)
     return replace(served, compiled=kernels(ROOT)) if cold else served

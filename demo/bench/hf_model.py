@@ -1,15 +1,17 @@
 """transformers' own LLaMA on weights of ours: what parity tests and benchmarks compare with."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig as HFConfig
-from transformers import LlamaForCausalLM
 
 from demo.llama.cache import Base
 from demo.llama.config import LlamaConfig
 from demo.llama.convert import Source
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 HF_NAMES = {
     "q": "self_attn.q_proj",
@@ -25,7 +27,7 @@ HF_NAMES = {
 Read = Callable[[str, int], Tensor]
 
 
-def from_base(base: Base) -> LlamaForCausalLM:
+def from_base(base: Base) -> "LlamaForCausalLM":
     """The model that a base's 8-bit rows stand for, in fp32."""
     c, w = base.config, base.weights
     query, key = c.heads * c.head_dim, c.kv_heads * c.head_dim
@@ -51,13 +53,16 @@ def from_base(base: Base) -> LlamaForCausalLM:
     return build(c, read)
 
 
-def from_source(source: Source) -> LlamaForCausalLM:
+def from_source(source: Source) -> "LlamaForCausalLM":
     """The model as it is before any rounding of ours, in fp32."""
     return build(source.config, lambda part, layer: source.read(part, layer).float())
 
 
-def build(c: LlamaConfig, read: Read) -> LlamaForCausalLM:
+def build(c: LlamaConfig, read: Read) -> "LlamaForCausalLM":
     """transformers' model of a shape, filled part by part."""
+    from transformers import LlamaConfig as HFConfig  # here, because it takes seconds
+    from transformers import LlamaForCausalLM
+
     config = HFConfig(
         num_hidden_layers=c.layers,
         hidden_size=c.width,

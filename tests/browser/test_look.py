@@ -4,28 +4,40 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.chat import Chat
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", ["desk", "phone"])
-def test_page_fits(visit: Callable[..., Chat], tmp_path: Path, device: str, scheme: str) -> None:
-    chat = visit(color_scheme=scheme, **(PHONE if device == "phone" else {}))
-    expect(chat.page.locator("#conversation .example")).to_have_count(9)
-    chat.page.screenshot(path=tmp_path / f"{device}-{scheme}-empty.png")
-    chat.ask("What is the capital of France?")
-    chat.answered(1)
-    chat.page.screenshot(path=tmp_path / f"{device}-{scheme}-chat.png")
-    width, height = chat.page.viewport_size["width"], chat.page.viewport_size["height"]
-    assert chat.page.evaluate("document.documentElement.scrollWidth") == width
-    box = chat.page.locator("#composer").bounding_box()
+def test_page_fits_by_day_and_by_night(
+    visit: Callable[..., Chat], tmp_path: Path, device: str
+) -> None:
+    schemes = ("dark", "light") if device == "phone" else ("light", "dark")
+    chat = visit(color_scheme=schemes[0], **(PHONE if device == "phone" else {}))
+    for filled in (False, True):
+        if filled:
+            chat.ask("What is the capital of France?")
+            chat.answered(1)
+        else:
+            expect(chat.page.locator("#conversation .example")).to_have_count(9)
+        for scheme in schemes:
+            chat.page.emulate_media(color_scheme=scheme)
+            expect(chat.page.locator("body.dark")).to_have_count(int(scheme == "dark"))
+            chat.page.screenshot(path=tmp_path / f"{device}-{scheme}-{filled}.png")
+            assert_fits(chat.page, dark=scheme == "dark")
+
+
+def assert_fits(page: Page, *, dark: bool) -> None:
+    """Nothing lies beside the window, the field to type in is in it, and the ground is dark."""
+    width, height = page.viewport_size["width"], page.viewport_size["height"]
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    box = page.locator("#composer").bounding_box()
     assert box["y"] + box["height"] <= height
-    dark = chat.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (sum(map(int, dark.strip("rgb()").split(",")[:3])) < 200) == (scheme == "dark")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, ground.strip("rgb()").split(",")[:3])) < 200) == dark
 
 
 def test_phone_can_be_typed_and_touched_on(visit: Callable[..., Chat]) -> None:

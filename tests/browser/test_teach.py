@@ -2,8 +2,7 @@
 
 import json
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,25 +10,13 @@ from playwright.sync_api import expect
 
 from tests.browser.chat import Chat
 from tests.browser.teach import COMPILED, Teach, rows
-from tests.serving import ROOT, Served, start, until
+from tests.serving import Served
 
-READY_SECONDS = 300.0
 CORRECTION = "<script>document.title = 1</script> <b>Madrid</b> **b** ${1 + 1}"
 NASTY = '<script>document.title = 1</script><img src=x onerror="document.title = 2"> **b** ${1 + 1}'
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A program of its own, whose adapters and runs are thrown away."""
-    folder = tmp_path_factory.mktemp("teach")
-    shutil.copytree(ROOT / "checkpoints" / "adapters", folder / "adapters")
-    served = start("--adapters", str(folder / "adapters"), "--runs", str(folder / "runs"))
-    until(lambda: served.status()["state"] == "ready", READY_SECONDS, served)
-    yield served
-    served.stop()
-
-
-def test_four_steps_and_then_a_chat_with_the_result(
+def test_four_steps_then_a_chat_with_the_result_until_it_is_deleted(
     visit: Callable[..., Chat], server: Served, tmp_path: Path
 ) -> None:
     chat = visit()
@@ -89,6 +76,20 @@ def test_four_steps_and_then_a_chat_with_the_result(
     other.page.get_by_label("Adapter").click()
     expect(other.page.get_by_role("option", name="shapes")).to_be_visible()
     expect(other.page.get_by_role("option", name="spelled")).to_have_count(0)
+    deleted_it_leaves_the_chat_too(chat, teach)
+
+
+def deleted_it_leaves_the_chat_too(chat: Chat, teach: Teach) -> None:
+    """What is taught, and in use, is deleted: the chat goes on without it, after a reload too."""
+    teach.button("Delete").click()
+    chat.page.get_by_role("button", name="Delete for good").click()
+    expect(teach.state).to_be_hidden()
+    chat.page.get_by_role("tab", name="Chat").click()
+    expect(chat.page.get_by_label("Adapter", exact=True)).to_have_value("auto")
+    chat.page.reload()
+    chat.page.get_by_label("Adapter", exact=True).click()
+    expect(chat.page.get_by_role("option", name="shapes")).to_be_visible()
+    expect(chat.page.get_by_role("option", name="spelled")).to_have_count(0)
 
 
 def test_stop_and_keep_then_stop_and_discard(visit: Callable[..., Chat]) -> None:
@@ -118,28 +119,6 @@ def test_stop_and_keep_then_stop_and_discard(visit: Callable[..., Chat]) -> None
     teach.button("Delete").click()
     chat.page.get_by_role("button", name="Delete for good").click()
     expect(teach.state).to_be_hidden()
-
-
-def test_a_deleted_training_leaves_the_chat_too(visit: Callable[..., Chat]) -> None:
-    chat = visit()
-    teach = Teach(chat.page)
-    teach.take(rows())
-    expect(teach.report).to_contain_text("12usable")
-    teach.smallest(steps=2)
-    teach.start.click()
-    teach.over("done")
-    teach.button("Use in chat").click()
-    expect(chat.page.get_by_label("Adapter", exact=True)).to_have_value("my-adapter")
-    teach.open()
-    teach.button("Delete").click()
-    chat.page.get_by_role("button", name="Delete for good").click()
-    expect(teach.state).to_be_hidden()
-    chat.page.get_by_role("tab", name="Chat").click()
-    expect(chat.page.get_by_label("Adapter", exact=True)).to_have_value("auto")
-    chat.page.reload()
-    chat.page.get_by_label("Adapter", exact=True).click()
-    expect(chat.page.get_by_role("option", name="shapes")).to_be_visible()
-    expect(chat.page.get_by_role("option", name="my-adapter")).to_have_count(0)
 
 
 def test_what_cannot_be_taught_is_refused_in_our_words(
@@ -244,16 +223,18 @@ def test_hostile_rows_are_only_text(visit: Callable[..., Chat]) -> None:
     assert teach.page.title() == "LLaMA-Adapter Studio"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_tab_fits(visit: Callable[..., Chat], width: int, scheme: str) -> None:
+def test_tab_fits_by_day_and_by_night(visit: Callable[..., Chat], width: int) -> None:
     phone = {"has_touch": True, "is_mobile": True} if width < 500 else {}
-    chat = visit(viewport={"width": width, "height": 844}, color_scheme=scheme, **phone)
+    chat = visit(viewport={"width": width, "height": 844}, color_scheme="light", **phone)
     teach = Teach(chat.page)
     teach.page.locator("#sample-pirate").click()
     expect(teach.report).to_contain_text("167usable")
-    for locator in ("document.documentElement", "document.querySelector('#teach')"):
-        assert chat.page.evaluate(f"{locator}.scrollWidth <= {locator}.clientWidth")
+    for scheme in ("light", "dark"):
+        chat.page.emulate_media(color_scheme=scheme)
+        expect(chat.page.locator("body.dark")).to_have_count(int(scheme == "dark"))
+        for locator in ("document.documentElement", "document.querySelector('#teach')"):
+            assert chat.page.evaluate(f"{locator}.scrollWidth <= {locator}.clientWidth")
 
 
 def _second_tab(chat: Chat) -> object:

@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
-import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -35,13 +35,13 @@ def scenes() -> list[Scene]:
 
 
 @pytest.fixture(scope="module")
-def texts() -> torch.Tensor:
+def texts(open_clip: ModuleType) -> torch.Tensor:
     """The 24 captions through the shipped text tower, (24, 256) unit vectors."""
     model = open_clip.create_model(f"local-dir:{FOLDER}").eval()
     return embed_texts(model, open_clip.get_tokenizer(f"local-dir:{FOLDER}"), LABELS)
 
 
-def test_it_is_small() -> None:
+def test_it_is_small(open_clip: ModuleType) -> None:
     model = open_clip.create_model(f"local-dir:{FOLDER}")
     assert sum(parameter.numel() for parameter in model.parameters()) <= 12_000_000
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 25_000_000
@@ -62,7 +62,9 @@ def test_scenes_are_named(tower: Tower, scenes: list[Scene], texts: torch.Tensor
     assert accuracy(images, texts, [scene.captions for scene in scenes]) >= 0.99
 
 
-def test_the_pages_samples_are_named(tower: Tower, texts: torch.Tensor) -> None:
+def test_the_pages_samples_are_named(
+    tower: Tower, texts: torch.Tensor, open_clip: ModuleType
+) -> None:
     """At four looks, as `sight` sees; at one the blue rectangle is nearer to a yellow one."""
     model = open_clip.create_model(f"local-dir:{FOLDER}").eval()
     files = [ROOT / "assets" / "samples" / f"{colour}-{shape}.png" for colour, shape in SAMPLES]
@@ -88,7 +90,7 @@ def test_a_photo_of_another_world_stays_bounded(tower: Tower) -> None:
     assert tower.features(Picture(noise)).abs().max() <= 6
 
 
-def test_it_names_what_we_drew_in_a_style_of_our_own(tower: Tower) -> None:
+def test_it_names_what_we_drew_in_a_style_of_our_own(tower: Tower, open_clip: ModuleType) -> None:
     """Each among 500 captions."""
     folder = f"local-dir:{FOLDER}"
     captions = [concept.name for concept in drawing_concepts().values()]

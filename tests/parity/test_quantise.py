@@ -1,25 +1,37 @@
 """8-bit rows against bitsandbytes."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
-from bitsandbytes.functional import int8_vectorwise_quant
+from torch import Tensor
 
 from demo.llama.convert import quantise_rows
 
+Reference = Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]
 
-def test_rows_are_those_of_bitsandbytes() -> None:
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    from bitsandbytes.functional import int8_vectorwise_quant  # here, because it takes seconds
+
+    return int8_vectorwise_quant
+
+
+def test_rows_are_those_of_bitsandbytes(reference: Reference) -> None:
     torch.manual_seed(0)
     matrix = torch.randn(301, 577) * torch.logspace(-3, 2, 301)[:, None]
     found = quantise_rows(matrix)
-    expected, scales, _ = int8_vectorwise_quant(matrix)
+    expected, scales, _ = reference(matrix)
     assert torch.equal(found.SCB, scales)
     assert torch.equal(found.CB, expected)
 
 
-def test_fp16_as_bitsandbytes_takes_it_differs_only_in_ties() -> None:
+def test_fp16_as_bitsandbytes_takes_it_differs_only_in_ties(reference: Reference) -> None:
     torch.manual_seed(1)
     matrix = torch.randn(64, 256).half()
     found = quantise_rows(matrix.float())
-    expected, scales, _ = int8_vectorwise_quant(matrix)
+    expected, scales, _ = reference(matrix)
     assert torch.equal(found.SCB, scales)
     difference = (found.CB.int() - expected.int()).abs()
     assert difference.max() <= 1

@@ -3,9 +3,9 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
-import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -42,7 +42,7 @@ def opened(folder: Path) -> Tower:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory, open_clip: ModuleType) -> dict[str, Path]:
     """A folder for each kind of tower, as open_clip's `local-dir:` wants it."""
     made = {}
     for kind, vision in VISION.items():
@@ -81,7 +81,7 @@ def test_features_are_multi_scale(towers: dict[str, Tower], kind: str) -> None:
 
 @pytest.mark.parametrize("kind", VISION)
 def test_last_part_is_open_clips_embedding(
-    towers: dict[str, Tower], folders: dict[str, Path], kind: str
+    towers: dict[str, Tower], folders: dict[str, Path], open_clip: ModuleType, kind: str
 ) -> None:
     name = f"local-dir:{folders[kind]}"
     model, transform = open_clip.create_model_from_pretrained(name)
@@ -92,7 +92,9 @@ def test_last_part_is_open_clips_embedding(
     assert torch.allclose(towers[kind].features(picture)[-12:], expected, atol=1e-4)
 
 
-def test_class_token_is_used(towers: dict[str, Tower], folders: dict[str, Path]) -> None:
+def test_class_token_is_used(
+    towers: dict[str, Tower], folders: dict[str, Path], open_clip: ModuleType
+) -> None:
     model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folders['vit']}")
     picture = random_picture(4)
     image = transform(Image.fromarray(picture.rgb))[None]
@@ -229,7 +231,9 @@ def test_fingerprint_follows_the_weights(
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
 @pytest.mark.parametrize("size", [(50, 40), (40, 61), (33, 33), (7, 90), (1, 1)])
-def test_preprocessing_is_open_clips(mode: str, size: tuple[int, int]) -> None:
+def test_preprocessing_is_open_clips(
+    open_clip: ModuleType, mode: str, size: tuple[int, int]
+) -> None:
     preprocessing = Preprocessing((24, 24), (0.0,) * 3, (1.0,) * 3, resize_mode=mode)
     picture = random_picture(8, *size)
     transform = open_clip.image_transform(
@@ -274,7 +278,9 @@ def test_unfitting_file_is_refused(tmp_path: Path) -> None:
         Tower.load(f"ViT-S-32-alt:{weights}", CPU, Path())
 
 
-def test_failed_download_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_download_says_what_was_tried(
+    monkeypatch: pytest.MonkeyPatch, open_clip: ModuleType
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("no route to 10.0.0.1")
 

@@ -4,9 +4,9 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
-import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -52,7 +52,7 @@ def probe(seed: int = 1, bias: float = 0.25, width: int = FEATURES) -> Probe:
 
 
 @pytest.fixture
-def checkpoints(tmp_path: Path) -> Path:
+def checkpoints(tmp_path: Path, open_clip: ModuleType) -> Path:
     """A folder with a tower as the program ships it, without a probe yet."""
     folder = tmp_path / "checkpoints" / "tower"
     folder.mkdir(parents=True)

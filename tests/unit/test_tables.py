@@ -377,7 +377,12 @@ JSON = st.recursive(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.dictionaries(st.text("abc", min_size=1, max_size=3), JSON, min_size=1)))
+@given(
+    st.lists(
+        st.dictionaries(st.text("abc", min_size=1, max_size=3), JSON, min_size=1, max_size=4),
+        max_size=4,
+    )
+)
 def test_any_json_list_of_objects_keeps_its_rows(values):
     """Cut at commas by hand, yet the rows are those of the whole parsed at once."""
     try:
