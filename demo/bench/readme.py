@@ -74,11 +74,14 @@ def table(reports: Sequence[Report]) -> str:
 
 
 def one_machine(reports: Sequence[Report]) -> str:
-    """Where and when, and a line for each figure and each bar."""
+    """Where and when, how many bars are met, and folded a line for each figure and each bar."""
     first = reports[0]
     facts = f"{first.machine['processor']}; Python {first.machine['python']}"
+    seen = summary([bar for report in reports for bar in report.bars])
     lines = [
         f"Measured on {first.date}: {facts}, {first.machine['packages']}.",
+        "",
+        f"<details><summary>{seen}</summary>",
         "",
         "| | median | spread or bar | |",
         "|---|---|---|---|",
@@ -87,7 +90,14 @@ def one_machine(reports: Sequence[Report]) -> str:
         lines.append(f"| **`{report.benchmark}`** | | | |")
         lines += [figure(row) for row in report.rows]
         lines += [bar_line(bar) for bar in report.bars]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", "</details>", ""])
+
+
+def summary(bars: Sequence[Bar]) -> str:
+    """What a reader sees of a folded table."""
+    missed = [bar.name for bar in bars if not bar.met]
+    met = f"{len(bars) - len(missed)} of {len(bars)} bars met"
+    return f"{met}; missed: {', '.join(missed)}" if missed else met
 
 
 def figure(row: Row) -> str:
