@@ -90,7 +90,7 @@ def test_the_kernel_is_the_model(tiny, ids, layers):
     decoder.prefill(0, ids[1, :1].tolist(), None)
     slots, first, second = np.array([2, 0]), [], []
     for place in range(20):
-        both = decoder.step(ids[:2, place].numpy(), slots, np.array([place, place]))
+        both = decoder.step(ids[:2, place].contiguous().numpy(), slots, np.array([place, place]))
         first.append(both[0].copy())
         second.append(both[1].copy())
     expected = logits(model, ids[:1, :20], prefix=prefix)[0].numpy()
