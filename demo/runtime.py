@@ -205,7 +205,8 @@ class Runtime:
         try:
             self._tower.set_result(load_tower(self.settings))
         except Exception as error:
-            log.exception("the vision tower could not be loaded")
+            trace = not isinstance(error, DemoError)  # a message of ours says what to do
+            log.error("the vision tower could not be loaded: %s", error, exc_info=trace)
             self._tower.set_exception(error)
         self._progress = ("ready", "Ready", None)
 
@@ -220,9 +221,11 @@ class Runtime:
             time.sleep(0.1)
 
     def _failed(self, error: Exception, part: Future) -> None:
-        log.exception("the model could not be loaded")
-        known = isinstance(error, DemoError)
-        message = str(error) if known else "The model could not be loaded; the log says why."
+        if isinstance(error, DemoError):
+            message = str(error)  # which whoever started the program is shown as well
+        else:
+            log.exception("the model could not be loaded")
+            message = "The model could not be loaded; the log says why."
         self._progress = ("failed", message, None)
         part.set_exception(error)
 

@@ -191,6 +191,10 @@ def test_password_port_and_stop(server: Served, tmp_path: Path) -> None:
     served = start("--auth", str(people), environment={"LLAMA_ADAPTER_LLAMA": str(tmp_path)})
     try:
         assert httpx.get(f"{served.url}/config").status_code == 401
+        until(lambda: "holds no model" in served.log.read_text(), READY_SECONDS, served)
+        # Said once, in our words.
+        assert served.log.read_text().count("holds no model") == 1
+        assert "Traceback" not in served.log.read_text()
         port = served.url.rsplit(":", 1)[1]
         with pytest.raises(AssertionError, match=f"port {port} on 127.0.0.1 cannot be used"):
             start("--port", port)
