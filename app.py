@@ -11,95 +11,118 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
+
 from demo.errors import DemoError, InputError
-from demo.settings import Settings
+from demo.logs import set_up_logs
+from demo.memory import bound_arenas
+from demo.settings import Checked, Settings
+from demo.temporary_folder import run_folder
 
 if TYPE_CHECKING:
     from demo.runtime import Runtime
+    from demo.ui.door import DoorRules
 
 PREFIX = "LLAMA_ADAPTER_"
 EXIT_NOT_SERVED = 1
 EXIT_WRONG_FLAG = 2
-LAST_PORT = 65_535
 STOP_SECONDS = 1
-SWEEP_SECONDS = 600.0
+SWEEP_SECONDS = 30.0  # what a cut upload left is gone within two minutes
 
 
 @dataclass(frozen=True)
-class Flag:
-    """A flag and its environment variable; `default` None leaves the choice to the program."""
+class Address(Checked):
+    """Where the page is served and for whom; every field is a flag, as those of `Settings` are."""
 
-    name: str
-    metavar: str
-    help: str
-    kind: type = str
-    default: Any = None
-
-    @property
-    def variable(self) -> str:
-        """The environment variable that sets the same."""
-        return PREFIX + self.name.upper().replace("-", "_")
-
-
-def flags(environment: Mapping[str, str]) -> tuple[Flag, ...]:
-    """All flags, with the defaults that hold in this environment."""
-    on_space = "SPACE_ID" in environment
-    host = environment.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if on_space else "127.0.0.1")
-    port = environment.get("GRADIO_SERVER_PORT") or 7860
-    default = Settings()
-    return (
-        Flag("llama", "PATH|ID", "GGUF file, folder or Hub id of a LLaMA; else the embedded base"),
-        Flag("clip", "MODEL:PRETRAINED", "open_clip tower, e.g. ViT-L-14:openai; else our own"),
-        Flag("adapters", "FOLDER", "folder of adapters", Path, default.adapters),
-        Flag("cache", "FOLDER", "folder for converted weights", Path, default.cache),
-        Flag("device", "DEVICE", "auto, cpu or cuda", str, default.device),
-        Flag("threads", "N", "CPU threads of the model", int, default.threads),
-        Flag("context", "TOKENS", "tokens that a conversation may hold", int, default.context),
-        Flag("slots", "N", "replies that are written at once", int, default.slots),
-        Flag("queue", "N", "replies that may wait", int, default.queue),
-        Flag("kv-mb", "MB", "memory for running and kept conversations", int, default.kv_mb),
-        Flag("reply-seconds", "S", "time limit of a reply", float, default.reply_seconds),
-        Flag("training", "ON|OFF", "whether visitors may teach adapters", _switch, True),
-        Flag("runs", "FOLDER", "folder of what visitors teach", Path, default.runs),
-        Flag("waiting-runs", "N", "trainings that may wait", int, default.waiting_runs),
-        Flag("runs-mb", "MB", "room for all trainings; old ones go", int, default.runs_mb),
-        Flag("host", "ADDRESS", "address to serve on; 0.0.0.0 is every one", str, host),
-        Flag("port", "PORT", "port to serve on", int, port),
-        Flag("share", "YES|NO", "also serve on a public gradio.live address", _switch, False),
-        Flag("auth", "USER:PASSWORD|FILE", "ask for a password; a file has one pair a line"),
-        Flag("root-path", "PATH", "path under which a reverse proxy serves the page"),
+    host: str = Field(
+        default="127.0.0.1",
+        title="ADDRESS",
+        description="address to serve on; 0.0.0.0 is every one",
+    )
+    port: int = Field(default=7860, title="PORT", description="port to serve on", ge=1, le=65_535)
+    share: bool = Field(
+        default=False, title="YES|NO", description="also serve on a public gradio.live address"
+    )
+    auth: str | None = Field(
+        default=None,
+        title="USER:PASSWORD|FILE",
+        description="ask for a password; a file has one pair a line",
+    )
+    root_path: str | None = Field(
+        default=None,
+        title="PATH",
+        description="path under which a reverse proxy serves the page",
+    )
+    hosts: str | None = Field(
+        default=None,
+        title="NAME,NAME",
+        description="names that the page is reached by; else this machine's own, or any with a "
+        "--host that others reach",
+    )
+    origins: str | None = Field(
+        default=None,
+        title="URL,URL",
+        description="other sites whose pages may use this one, e.g. https://example.org",
+    )
+    calls_a_minute: int = Field(
+        default=300,
+        title="N",
+        description="requests that change something, of one address; 0 is any number",
+        ge=0,
+        le=1_000_000,
     )
 
 
+# Addresses of the proxies before a Space: whom they name is believed, not whom a visitor names.
+PROXIES = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,::1,fc00::/7"
+
+
+FLAGS: dict[str, FieldInfo] = {**Settings.__pydantic_fields__, **Address.__pydantic_fields__}
+
+
+def variable(name: str) -> str:
+    """Return the environment variable that sets the field `name`."""
+    return PREFIX + name.upper()
+
+
 def build_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
-    """The command line; what `environment` sets is the default of its flag."""
+    """Make the command line; what `environment` sets is the default of its flag."""
     parser = argparse.ArgumentParser(
         prog="app.py",
         description="Chat with pictures on a frozen 8-bit LLaMA, in the browser.",
         epilog="Exit codes: 0 stopped by SIGINT or SIGTERM, 1 not served, 2 wrong flag.",
     )
-    for flag in flags(environment):
-        default = "" if flag.default in (None, False) else f" (default: {flag.default})"
-        parser.add_argument(
-            f"--{flag.name}",
-            metavar=flag.metavar,
-            type=flag.kind,
-            default=environment.get(flag.variable) or flag.default,
-            help=f"{flag.help}{default} [{flag.variable}]",
-            **({"nargs": "?", "const": True} if flag.kind is _switch else {}),
+    # A Space is reached from outside, and gradio has two variables of its own.
+    place = {
+        "host": environment.get("GRADIO_SERVER_NAME") or ("SPACE_ID" in environment and "0.0.0.0"),
+        "port": environment.get("GRADIO_SERVER_PORT"),
+    }
+    kinds: dict[Any, Any] = {bool: _switch, int: int, float: float, Path: Path}
+    for name, field in FLAGS.items():
+        default = place.get(name) or field.get_default(call_default_factory=True)
+        note = "" if default in (None, False) else f" (default: {default})"
+        flag = parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar=field.title,
+            type=kinds.get(field.annotation, str),
+            default=environment.get(variable(name)) or default,
+            help=f"{field.description}{note} [{variable(name)}]",
         )
+        if field.annotation is bool:  # `--share` alone says yes
+            flag.nargs, flag.const = "?", True
     return parser
 
 
 def read_auth(value: str | None) -> list[tuple[str, str]] | None:
-    """The pairs of `--auth`.
+    """Return the pairs of `--auth`.
 
     Raises:
         InputError: neither `user:password` nor a file of such lines.
@@ -115,14 +138,14 @@ def read_auth(value: str | None) -> list[tuple[str, str]] | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program until it is told to stop; returns the exit code."""
-    options = build_parser(os.environ).parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    """Run the program until it is told to stop; return the exit code."""
+    options = vars(build_parser(os.environ).parse_args(arguments))
+    set_up_logs()
+    bound_arenas()
     try:
-        settings = Settings(**{item.name: getattr(options, item.name) for item in fields(Settings)})
-        auth = read_auth(options.auth)
-        if not 1 <= options.port <= LAST_PORT:
-            raise InputError(f"port is {options.port}; please use 1 to {LAST_PORT}.")
+        settings = Settings(**{name: options[name] for name in Settings.__pydantic_fields__})
+        address = Address(**{name: options[name] for name in Address.__pydantic_fields__})
+        auth = read_auth(address.auth)
     except DemoError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return EXIT_WRONG_FLAG
@@ -130,43 +153,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     # What visitors upload lives in a folder of this run and is gone with it.
-    with tempfile.TemporaryDirectory(prefix="llama-adapter-studio-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
+    with run_folder() as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
         # How long each event took is kept for a page that is switched off, 10,000 of them.
         os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
-        return serve(settings, options, auth, stop)
+        if "SPACE_ID" in os.environ:
+            # Only the Space's own proxy reaches this port, and it says whose request it passes on:
+            # else all visitors were one address, and shared one visitor's room for uploads.
+            os.environ.setdefault("FORWARDED_ALLOW_IPS", PROXIES)
+        return serve(settings, address, auth, stop)
+
+
+def door_rules(address: Address) -> "DoorRules":
+    """Return who may use the page, and how often."""
+    from demo.ui.door import LOCAL_NAMES, DoorRules
+
+    hosts = _listed(address.hosts)
+    if not hosts and address.host in LOCAL_NAMES and not address.share:
+        hosts = LOCAL_NAMES
+    return DoorRules(hosts, _listed(address.origins), address.calls_a_minute, address.share)
 
 
 def serve(
     settings: Settings,
-    options: argparse.Namespace,
+    address: Address,
     auth: list[tuple[str, str]] | None,
     stop: threading.Event,
 ) -> int:
-    """Serves the page until `stop` is set."""
+    """Serve the page until `stop` is set; return the exit code."""
     # Imported here, so that --help and a wrong flag do not wait for gradio.
     from demo.runtime import Runtime
+    from demo.ui.files import sweep
     from demo.ui.page import build_page
-    from demo.ui.server import launch_options, queue_options
-    from demo.ui.uploads import sweep
+    from demo.ui.server import launch_options, queue_options, quieten
+    from demo.ui.streams import part
+    from demo.ui.strings import ENGLISH
 
+    quieten()
     runtime = Runtime(settings)
     page = build_page(runtime)
     page.queue(**queue_options(settings))
     try:
         page.launch(
-            server_name=options.host,
-            server_port=options.port,
-            share=options.share,
+            server_name=address.host,
+            server_port=address.port,
+            share=address.share,
             auth=auth,
-            root_path=options.root_path,
+            root_path=address.root_path,
             prevent_thread_lock=True,
             quiet=True,
-            **launch_options(settings),
+            **launch_options(settings, rules=door_rules(address)),
         )
     except OSError:
         print(
-            f"app.py: port {options.port} on {options.host} cannot be used; it may be taken. "
+            f"app.py: port {address.port} on {address.host} cannot be used; it may be taken. "
             "Choose another one with --port.",
             file=sys.stderr,
         )
@@ -179,9 +219,13 @@ def serve(
             print(f"Public for a week: {page.share_url}", flush=True)
         runtime.start()
         report(runtime, stop)
+        offset = time.time() - time.monotonic()
         while not stop.wait(SWEEP_SECONDS):
-            sweep(Path(os.environ["GRADIO_TEMP_DIR"]))
+            sweep(Path(os.environ["GRADIO_TEMP_DIR"]), steady=offset + time.monotonic())
+            runtime.chats.sweep()
     finally:
+        runtime.end_replies()
+        part(page, ENGLISH.stopping_now)
         runtime.close()
         # Streams that are cut now are reported as errors, one traceback each.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
@@ -190,7 +234,7 @@ def serve(
 
 
 def report(runtime: "Runtime", stop: threading.Event) -> None:
-    """Says on the terminal what is loading, until it is done or `stop` is set."""
+    """Print what is loading, until it is done or `stop` is set."""
     said = ""
     while not stop.wait(0.2):
         status = runtime.status()
@@ -203,14 +247,15 @@ def report(runtime: "Runtime", stop: threading.Event) -> None:
             return
 
 
+def _listed(value: str | None) -> tuple[str, ...]:
+    return tuple(part.strip().lower().rstrip("/") for part in (value or "").split(",") if part)
+
+
 def _switch(value: str) -> bool:
-    answers = {
-        **dict.fromkeys(("1", "true", "yes", "on"), True),
-        **dict.fromkeys(("0", "false", "no", "off"), False),
-    }
-    if value.lower() not in answers:
-        raise argparse.ArgumentTypeError(f"{value!r} is neither yes nor no")
-    return answers[value.lower()]
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        raise argparse.ArgumentTypeError(f"{value!r} is neither yes nor no") from None
 
 
 if __name__ == "__main__":

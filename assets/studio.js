@@ -15,6 +15,21 @@
     setTimeout(() => clearInterval(settle), 3000);
   }
 
+  // Two languages: English at the root, Chinese below /zh. Chosen once, else by the browser.
+  const chinese = /\/zh\/?$/.test(location.pathname);
+  const inOther = () => {
+    const root = location.pathname.replace(/zh\/?$/, "").replace(/\/?$/, "/");
+    return `${chinese ? root : `${root}zh`}${location.search}${location.hash}`;
+  };
+  document.documentElement.lang = chinese ? "zh-Hans" : "en";
+  const wanted = localStorage.getItem("studio-language") ?? (navigator.language ?? "").slice(0, 2);
+  if (!chinese && wanted === "zh") location.replace(inOther());
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("#language")) return;
+    localStorage.setItem("studio-language", chinese ? "en" : "zh");
+    location.assign(inOther());
+  });
+
   // The header's link to the API page presses the one in Gradio's own footer, which is hidden.
   document.addEventListener("click", (event) => {
     if (event.target.closest("#api")) document.querySelector("footer .show-api")?.click();
@@ -24,6 +39,53 @@
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") document.querySelector("#box .stop-button")?.click();
   });
+
+  // "?" shows the keys; ArrowUp in an empty box gives the last question once more.
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input, textarea, [contenteditable=true]");
+    if (event.key === "?" && !typing) document.querySelector("#keys")?.showModal();
+    if (event.key !== "ArrowUp" || !event.target.matches?.("#box textarea")) return;
+    if (event.target.value) return;
+    const asked = [...document.querySelectorAll("#conversation .user-row .message:not(.component)")];
+    const last = asked.at(-1)?.innerText.replace(/\u2060(\u2060?)/g, "$1").trim();
+    if (!last) return;
+    event.preventDefault();
+    event.target.value = last;
+    event.target.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+
+  // Names and roles that Gradio gives wrongly, for whoever hears the page.
+  const mend = () => {
+    document.querySelector("#conversation .examples[role=list]")?.removeAttribute("role");
+    for (const card of document.querySelectorAll("#conversation .example[aria-label]")) {
+      card.setAttribute("aria-label", card.textContent.trim());
+    }
+    for (const button of document.querySelectorAll("#conversation .image-container > button")) {
+      button.setAttribute("aria-label", document.querySelector("#links nav")?.dataset.picture ?? "");
+    }
+  };
+  let mending = 0;
+  new MutationObserver(() => {
+    cancelAnimationFrame(mending);
+    mending = requestAnimationFrame(mend);
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
+  // The open tab is part of the address: #teach.
+  document.addEventListener("click", (event) => {
+    const tab = event.target.closest("#tabs > .tab-wrapper [role=tab]");
+    if (!tab) return;
+    const teach = tab.id.startsWith("teach-tab");
+    const { pathname, search } = location;
+    history.replaceState(history.state, "", pathname + search + (teach ? "#teach" : ""));
+  });
+  if (location.hash === "#teach") {
+    const wait = setInterval(() => {
+      const tab = document.querySelector("#tabs > .tab-wrapper [id^=teach-tab][role=tab]");
+      if (!tab) return;
+      clearInterval(wait);
+      setTimeout(() => tab.click(), 300);
+    }, 50);
+  }
 
   // Ready to type, where that does not open a keyboard over half of the screen.
   if (matchMedia("(pointer: fine)").matches) {
@@ -35,54 +97,29 @@
     }, 100);
   }
 
-  // "Copy" beside an example of a format.
+  // A card of the library is pressed: the page is told which.
   document.addEventListener("click", (event) => {
-    if (!event.target.matches(".formats .copy")) return;
-    navigator.clipboard?.writeText(event.target.parentElement.querySelector("pre").textContent);
+    const card = event.target.closest?.(".adapter-card");
+    const field = document.querySelector("#library-chosen :is(textarea, input)");
+    if (!card || !field) return;
+    field.value = card.dataset.adapter;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    setTimeout(() => document.querySelector("#library-choose").click(), 50);
   });
 
-  // Cells that are pasted into the table of examples are spread over its rows.
-  document.addEventListener(
-    "paste",
-    (event) => {
-      const text = event.clipboardData?.getData("text/plain").replace(/\s+$/, "") ?? "";
-      if (!event.target.closest?.("#teach-table") || !/[\t\n]/.test(text)) return;
-      const field = document.querySelector("#table-paste textarea");
-      if (!field) return;
-      event.preventDefault();
-      event.stopPropagation();
-      field.value = text;
-      field.dispatchEvent(new Event("input", { bubbles: true }));
-      setTimeout(() => document.querySelector("#use-table-paste").click(), 50);
-    },
-    true,
-  );
-
-  // A file that is too large for the tab "Teach" is not even sent.
-  const tooLarge = (files) =>
-    [...(files ?? [])].some((file) => file.size > (/\.zip$/i.test(file.name) ? 200e6 : 20e6));
-  for (const [name, files] of [
-    ["change", (event) => event.target.files],
-    ["drop", (event) => event.dataTransfer?.files],
-  ]) {
-    const look = (event) => {
-      if (!event.target.closest?.("#teach-file") || !tooLarge(files(event))) return;
-      event.preventDefault();
-      event.stopImmediatePropagation();
-      if (name === "change") event.target.value = "";
-      document.querySelector("#file-too-large").click();
-    };
-    document.addEventListener(name, look, true);
-  }
-
-  // A training is looked at only while somebody sees it.
-  document.addEventListener("visibilitychange", () => {
-    if (!document.querySelector("#teach")?.offsetParent) return;
-    document.querySelector(document.hidden ? "#teach-rest" : "#teach-look")?.click();
+  // Versions of a reply, and going on with one that was cut.
+  document.addEventListener("click", (event) => {
+    const step = event.target.closest("#conversation [data-step]");
+    if (step) {
+      const turn = Number(step.closest("[data-turn]").dataset.turn);
+      const detail = { do: "version", turn, step: Number(step.dataset.step) };
+      document.dispatchEvent(new CustomEvent("studio-act", { detail }));
+    }
+    if (event.target.closest("#conversation .go-on")) document.querySelector("#go-on")?.click();
   });
 
-  // The invisible guards of demo/ui/markup.py stay out of what is copied.
-  const bare = (text) => text.replace(/<\u2060/g, "<").replace(/!\u2060\[/g, "![");
+  // The invisible guards of demo/ui/html.py stay out of what is copied.
+  const bare = (text) => text.replace(/\u2060(\u2060?)/g, "$1");
   const write = navigator.clipboard?.writeText.bind(navigator.clipboard);
   if (write) navigator.clipboard.writeText = (text) => write(bare(text));
   document.addEventListener("copy", (event) => {
@@ -97,9 +134,19 @@
   const outside = (event) =>
     box()?.offsetParent && !box().contains(event.target); // none of it while teaching
   const files = (transfer) => transfer && [...transfer.items].some((item) => item.kind === "file");
+  const marked = (on) => document.querySelector("#box")?.classList.toggle("droppable", on);
   document.addEventListener("dragover", (event) => {
-    if (files(event.dataTransfer) && outside(event)) event.preventDefault();
+    if (!files(event.dataTransfer) || !box()?.offsetParent) return;
+    marked(true);
+    if (outside(event)) event.preventDefault();
   });
+  for (const end of ["drop", "dragend", "dragleave"]) {
+    document.addEventListener(
+      end,
+      (event) => (end !== "dragleave" || !event.relatedTarget) && marked(false),
+      true,
+    );
+  }
   document.addEventListener("drop", (event) => {
     if (!event.dataTransfer?.files.length || !outside(event)) return;
     event.preventDefault();

@@ -1,4 +1,4 @@
-"""Owns everything below the page: settings, loading, conversations, replies.
+"""Own everything below the page: settings, loading, conversations, replies, trainings.
 
 The page and the endpoints get a `Runtime` and nothing else. Loading runs behind the page in a
 thread of its own; what asks for a reply before it is done waits and says so.
@@ -9,40 +9,45 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from demo.adapter.library import Library
-from demo.chat.conversation import Conversation
-from demo.errors import DemoError
-from demo.replies import Replies, Reply
+from demo.adapter.config import AdapterCard
+from demo.adapter.library import Compatibility, Library
+from demo.adapter.shelf import Shelf
+from demo.background_task import PauseSwitch
+from demo.chat.conversation import Conversation, ConversationStore
+from demo.chat.generation import Reply, ReplyWriter
+from demo.chat.kept import KeptChats
+from demo.chat.picture_question import refuse_unshown
+from demo.errors import DemoError, NotReadyError
+from demo.memory import settle
 from demo.settings import Sampling, Settings
-from demo.teaching import Teaching
-from demo.vision.video import Sight
+from demo.teaching.service import Teaching
+from demo.vision.video import VisualInput
 
 if TYPE_CHECKING:
-    from demo.models import Language
+    from demo.chat.scheduler import Engine
     from demo.vision.clip import Tower
 
 log = logging.getLogger(__name__)
-State = Literal["loading", "ready", "failed"]
-KEPT_CONVERSATIONS = 1000
+LoadingState = Literal["loading", "ready", "failed"]
 GRACE_SECONDS = 0.5  # in which a message that waited for the model begins to be answered
 PATIENCE_SECONDS = 20.0  # that the vision tower lets such replies go first
 
 
 @dataclass(frozen=True)
 class Status:
-    """What the program is doing and on what it runs."""
+    """What the program is doing, and on what it runs; `progress` is 0 to 1, None when unknown."""
 
-    state: State
+    state: LoadingState
     message: str
-    progress: float | None  # 0 to 1, None when unknown
+    progress: float | None
     base: str
     clip: str
     device: str
@@ -51,67 +56,77 @@ class Status:
     memory_mb: float
 
 
-@dataclass(frozen=True)
-class AdapterCard:
-    """What a visitor sees of an adapter."""
-
-    name: str
-    description: str
-    modalities: tuple[str, ...]
-    parameters: int
-    base: str
-
-
 class Runtime:
-    """Everything the page needs. `start` returns at once; `close` ends all that runs."""
+    """Everything the page needs. `start` returns at once; `close` ends all that runs.
+
+    Attributes:
+        library: the adapters of the folder.
+        shelf: what visitors do to them.
+        conversations: of all visitors, by their secret sessions.
+        chats: what of these outlives the program.
+        tower: sees pictures; None while it loads, and where it could not be loaded.
+        replies: writes replies, to those conversations among others.
+        teaching: runs of visitors; they stand still while a reply is written.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._language: Future[Language] = Future()
+        self._language: Future[Engine] = Future()
         self._tower: Future[Tower] = Future()
-        self.teaching = Teaching(settings, self._language)
-        self._library = Library(settings.adapters)
-        self._progress: tuple[State, str, float | None] = ("loading", "Starting", None)
-        self._conversations: OrderedDict[str, Conversation] = OrderedDict()
-        self._replies = Replies(
-            settings, self._library, self._language, self._tower, lambda: self._progress[1:]
+        self.library = Library(settings.adapters)
+        self.shelf = Shelf(self.library)
+        self._progress: tuple[LoadingState, str, float | None] = ("loading", "Starting", None)
+        self.conversations = ConversationStore()
+        self.chats = KeptChats(
+            settings.chats if settings.keep_chats else None,
+            megabytes=settings.chats_mb,
+            days=settings.chats_days,
         )
-        self._lock = threading.Lock()
+        self.tower: Tower | None = None
         self._process = psutil.Process()
+        pauses = PauseSwitch()
+        self.teaching = Teaching(settings, self._language, pauses)
+        self.replies = ReplyWriter(
+            settings,
+            self.library,
+            self._language,
+            self._tower,
+            lambda: self._progress[1:],
+            pauses,
+        )
 
     def start(self) -> None:
-        """Begins to load in a thread, and takes up the trainings of before."""
+        """Begin to load in a thread, and take up the trainings of before."""
         self.teaching.start()
         threading.Thread(target=self._load, name="load", daemon=True).start()
 
-    def close(self) -> None:
-        """Ends running replies, the model's thread, and the training, which keeps its state."""
-        self.teaching.close()
-        language = self._loaded()
+    def end_replies(self) -> None:
+        """End the replies that are under way, each with a sentence, and the model's thread."""
+        language = self._engine
         if language:
             language.scheduler.close()
 
+    def close(self) -> None:
+        """End running replies, the model's thread, and the training, which keeps its state."""
+        self.teaching.close()
+        self.end_replies()
+
     def status(self) -> Status:
-        """Cheap; may be asked every second."""
+        """Say what is loading or loaded; cheap enough to be asked every second."""
         state, message, progress = self._progress
-        base, device = "", self.settings.device
-        language = self._loaded()
+        base, device = "", str(self.settings.device)
+        language = self._engine
         if language:
             base, device = language.base.name, language.model.device.type
         clip = ""
         if self._tower.done():
-            clip = "not available" if self._tower.exception() else self._tower.result().name
+            clip = self.tower.name if self.tower else "not available"
         memory = self._process.memory_info().rss / 2**20
         threads = self.settings.threads
         return Status(state, message, progress, base, clip, device, 8, threads, round(memory, 1))
 
-    def sees(self) -> str:
-        """What the vision tower was taught with, "" while it loads or where nobody says."""
-        tower = self._eyes()
-        return tower.sees if tower else ""
-
     def adapters(self, owner: str = "") -> tuple[AdapterCard, ...]:
-        """The adapters of the folder, whether or not the model is there yet.
+        """List the adapters of the folder, whether or not the model is there yet.
 
         One that sees through another vision tower is left out as soon as ours is there: here it
         would be blind, and what it says without a picture is nothing it was taught.
@@ -119,82 +134,93 @@ class Runtime:
         Args:
             owner: whose own are among them; those that other visitors made never are.
         """
-        tower = self._eyes()
-        offered = [entry.passport for entry in self._library.offered(owner)]
+        tower = self.tower
+        offered = [entry.passport for entry in self.library.offered(owner)]
         return tuple(
-            AdapterCard(p.name, p.description, p.modalities, p.spec.parameters, p.base)
+            p.card
             for p in offered
             if tower is None or p.tower_fingerprint in (None, tower.fingerprint)
         )
 
-    def conversation(self, session: str) -> Conversation:
-        """A visitor's conversation, made on first use. The least recently used are forgotten."""
-        with self._lock:
-            found = self._conversations.pop(session, None) or Conversation()
-            self._conversations[session] = found
-            while len(self._conversations) > KEPT_CONVERSATIONS:
-                self._conversations.popitem(last=False)
-            return found
+    def fit(self) -> Compatibility | None:
+        """Say what is loaded that an adapter has to fit, None until the base is."""
+        language, tower = self._engine, self.tower
+        if language is None:
+            return None
+        base = language.base
+        if tower is None:
+            return Compatibility(base.name, base.fingerprint, base.config, None, None)
+        return Compatibility(
+            base.name,
+            base.fingerprint,
+            base.config,
+            tower.name,
+            tower.fingerprint,
+            tower.feature_size,
+            tower.token_size,
+        )
+
+    def bring(self, file: Path, owner: str) -> str:
+        """Put an uploaded adapter among its owner's → the name it has there.
+
+        Raises:
+            NotReadyError: it cannot be checked before the model is there.
+            InputError, CheckpointError, BusyError: as `Shelf.add`.
+        """
+        language, fit = self._engine, self.fit()
+        if language is None or fit is None or not self._tower.done():
+            raise NotReadyError(
+                "The model is still loading, and a file is checked against it. Please try again "
+                "in a moment."
+            )
+        return self.shelf.add(file, owner, fit, language.base, self.tower)
 
     def forget(self, session: str) -> None:
-        """Drops a visitor's conversation and data, and ends the reply that it waits for."""
-        self.teaching.forget(session)
-        with self._lock:
-            found = self._conversations.pop(session, None)
-        if found:
-            found.abandon()
+        """Drop a visit's conversation, and end the reply that it waits for."""
+        self.teaching.drafts.sweep()  # those of browsers, which outlive a visit
+        self.conversations.drop(session)
 
     def active(self) -> int:
-        """Replies that are being written or wait for their turn."""
-        language = self._loaded()
+        """Count the replies that are being written or wait for their turn."""
+        language = self._engine
         return language.scheduler.active() if language else 0
 
     def answer(
         self,
         message: str,
-        picture: Sight | None,
+        picture: VisualInput | None,
         *,
         adapter: str,
         system: str,
         sampling: Sampling,
         owner: str = "",
-    ) -> Iterator[Reply]:
-        """One question without a history, as `reply`."""
+    ) -> Generator[Reply, None, None]:
+        """Answer one question without a history.
+
+        Args:
+            message: may be empty where there is a picture.
+            picture: a picture or video, or None.
+            adapter: "auto", "none", or a name, as `ReplyWriter.write`.
+            system: the system prompt, "" for the model's own.
+            sampling: how tokens are drawn, and how many at most.
+            owner: whose adapters exist beside everybody's.
+        """
         conversation = Conversation(system)
+        if picture is None:
+            refuse_unshown(message, conversation, adapter)
         conversation.ask(message, picture)
-        yield from self.reply(conversation, adapter=adapter, sampling=sampling, owner=owner)
+        yield from self.replies.write(conversation, adapter=adapter, sampling=sampling, owner=owner)
 
-    def reply(
-        self,
-        conversation: Conversation,
-        *,
-        adapter: str,
-        sampling: Sampling,
-        owner: str = "",
-        drop_oldest: bool = False,
-    ) -> Iterator[Reply]:
-        """Answers the last user turn, as `Replies.write`. A training stands still meanwhile."""
-        with self.teaching.waits():
-            yield from self._replies.write(
-                conversation,
-                adapter=adapter,
-                sampling=sampling,
-                owner=owner,
-                drop_oldest=drop_oldest,
-            )
-
-    def _eyes(self) -> Tower | None:
-        done = self._tower.done() and not self._tower.exception()
-        return self._tower.result() if done else None
-
-    def _loaded(self) -> Language | None:
+    @property
+    def _engine(self) -> Engine | None:
         done = self._language.done() and not self._language.exception()
         return self._language.result() if done else None
 
     def _load(self) -> None:
-        from demo.models import load_language, load_tower
-
         try:
+            # Imported in here: what is missing or broken is a reason to be said like any other.
+            from demo.model_loading import load_language, load_tower
+
             self._language.set_result(load_language(self.settings, self._report))
         except Exception as error:
             self._failed(error, self._language)
@@ -203,15 +229,20 @@ class Runtime:
         self._report("Loading the vision tower", None)
         self._let_first_words_pass()
         try:
-            self._tower.set_result(load_tower(self.settings))
+            tower = load_tower(self.settings)
+            self.replies.chooser.preload(self._language.result(), tower)
         except Exception as error:
             trace = not isinstance(error, DemoError)  # a message of ours says what to do
             log.error("the vision tower could not be loaded: %s", error, exc_info=trace)
             self._tower.set_exception(error)
+        else:
+            self.tower = tower
+            self._tower.set_result(tower)
+        settle()
         self._progress = ("ready", "Ready", None)
 
     def _let_first_words_pass(self) -> None:
-        """Waits for replies that began while the model was loading.
+        """Wait for replies that began while the model was loading.
 
         Importing open_clip holds the interpreter for seconds, and a reply would stand still.
         """

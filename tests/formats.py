@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from torch import Tensor
 
-from demo.llama import gguf_source, meta_source
-from demo.llama.folder_source import FolderSource
+from demo.llama.weights import gguf as gguf_source
+from demo.llama.weights import meta as meta_source
+from demo.llama.weights.huggingface import FolderSource
 
 TEXT = "the quick brown fox jumps over the lazy dog and says hello to 12 other animals"
 
@@ -39,14 +40,16 @@ def write_gguf(
     architecture: str = "llama",
     pieces: SentencePieceProcessor | None = None,
     split: str = "gpt-2",
+    tensors_a_file: int = 0,
     **changes: Any,
 ) -> Path:
     """As llama.cpp's converter writes a LLaMA with a byte-level tokenizer, or with `pieces`.
 
-    `changes` are tensors by name to add, replace, or leave out when None.
+    `tensors_a_file` splits it into several files, of which `path` is none; `changes` are tensors by
+    name to add, replace, or leave out when None.
     """
     c = source.config
-    writer = gguf.GGUFWriter(path, architecture)
+    writer = gguf.GGUFWriter(path, architecture, split_max_tensors=tensors_a_file)
     writer.add_block_count(c.layers)
     writer.add_context_length(c.context)
     writer.add_embedding_length(c.width)
@@ -128,19 +131,22 @@ def write_meta(folder: Path, source: FolderSource, shards: int) -> Path:
     return folder
 
 
-def train_sentencepiece(path: Path, lines: Sequence[str], vocab: int) -> None:
+def train_sentencepiece(path: Path, lines: Sequence[str], vocab: int, **changes: Any) -> None:
     """A small model of Meta's kind: BPE with bytes as the last resort, text left as it is."""
+    options = {
+        "model_type": "bpe",
+        "byte_fallback": True,
+        "normalization_rule_name": "identity",
+        "remove_extra_whitespaces": False,
+        "split_digits": True,
+    }
     with open(path, "wb") as file:
         SentencePieceTrainer.train(
             sentence_iterator=iter(lines),
             model_writer=file,
-            model_type="bpe",
             vocab_size=vocab,
-            byte_fallback=True,
-            normalization_rule_name="identity",
-            remove_extra_whitespaces=False,
-            split_digits=True,
             minloglevel=2,
+            **(options | changes),
         )
 
 

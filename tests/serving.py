@@ -17,7 +17,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-ROOT = Path(__file__).parent.parent
+from demo.settings import ROOT
+
 PAGE_SECONDS = 60.0
 READY_SECONDS = 300.0  # a first start fetches and converts the base
 
@@ -42,7 +43,7 @@ class Served:
     def call(self, name: str, *data: object) -> object:
         """One call of a named endpoint over plain HTTP; the last event's first value."""
         path = f"{self.url}/gradio_api/call/{name}"
-        event = httpx.post(path, json={"data": list(data)}).json()["event_id"]
+        event = httpx.post(path, json={"data": list(data)}, timeout=60).json()["event_id"]
         text = httpx.get(f"{path}/{event}", timeout=60).text
         *_, last = (line[6:] for line in text.splitlines() if line.startswith("data: "))
         return json.loads(last)[0]
@@ -50,7 +51,7 @@ class Served:
     def told(self, name: str, **arguments: object) -> str:
         """The events of one call as text, with what an error says."""
         path = f"{self.url}/gradio_api/call/v2/{name}"
-        event = httpx.post(path, json=arguments).json()["event_id"]
+        event = httpx.post(path, json=arguments, timeout=60).json()["event_id"]
         return httpx.get(f"{path}/{event}", timeout=60).text
 
     def busy(self, seconds: float) -> float:
@@ -89,7 +90,11 @@ def shared() -> Served:
     cold, room = not kernels(ROOT), Path(tempfile.mkdtemp(prefix="studio-"))
     atexit.register(shutil.rmtree, room, ignore_errors=True)
     shutil.copytree(ROOT / "checkpoints" / "adapters", room / "adapters")
-    served = start("--adapters", str(room / "adapters"), "--runs", str(room / "runs"))
+    served = start(
+        *("--adapters", str(room / "adapters")),
+        *("--runs", str(room / "runs")),
+        *("--chats", str(room / "chats")),
+    )
     atexit.register(served.stop)
     until(lambda: served.status()["state"] == "ready", READY_SECONDS, served)
     return replace(served, compiled=kernels(ROOT)) if cold else served
@@ -97,7 +102,7 @@ def shared() -> Served:
 
 def kernels(folder: Path) -> tuple[str, ...]:
     """Compiled forms of the decode kernel that lie somewhere below a folder."""
-    return tuple(path.name for path in folder.rglob("kernel.step-*.nbc"))
+    return tuple(path.name for path in folder.rglob("decode.decode_step-*.nbc"))
 
 
 def until(done: Callable[[], bool], seconds: float, served: Served) -> None:

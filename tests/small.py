@@ -2,26 +2,25 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 
-from demo.adapter.adapter import Adapter
-from demo.adapter.file import save_adapter
-from demo.adapter.passport import Passport
-from demo.adapter.spec import AdapterSpec, VisualSpec
-from demo.chat.scheduler import Scheduler
-from demo.llama.cache import Base
-from demo.llama.decode import Decoder, SlotSizes
+from demo.adapter.adapter import Adapter, save_adapter
+from demo.adapter.config import AdapterSpec, Passport, VisualSpec
+from demo.chat.scheduler import Engine, Scheduler
+from demo.llama.base import Base
+from demo.llama.decoder import Decoder, SlotSizes
+from demo.llama.delta import Delta
 from demo.llama.int8 import Int8Linear
 from demo.llama.model import Llama, Prefix
-from demo.models import Language
-from demo.vision.media import Picture
+from demo.vision.image import Picture
 
 WINDOW = 640  # more than two slices of a prompt
 
 
-class Spy(Decoder):
+class RecordingDecoder(Decoder):
     """Notes which tokens of prompts are computed: (start, count)."""
 
     def __init__(self, *arguments: object) -> None:
@@ -29,39 +28,49 @@ class Spy(Decoder):
         self.prefills: list[tuple[int, int]] = []
 
     def prefill(
-        self, slot: int, ids: Sequence[int], prefix: Prefix | None, *, start: int = 0
+        self,
+        slot: int,
+        ids: Sequence[int],
+        prefix: Prefix | None,
+        *,
+        start: int = 0,
+        delta: Delta | None = None,
     ) -> np.ndarray:
         self.prefills.append((start, len(ids)))
-        return super().prefill(slot, ids, prefix, start=start)
+        return super().prefill(slot, ids, prefix, start=start, delta=delta)
 
 
-class Eyes:
-    """A tower of three numbers; the real ones are tested with their pictures."""
+class SmallTower:
+    """A tower whose features are the first pixel; the real ones are tested with their pictures."""
 
-    name, fingerprint, feature_size = "eyes", "eyes print", 3
+    name, fingerprint, feature_size, token_size = "eyes", "eyes print", 3, None
+    preprocessing = SimpleNamespace(size=4)
 
-    def seen(self, picture: Picture, kind: str) -> torch.Tensor:
+    def adapter_features(
+        self, picture: Picture, *, augmented: bool, coloured: bool = False
+    ) -> torch.Tensor:
+        assert not coloured  # small adapters have no colours
         return torch.tensor(picture.rgb[0, 0].astype(np.float32) / 255)
 
-    def seen_size(self, kind: str) -> int:
-        return 3
+    def batch_features(self, pictures: Sequence[Picture], *, augmented: bool) -> torch.Tensor:
+        return torch.stack([self.adapter_features(p, augmented=augmented) for p in pictures])
 
-    def familiarity(self, picture: Picture) -> float | None:
+    def in_distribution_score(self, picture: Picture) -> float | None:
         return None
 
 
-def small_language(base: Base, places: int) -> tuple[Language, Spy]:
+def small_language(base: Base, places: int) -> tuple[Engine, RecordingDecoder]:
     """Writes and keeps `places` replies at once. The scheduler has to be closed."""
     model = Llama(base.config, base.weights, Int8Linear(torch.float32), WINDOW)
-    decoder = Spy(model, SlotSizes(places, WINDOW, 8), 1)
+    decoder = RecordingDecoder(model, SlotSizes(places, WINDOW, 8), 1)
     scheduler = Scheduler(decoder, slots=places, running=places, queue=8)
-    return Language(base, model, scheduler), decoder
+    return Engine(base, model, scheduler), decoder
 
 
 def small_adapter(base: Base, seed: int, *, sees: bool = False) -> Adapter:
     """Random, its gates open."""
     torch.manual_seed(seed)
-    visual = VisualSpec(Eyes.feature_size, 4) if sees else None
+    visual = VisualSpec(SmallTower.feature_size, 4) if sees else None
     adapter = Adapter(AdapterSpec.for_base(base.config, layers=2, prompts=3, visual=visual))
     torch.nn.init.constant_(adapter.gate, 1.0)
     return adapter
@@ -70,6 +79,6 @@ def small_adapter(base: Base, seed: int, *, sees: bool = False) -> Adapter:
 def save_small(folder: Path, base: Base, name: str, seed: int, *, sees: bool = False) -> None:
     """Into a folder of adapters."""
     adapter = small_adapter(base, seed, sees=sees)
-    tower = {"tower": Eyes.name, "tower_fingerprint": Eyes.fingerprint} if sees else {}
+    tower = {"tower": SmallTower.name, "tower_fingerprint": SmallTower.fingerprint} if sees else {}
     passport = Passport(name, "", base.name, base.fingerprint, adapter.spec, **tower)
     save_adapter(adapter, passport, folder / f"{name}.safetensors")

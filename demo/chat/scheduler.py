@@ -1,60 +1,109 @@
 """The loop that owns the model: one thread admits requests, decodes for all, drops the cancelled.
 
-Nobody else runs the model, so no lock is held while it works. All running sequences advance by one
-token a step, because reading the weights costs the same for one as for several. Token ids in, token
-ids out: text, adapters and pages are somebody else's.
+Nobody else decodes, so no lock is held while it works. All running sequences advance by one token a
+step, because reading the weights costs the same for one as for several. Token ids and prefixes in,
+token ids out: text, adapters and pages are somebody else's, and nothing above is called.
+
+A slot keeps its keys and values after its reply has ended, so the next turn of a conversation only
+computes what is new; edit, retry and undo continue from the longest common beginning. The number of
+slots bounds the memory; the least recently used one is overwritten first.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
-from demo.chat.sampling import choose
-from demo.chat.slots import Slot, Slots
-from demo.errors import BusyError, DemoError
-from demo.llama.model import Prefix
+from demo.errors import BusyError, DemoError, NotReadyError
+from demo.llama.base import Base
+from demo.llama.decoder import TokenDecoder
+from demo.llama.delta import Delta
+from demo.llama.model import Llama, Prefix
+from demo.memory import trim
 from demo.settings import Sampling
 
 log = logging.getLogger(__name__)
+CLOSING = "The program is being stopped, so the reply ends here. Please try again in a minute."
+IDLE_SECONDS = 300.0  # without a reply, after which kept conversations are dropped from memory
 SLICE = 256  # tokens of a prompt computed at a time: others stream on in between
-Stopped = Literal["end", "length", "cancelled", "deadline"]
-
-
-class Decodes(Protocol):
-    """What the scheduler needs of `Decoder` and `TorchDecoder`."""
-
-    def prefill(
-        self, slot: int, ids: Sequence[int], prefix: Prefix | None, *, start: int = 0
-    ) -> np.ndarray:
-        """Tokens of a prompt into a slot, after its first `start` → logits (V,)."""
-
-    def step(self, token: np.ndarray, slot: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """One token for each of B slots → logits (B, V)."""
+Stopped = Literal["end", "length", "cancelled", "deadline", "repeated"]
+LONGEST_PERIOD, LEAST_REPEATED = 64, 60  # tokens, of what a reply repeats until it is ended
 
 
 @dataclass(frozen=True)
-class Request:
+class GenerationRequest:
     """One reply that is wanted."""
 
     ids: Sequence[int]
-    prefix: Callable[[], Prefix | None]  # run by the model's thread when the request is admitted
+    prefix: Prefix | None  # None for the plain base
     prefix_key: Hashable  # equal for equal prefixes
     owner: Hashable  # the conversation: its KV cache is continued when it is still there
     sampling: Sampling
     stop: frozenset[int]
     limit: int  # tokens of the reply at most
     seconds: float  # wall-clock time from submission at most
+    begun: float = field(default_factory=time.monotonic)  # when the work for it began
+    delta: Delta | None = None  # what is changed beside the prefix; `prefix_key` is of both
+
+
+@dataclass
+class Slot:
+    """One KV cache of the pool and what it holds."""
+
+    index: int
+    owner: Hashable = None  # the conversation that it belongs to
+    prefix: Hashable = None  # keys and values depend on the adapter, its picture and strength
+    ids: list[int] = field(default_factory=list)  # tokens whose keys and values are there
+
+    def shared(self, ids: Sequence[int], prefix: Hashable) -> int:
+        """Count the tokens of a prompt that it holds; one is left to compute, for its logits."""
+        if prefix != self.prefix:
+            return 0
+        most = min(len(self.ids), len(ids) - 1)
+        return next((i for i in range(most) if self.ids[i] != ids[i]), most)
+
+
+class SlotPool:
+    """The free slots of a pool, the least recently used first."""
+
+    def __init__(self, count: int) -> None:
+        self._free = [Slot(index) for index in range(count)]
+
+    def take(self, ids: Sequence[int], prefix: Hashable, owner: Hashable) -> Slot:
+        """Take the owner's slot, else the oldest, cut to the tokens that the prompt begins with."""
+        slot = next((slot for slot in self._free if slot.owner == owner), self._free[0])
+        self._free.remove(slot)
+        slot.ids = slot.ids[: slot.shared(ids, prefix)]
+        slot.owner, slot.prefix = owner, prefix
+        return slot
+
+    def give_back(self, slot: Slot, *, keep: bool = True) -> None:
+        """Give a slot back; what it holds stays until somebody else needs the room.
+
+        Without `keep` it is emptied, because what it holds may be half written.
+        """
+        if keep:
+            self._free.append(slot)
+        else:
+            slot.owner, slot.ids = None, []
+            self._free.insert(0, slot)
+
+    def forget(self) -> bool:
+        """Empty all free slots; return whether there was anything in them."""
+        kept = any(slot.ids for slot in self._free)
+        for slot in self._free:
+            slot.owner, slot.ids = None, []
+        return kept
 
 
 class Stream:
     """A reply on its way. The scheduler writes, one reader reads, anybody may cancel."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: GenerationRequest) -> None:
         self.request = request
         self.ids: list[int] = []  # of the reply so far, the stop token left out
         self.stopped: Stopped | None = None
@@ -76,11 +125,11 @@ class Stream:
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """Ends the reply within one step."""
+        """End the reply within one step."""
         self._cancelled.set()
 
     def wait(self, known: int, seconds: float) -> None:
-        """Returns when there are more than `known` tokens, when it is done, or after `seconds`."""
+        """Return when there are more than `known` tokens, when it is done, or after `seconds`."""
         with self._news:
             self._news.wait_for(lambda: len(self.ids) > known or self.done, seconds)
 
@@ -99,7 +148,7 @@ class Stream:
             self._news.notify_all()
 
     def overdue(self) -> Stopped | None:
-        """The reason to end it now that lies outside the text, if there is one."""
+        """Give the reason to end it now that lies outside the text, if there is one."""
         if self.cancelled:
             return "cancelled"
         late = time.monotonic() - self.submitted > self.request.seconds
@@ -111,24 +160,27 @@ class _Running:
 
     def __init__(self, stream: Stream, slot: Slot) -> None:
         self.stream, self.slot = stream, slot
-        self.prefix: Prefix | None = None
         self.random = np.random.default_rng(stream.request.sampling.seed)
         self.token = -1
 
     def slice(self) -> Sequence[int]:
-        """The next tokens of the prompt to compute; empty once all are."""
+        """Give the next tokens of the prompt to compute; empty once all are."""
         done = len(self.slot.ids)
         return self.stream.request.ids[done : done + SLICE]
 
     def take(self, logits: np.ndarray) -> bool:
-        """Chooses the next token; False when the reply has ended with it."""
+        """Choose the next token; False when the reply has ended with it."""
         request, ids = self.stream.request, self.stream.ids
-        seen = np.array([*request.ids, *ids]) if request.sampling.repetition_penalty != 1 else ids
+        penalty = request.sampling.repetition_penalty
+        seen = np.array([*request.ids, *ids] if penalty != 1 else [], np.int64)
         self.token = choose(logits, seen, request.sampling, self.random)
         if self.token in request.stop:
             self.stream.end("end")
             return False
         self.stream.add(self.token)
+        if repeats(ids):
+            self.stream.end("repeated")
+            return False
         if len(ids) >= request.limit:
             self.stream.end("length")
             return False
@@ -142,9 +194,9 @@ class Scheduler:
         slots: KV caches; those not running keep conversations until they go on.
     """
 
-    def __init__(self, decoder: Decodes, *, slots: int, running: int, queue: int) -> None:
+    def __init__(self, decoder: TokenDecoder, *, slots: int, running: int, queue: int) -> None:
         self._decoder, self._limit, self._queue = decoder, min(running, slots), queue
-        self._slots = Slots(slots)
+        self._slots = SlotPool(slots)
         self._waiting: list[Stream] = []
         self._prefilling: list[_Running] = []
         self._running: list[_Running] = []
@@ -153,8 +205,8 @@ class Scheduler:
         self._thread = threading.Thread(target=self._loop, name="model", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request) -> Stream:
-        """Queues a request.
+    def submit(self, request: GenerationRequest) -> Stream:
+        """Queue a request.
 
         Raises:
             BusyError: the queue is full; the message says how many wait.
@@ -180,12 +232,12 @@ class Scheduler:
             return max(0, self._waiting.index(stream) + 1 - self._free())
 
     def active(self) -> int:
-        """Replies that are running or waiting."""
+        """Count the replies that are running or waiting."""
         with self._change:
             return self._busy() + len(self._waiting)
 
     def close(self) -> None:
-        """Ends all replies and the thread."""
+        """End all replies and the thread."""
         with self._change:
             self._closed = True
             self._change.notify_all()
@@ -200,20 +252,33 @@ class Scheduler:
     def _loop(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._closed or self._waiting or self._busy())
+                asked = self._change.wait_for(
+                    lambda: self._closed or self._waiting or self._busy(), IDLE_SECONDS
+                )
                 if self._closed:
                     break
-            self._sweep()
-            self._admit()
-            if self._prefilling:
-                self._prefill()
-            if self._running:
-                self._step()
+                if not asked and self._slots.forget():
+                    # Nobody has asked for long: whoever goes on waits for a prefill.
+                    self._decoder.release()
+                    trim()
+            try:
+                self._sweep()
+                self._admit()
+                if self._prefilling:
+                    self._prefill()
+                if self._running:
+                    self._step()
+            except Exception as error:  # whoever waits is told, and the thread lives on
+                self._fail([*self._prefilling, *self._running], error)
+                with self._change:
+                    for stream in self._waiting:
+                        stream.end(None, error)
+                    self._waiting.clear()
         for stream in [*self._waiting, *(r.stream for r in self._prefilling + self._running)]:
-            stream.end("cancelled")
+            stream.end(None, NotReadyError(CLOSING))
 
     def _sweep(self) -> None:
-        """Drops what was cancelled or is overdue, running and waiting alike."""
+        """Drop what was cancelled or is overdue, running and waiting alike."""
         for running in self._prefilling + self._running:
             reason = running.stream.overdue()
             if reason:
@@ -229,19 +294,21 @@ class Scheduler:
     def _admit(self) -> None:
         with self._change:
             while self._waiting and self._free():
-                stream = self._waiting.pop(0)
+                stream = self._waiting[0]
                 request = stream.request
                 slot = self._slots.take(request.ids, request.prefix_key, request.owner)
                 self._prefilling.append(_Running(stream, slot))
+                self._waiting.pop(0)
 
     def _prefill(self) -> None:
         """One slice of the prompt that has least left, so that short ones pass long ones by."""
         running = min(self._prefilling, key=lambda r: len(r.stream.request.ids) - len(r.slot.ids))
         request, slot = running.stream.request, running.slot
         try:
-            running.prefix = running.prefix or request.prefix()
             part, start = running.slice(), len(slot.ids)
-            logits = self._decoder.prefill(slot.index, part, running.prefix, start=start)
+            logits = self._decoder.prefill(
+                slot.index, part, request.prefix, start=start, delta=request.delta
+            )
         except Exception as error:  # one bad request must not end the others' replies
             self._fail([running], error)
             return
@@ -279,5 +346,76 @@ class Scheduler:
         with self._change:
             home = self._running if running in self._running else self._prefilling
             home.remove(running)
-            give = self._slots.give_back if keep else self._slots.discard
-            give(running.slot)
+            self._slots.give_back(running.slot, keep=keep)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A base that answers."""
+
+    base: Base
+    model: Llama
+    scheduler: Scheduler
+
+
+def repeats(ids: Sequence[int]) -> bool:
+    """Tell whether a reply has said the same at least three times on end, and some 60 tokens of it.
+
+    A small base that has begun so does not find out of it by itself.
+    """
+    for period in range(1, min(LONGEST_PERIOD, len(ids) // 3) + 1):
+        if ids[-1] != ids[-1 - period]:
+            continue
+        length = max(3 * period, LEAST_REPEATED)
+        if len(ids) >= length and ids[-length:-period] == ids[period - length :]:
+            return True
+    return False
+
+
+def choose(
+    logits: np.ndarray, seen: np.ndarray, sampling: Sampling, random: np.random.Generator
+) -> int:
+    """Choose the next token's id.
+
+    Args:
+        logits: (V,) fp32, left as it is.
+        seen: ids of prompt and reply so far, which the repetition penalty weakens.
+        sampling: temperature 0 takes the largest logit; else top-k, then top-p, then a draw.
+        random: used only for a draw.
+    """
+    if sampling.repetition_penalty != 1 and len(seen):
+        logits = penalised(logits, seen, sampling.repetition_penalty)
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    ids, probability = candidates(logits, sampling)
+    return int(random.choice(ids, p=probability))
+
+
+def penalised(logits: np.ndarray, seen: np.ndarray, penalty: float) -> np.ndarray:
+    """Logits of seen tokens weakened as in CTRL (arXiv 1909.05858, section 4.1).
+
+    Positive ones are divided by the penalty, negative ones multiplied; how often a token was seen
+    does not matter.
+    """
+    weaker = logits.copy()
+    ids = np.unique(seen)
+    weaker[ids] = np.where(weaker[ids] > 0, weaker[ids] / penalty, weaker[ids] * penalty)
+    return weaker
+
+
+def candidates(logits: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np.ndarray]:
+    """Give the tokens that may be drawn, likeliest first, and their probabilities (fp64, sum 1).
+
+    Top-p keeps the fewest tokens whose probabilities reach it (nucleus sampling, arXiv 1904.09751).
+    """
+    keep = sampling.top_k or len(logits)
+    ids = np.arange(len(logits))
+    if keep < len(logits):
+        ids = np.argpartition(logits, -keep)[-keep:]
+    ids = ids[np.argsort(-logits[ids], kind="stable")]
+    scaled = logits[ids].astype(np.float64) / sampling.temperature
+    probability = np.exp(scaled - scaled[0])
+    probability /= probability.sum()
+    count = int(np.searchsorted(probability.cumsum(), sampling.top_p)) + 1
+    probability = probability[:count]
+    return ids[:count], probability / probability.sum()

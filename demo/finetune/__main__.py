@@ -2,161 +2,251 @@
 
     python -m demo.finetune DATA --preset balanced --out NAME
 
-prints the events of the run as JSON lines and puts the adapter among the others under NAME. The
-program itself starts `run FOLDER` and `estimate FOLDER` for what a page asked for.
+prints the events of the run as JSON lines and puts the adapter among the others under NAME. DATA is
+a file, a folder, the id of a data set of the Hub, or the name of a sample; it may have any size.
 
-This is a program, not a part of one: it alone in this folder puts parts of all layers together.
-Nothing heavy is imported before the guardian is forked.
+    accelerate launch --num_processes N -m demo.finetune DATA …
+
+shares one run among N processes on one machine: each computes `--batch` rows of a step.
+
+    python -m demo.finetune DATA --check [--json]
+
+reads and checks the data and stops: what would be taught, what is refused and why. `--question`,
+`--answer` and the like name the columns where their own names do not say it. What a
+page asked for is carried out by `runs/process.py`.
 """
 
 import argparse
 import contextlib
-import logging
+import json
 import os
-import signal
 import sys
 import tempfile
 import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from demo.errors import DemoError
-from demo.finetune.events import Event, Stage, to_json
-from demo.finetune.guardian import guard
-from demo.finetune.presets import PRESETS, Choices, presets
-from demo.finetune.run_folder import Request, RunFolder
+from demo.errors import DataError, DemoError, InputError
+from demo.finetune.data.dataset import AIMS
+from demo.finetune.runs.process import carry_out
+from demo.finetune.runs.run_folder import RunFolder, RunRequest
+from demo.finetune.train.config import PRESETS, TrainingOptions, presets
 from demo.settings import Settings
 
 if TYPE_CHECKING:
-    from demo.finetune.job import Tools
+    from demo.finetune.data.columns import Layout
+    from demo.finetune.data.table import Table
+    from demo.finetune.train.workers import Workers
 
-NICENESS = 10
-FIELDS = frozenset(item.name for item in fields(Choices))
-POSITIONS = 1024  # an example and a reply to a question as long
-SLOTS = 3  # questions answered at once
-
-
-def build(settings: Settings, prompts: int) -> "Tools":
-    """Opens the base as the program has it, with the same number of threads in every start."""
-    import torch
-    from accelerate import Accelerator
-
-    from demo.finetune.job import Tools
-    from demo.llama.base import open_base
-    from demo.llama.decode import Decoder, SlotSizes
-    from demo.llama.torch_decode import TorchDecoder
-    from demo.models import choose_device, load_llama, load_tower
-
-    # Under `accelerate launch` each process gets a device of its own.
-    device = Accelerator(cpu=choose_device(settings.device).type == "cpu").device
-    # Sums of matrices depend on it, and a resumed run must end in the same bytes.
-    torch.set_num_threads(settings.threads)
-    base = open_base(settings.llama, settings.cache, lambda message, share: None)
-    model = load_llama(base, device, POSITIONS)
-    sizes = SlotSizes(SLOTS, POSITIONS, prompts)
-    on_cpu = device.type == "cpu"
-    decoder = Decoder(model, sizes, settings.threads) if on_cpu else TorchDecoder(model, sizes)
-    return Tools(base, model, decoder, SLOTS, lambda: load_tower(settings))
-
-
-def run(folder: RunFolder, *, show: bool) -> int:
-    """Carries out one run in this process; `show` prints its events → exit code."""
-    asked: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda got, frame: asked.append(got))
-    from demo.finetune.job import Job
-
-    def echo(event: Event) -> None:
-        if show:
-            print(to_json(event), flush=True)
-
-    # Another process may still be ending in it.
-    with folder.lock().acquire(timeout=10):
-        return Job(folder, build, lambda: bool(asked), echo).run()
-
-
-def run_child(path: Path) -> int:
-    """What the program starts: at low priority, and never longer than the program lives."""
-    guard(sys.stdin.fileno())
-    print("guarded", flush=True)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on
-    os.nice(NICENESS)
-    logging.basicConfig()
-    return run(RunFolder(path), show=False)
-
-
-def estimate_child(path: Path) -> int:
-    """What the program starts to know what a run will need; one event on the standard output."""
-    guard(sys.stdin.fileno())
-    print("guarded", flush=True)
-    os.nice(NICENESS)
-    logging.basicConfig()
-    from demo.finetune.job import estimate_run
-
-    try:
-        print(to_json(estimate_run(RunFolder(path), build)), flush=True)
-    except DemoError as error:
-        print(to_json(Stage("failed", str(error))), flush=True)
-    return 0
+COLUMNS = {  # flags that name columns, and what `Layout` calls them
+    "question": "question",
+    "answer": "reply",
+    "input": "input",
+    "picture": "picture",
+    "system": "system",
+    "conversations": "chat",
+    "history": "history",
+    "options": "options",
+    "split": "split",
+    "text": "text",
+}
+FIELDS = frozenset(item.name for item in fields(TrainingOptions))
 
 
 def teach(arguments: list[str]) -> int:
-    """`DATA --out NAME`: a run in a folder of its own, then the adapter among the others."""
+    """Carry out `DATA --out NAME` in a folder of its own; put the adapter among the others."""
     args = parse(arguments)
-    from demo.finetune.publish import publish
-    from demo.finetune.samples import SAMPLES
+    from demo.finetune.data.samples import SAMPLES
 
     chosen = {name: value for name, value in vars(args).items() if name in FIELDS}
     sample = args.data if args.data in SAMPLES and not Path(args.data).exists() else ""
-    pictures = SAMPLES[sample].kind == "pictures" if sample else zipfile.is_zipfile(args.data)
+    workers = _workers()
+    if workers and not workers.first:
+        place = workers.told(None)  # once the first process has made the run
+        return carry_out(RunFolder(place), show=False, workers=workers) if place else 0
+    with contextlib.ExitStack() as stack:
+        place = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if not sample:
+            args.data = _found(args, place)
+        return _teach(args, sample, place, chosen, workers)
+
+
+def _workers() -> "Workers | None":
+    """Return the processes that `accelerate launch` started with this one; None for one alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return None
+    from demo.finetune.train.workers import join
+
+    return join()
+
+
+def _found(args: argparse.Namespace, place: Path) -> Path:
+    """Find the data: a file, a folder, or what is fetched from the Hub into the run's folder.
+
+    Raises:
+        InputError: there is no such file.
+        DataError: there is no such data set on the Hub.
+    """
+    from demo.finetune.data.hub import fetch_rows, is_hub_id
+
+    for path in (args.pictures, args.held_out_data):
+        if path and not path.exists():
+            raise InputError(f"There is no file “{path}”. Please check the path.")
+    if Path(args.data).exists():
+        return Path(args.data)
+    if not is_hub_id(args.data):
+        raise InputError(f"There is no file “{args.data}”. Please check the path.")
+
+    def progress(message: str, share: float | None) -> None:
+        print(message, file=sys.stderr)
+
+    return fetch_rows(args.data, place / "hub", progress, rows=args.rows)
+
+
+def _teach(
+    args: argparse.Namespace,
+    sample: str,
+    place: Path,
+    chosen: dict[str, Any],
+    workers: "Workers | None",
+) -> int:
+    """Check the data, or carry out a run with it in the folder `place`."""
+    from demo.adapter.library import publish
+    from demo.finetune.data.samples import SAMPLES
+
+    pictures = bool(args.pictures) or (
+        SAMPLES[sample].kind == "pictures"
+        if sample
+        else args.data.is_dir() or zipfile.is_zipfile(args.data)
+    )
     choices = replace(
         presets(pictures=pictures)[args.preset],
         **{n: value for n, value in chosen.items() if value is not None},
     )
     settings = Settings(llama=args.llama, clip=args.clip, adapters=args.adapters)
-    with contextlib.ExitStack() as stack:
-        place = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder = RunFolder(place)
-        if not (place / "run.json").exists():
-            request = Request("", args.out, choices, settings, args.description, sample=sample)
-            data = None if sample else Path(args.data)
-            folder.create(request, data, held_out=args.held_out_data)
-        code = 0 if folder.read().state == "done" else run(folder, show=True)
-        if folder.adapter.exists():
-            print(publish(folder.adapter, args.adapters, args.out), file=sys.stderr)
-        return code or int(folder.read().state not in ("done", "stopped"))
+    layout = None
+    if args.check or any(getattr(args, f"{flag}_column") for flag in COLUMNS):
+        table, layout = _read(args, sample)
+        if args.check:
+            if workers:
+                workers.told(None)
+            return _check(args, table, layout, choices, settings)
+    folder = RunFolder(place)
+    if not (place / "run.json").exists():
+        request = RunRequest(
+            "",
+            args.out,
+            choices,
+            settings,
+            args.description,
+            layout=layout,
+            sample=sample,
+            pictures=str(args.pictures.resolve()) if args.pictures else "",
+        )
+        folder.create(request, None if sample else args.data, held_out=args.held_out_data)
+    done = folder.read().state == "done"
+    if workers:
+        workers.told(None if done else place)
+    code = 0 if done else carry_out(folder, show=True, workers=workers)
+    if folder.adapter.exists():
+        print(publish(folder.adapter, args.adapters, args.out), file=sys.stderr)
+    return code or int(folder.read().state not in ("done", "stopped"))
+
+
+def _read(args: argparse.Namespace, sample: str) -> tuple["Table", "Layout"]:
+    """Read the table, and say which of its columns means what.
+
+    Raises:
+        DataError: it cannot be read, or neither its names nor the flags say what they mean.
+    """
+    from demo.finetune.data.columns import choose, why_unknown
+    from demo.finetune.data.read import read_table, with_pictures
+    from demo.finetune.data.samples import load_sample
+    from demo.finetune.data.table import NO_LIMITS
+
+    table = load_sample(sample) if sample else read_table(args.data, args.data.name, NO_LIMITS)
+    if args.pictures:
+        table = with_pictures(table, args.pictures)
+    named = {field: getattr(args, f"{flag}_column") for flag, field in COLUMNS.items()}
+    named["options"] = tuple(filter(None, (named["options"] or "").split(",")))
+    layout = choose(table, named)
+    if layout is None:
+        names = ", ".join(table.columns)[:300]
+        raise DataError(
+            f"{why_unknown(table.columns)} The columns are {names}. Name them with --question NAME "
+            "--answer NAME."
+        )
+    return table, layout
+
+
+def _check(
+    args: argparse.Namespace,
+    table: "Table",
+    layout: "Layout",
+    choices: TrainingOptions,
+    settings: Settings,
+) -> int:
+    """Print what would be taught. Returns the exit code: 2 where nothing can be."""
+    from demo.finetune.data.read import read_table
+    from demo.finetune.data.summary import as_text, summarise
+    from demo.finetune.data.table import NO_LIMITS
+    from demo.finetune.runs.setup import check_settings
+    from demo.llama.base import open_base
+
+    base = open_base(settings.llama, settings.cache, lambda message, share: None)
+    second = args.held_out_data
+    held_out = second and read_table(second, second.name, NO_LIMITS)
+    found = summarise(table, layout, base.tokenizer, check_settings(choices), held_out)
+    print(json.dumps(found, ensure_ascii=False, indent=1) if args.json else as_text(found))
+    return 2 if found["error"] else 0
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The flags; those of `Choices` are None where the preset decides."""
+    """Read the flags; those of `TrainingOptions` are None where the preset decides."""
     parser = argparse.ArgumentParser(prog="python -m demo.finetune", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("data", metavar="DATA", help="a file, or the name of a sample")
-    parser.add_argument("--out", required=True, metavar="NAME", help="of the adapter")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="a file, a folder, a data set of the Hub (owner/name:configuration), or a sample",
+    )
+    parser.add_argument("--out", metavar="NAME", help="of the adapter")
+    parser.add_argument("--check", action="store_true", help="read and check the data, and stop")
+    parser.add_argument("--json", action="store_true", help="with --check: print JSON")
     parser.add_argument("--description", default="")
     parser.add_argument("--preset", choices=PRESETS, default="balanced")
-    for item in fields(Choices):
+    for item in fields(TrainingOptions):
         flag = f"--{item.name.replace('_', '-')}"
-        if item.type is bool:
+        if item.name == "aim":
+            parser.add_argument(flag, choices=(*AIMS, "auto"), help="what the rows teach")
+        elif item.type is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction)
         else:
             parser.add_argument(flag, type=item.type)
+    for flag, field in COLUMNS.items():
+        several = "columns, with commas between" if field == "options" else "column"
+        parser.add_argument(
+            f"--{flag}", dest=f"{flag}_column", metavar="COLUMN", help=f"the {several}"
+        )
+    parser.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="where a table's pictures lie"
+    )
+    parser.add_argument("--rows", type=int, metavar="N", help="of each part of a Hub data set")
     parser.add_argument("--held-out-data", type=Path, help="a second table, only to judge by")
     parser.add_argument("--llama", help="as in app.py")
     parser.add_argument("--clip", help="as in app.py")
     parser.add_argument("--adapters", type=Path, default=Settings.adapters)
     parser.add_argument("--folder", type=Path, help="keeps the run here; named again, it goes on")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.out is None and not args.check:
+        parser.error("the following arguments are required: --out (or --check)")
+    return args
 
 
 def main() -> int:
-    """Exit code of the process."""
+    """Do what the command line asks for and return the exit code."""
     arguments = sys.argv[1:]
-    if len(arguments) == 2 and arguments[0] == "run":
-        return run_child(Path(arguments[1]))
-    if len(arguments) == 2 and arguments[0] == "estimate":
-        return estimate_child(Path(arguments[1]))
     try:
         return teach(arguments)
     except DemoError as error:

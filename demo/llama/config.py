@@ -1,15 +1,77 @@
-"""The shape of a LLaMA, read from whatever names it came with."""
+"""The shape of a LLaMA, read from whatever names it came with, and its rotary positions."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from demo.errors import CheckpointError
-from demo.llama.rope import RopeScaling
+
+if TYPE_CHECKING:  # the page reads configurations and must not wait for torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """How rotary frequencies are stretched for a longer window.
+
+    `linear` divides every frequency by `factor`. `llama3` divides only the slow ones, with a smooth
+    band between `low_frequency` and `high_frequency` turns over the `original_context` tokens of
+    the first training (Llama 3.1).
+
+    Raises:
+        CheckpointError: another kind of scaling, named, or constants out of range.
+    """
+
+    kind: str  # "linear" or "llama3"
+    factor: float
+    low_frequency: float = 1.0
+    high_frequency: float = 4.0
+    original_context: int = 8192
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("linear", "llama3"):
+            raise CheckpointError(
+                f"This model stretches its rotary positions by '{self.kind:.40}'; linear and "
+                "llama3 scaling are supported. Choose a LLaMA with one of these or with none."
+            )
+        if not (math.isfinite(self.factor) and self.factor > 0):
+            raise CheckpointError(
+                f"The model's rotary scaling factor is {self.factor}; it must be a number above 0. "
+                "Fetch the model again."
+            )
+        if not 0 < self.low_frequency < self.high_frequency or self.original_context < 1:
+            raise CheckpointError(
+                f"The model's llama3 rotary band is {self.low_frequency} to {self.high_frequency} "
+                f"turns over {self.original_context} tokens; its low end must be above 0 and below "
+                "its high end. Fetch the model again."
+            )
+
+    @classmethod
+    def from_hf(cls, rope: Mapping[str, Any]) -> "RopeScaling | None":
+        """Read `rope_scaling` of transformers 4 or `rope_parameters` of transformers 5."""
+        kind = rope.get("rope_type") or rope.get("type") or "default"
+        if kind == "default":
+            return None
+        return cls(
+            kind=str(kind),
+            factor=float(rope.get("factor", 1.0)),
+            low_frequency=float(rope.get("low_freq_factor", 1.0)),
+            high_frequency=float(rope.get("high_freq_factor", 4.0)),
+            original_context=int(rope.get("original_max_position_embeddings", 8192)),
+        )
+
+    @classmethod
+    def from_gguf(cls, metadata: Mapping[str, Any]) -> "RopeScaling | None":
+        """Read GGUF keys. Only `linear` is written there: llama3 comes as a tensor of factors."""
+        old = metadata.get("llama.rope.scale_linear") or 1.0
+        kind = metadata.get("llama.rope.scaling.type", "linear" if old != 1.0 else "none")
+        if kind == "none":
+            return None
+        return cls(str(kind), float(metadata.get("llama.rope.scaling.factor", old)))
 
 
 @dataclass(frozen=True)
@@ -61,7 +123,11 @@ class LlamaConfig:
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> "LlamaConfig":
-        """From the fields of a Hub `config.json`, of transformers 4 or 5."""
+        """Read the fields of a Hub `config.json`, of transformers 4 or 5.
+
+        Not through transformers' own `LlamaConfig`, which takes seconds to import and accepts what
+        we refuse by name.
+        """
         kind = config.get("model_type", "unknown")
         if kind != "llama":
             raise _another(str(kind))
@@ -102,7 +168,7 @@ class LlamaConfig:
         tied: bool,
         rope_factors: tuple[float, ...] | None = None,
     ) -> "LlamaConfig":
-        """From GGUF metadata, with what only the tensors tell.
+        """Read GGUF metadata, with what only the tensors tell.
 
         Args:
             metadata: key to value; only the keys of `general.` and `llama.` are read.
@@ -144,7 +210,7 @@ class LlamaConfig:
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any], *, vocab: int) -> "LlamaConfig":
-        """From Meta's `params.json`.
+        """Read Meta's `params.json`.
 
         Args:
             params: the file's fields; `vocab_size` in it is -1 in the first LLaMA, so it is not
@@ -175,12 +241,12 @@ class LlamaConfig:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain fields, for `json.dump`."""
+        """Return plain fields, for `json.dump`."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "LlamaConfig":
-        """The reverse of `to_json`.
+        """Read what `to_json` wrote.
 
         Raises:
             CheckpointError: fields are missing, unknown or out of range.
@@ -197,7 +263,10 @@ class LlamaConfig:
 
 
 def rotary_frequencies(config: LlamaConfig) -> np.ndarray:
-    """Radians a position turns each pair of a head's numbers, scaling applied.
+    """Compute the radians that a position turns each pair of a head's numbers, scaling applied.
+
+    Ours, not transformers' `ROPE_INIT_FUNCTIONS`: those compute in fp32, and give no numbers for a
+    GGUF's table of factors.
 
     Returns:
         float64 (head_dim / 2,): pair i holds numbers i and i + head_dim / 2.
@@ -219,6 +288,21 @@ def rotary_frequencies(config: LlamaConfig) -> np.ndarray:
     # 1 keeps a frequency as it is, 0 divides it by the whole factor.
     keep = np.clip((turns - scaling.low_frequency) / band, 0.0, 1.0)
     return frequencies * (keep + (1 - keep) / scaling.factor)
+
+
+def half_split(matrix: "Tensor", heads: int) -> "Tensor":
+    """Reorder rows of q or k from Meta's order to Hugging Face's.
+
+    Meta and llama.cpp turn neighbours (2i, 2i + 1) of a head together, Hugging Face i and i + d/2.
+
+    Args:
+        matrix: (heads * d, ...), any trailing shape, so a bias will do.
+        heads: query heads for q, key-value heads for k.
+
+    WeightsSource: `permute` of transformers' `convert_llama_weights_to_hf.py`.
+    """
+    half = matrix.shape[0] // heads // 2
+    return matrix.unflatten(0, (heads, half, 2)).transpose(1, 2).reshape(matrix.shape)
 
 
 def _meta_ffn(params: Mapping[str, Any]) -> int:
@@ -244,7 +328,7 @@ def _meta_context(params: Mapping[str, Any], *, theta: float, scaled: bool) -> i
 
 
 def _decimal(value: float) -> float:
-    """A GGUF's fp32 constant as it was meant: 1e-5, not 9.999999747378752e-06."""
+    """Read a GGUF's fp32 constant as it was meant: 1e-5, not 9.999999747378752e-06."""
     return float(str(np.float32(value)))
 
 

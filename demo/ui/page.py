@@ -1,29 +1,44 @@
 """The page: header, tabs, and which event calls which handler."""
 
 import secrets
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from demo.chat.conversation import Conversation
+from demo.finetune.data.table import DataLimits
 from demo.runtime import Runtime, Status
-from demo.teaching import owner_of
-from demo.ui import snippets
-from demo.ui.chat import ChatView, adapter_choices, build_view
-from demo.ui.endpoints import add_endpoints
-from demo.ui.handlers import ChatHandlers
+from demo.ui import html
+from demo.ui.api import add_endpoints
+from demo.ui.chat.chats import ChatListHandlers, build_list
+from demo.ui.chat.handlers import ChatHandlers
+from demo.ui.chat.tab import ChatView, build_view
+from demo.ui.chinese import CHINESE
+from demo.ui.files import Uploads
+from demo.ui.library.events import connect_library, connect_use
+from demo.ui.library.handlers import LibraryHandlers
+from demo.ui.library.tab import build_library
 from demo.ui.server import reply_places
 from demo.ui.strings import ENGLISH, Strings
-from demo.ui.teach import TeachView, build_teach
-from demo.ui.teach_data import TeachData
-from demo.ui.teach_events import PRIVATE, connect_data, connect_runs, connect_tabs, shown
-from demo.ui.teach_markup import problem as notice
-from demo.ui.teach_run import TeachRuns, known
+from demo.ui.teach.badge import BadgeHandlers
+from demo.ui.teach.data_handlers import DataHandlers
+from demo.ui.teach.events import (
+    PRIVATE,
+    connect_badge,
+    connect_data,
+    connect_kept,
+    connect_runs,
+    connect_tabs,
+)
+from demo.ui.teach.run_handlers import CHAT_TAB, AdapterPicker, RunHandlers
+from demo.ui.teach.tab import build_badge, build_teach
 from demo.ui.theme import ASSETS
-from demo.ui.uploads import Uploads
+from demo.ui.visit import Visits, connect_list, connect_visits
 
 POLL_SECONDS = 1.0
-CHAT = "chat"  # the tab
 START_CAMERA = """() => setTimeout(
     () => document.querySelector('#webcam [title="grant webcam access"] button')?.click(), 300
 )"""
@@ -32,8 +47,11 @@ START_CAMERA = """() => setTimeout(
 def build_page(
     runtime: Runtime, strings: Strings = ENGLISH, samples: Path = ASSETS / "samples"
 ) -> gr.Blocks:
-    """The whole page over `runtime`, which may still be loading; nothing is served yet."""
-    uploads = Uploads(strings)
+    """Build the whole page over `runtime`, which may still be loading; nothing is served yet.
+
+    It stands there twice: in the words of `strings`, and below `/zh` in Chinese. What it shows,
+    visitors and chats are the same.
+    """
     page = gr.Blocks(
         title=strings.title,
         analytics_enabled=False,
@@ -41,58 +59,101 @@ def build_page(
         fill_width=True,
     )
     with page:
-        pill = _header(runtime, strings)
-        timer = gr.Timer(POLL_SECONDS)
-        owner = gr.BrowserState(storage_key="studio-owner", secret="not a secret")
-        with gr.Tabs(elem_id="tabs") as tabs:
-            with gr.Tab(strings.chat_tab, id=CHAT, elem_id="chat-tab") as chat_tab:
-                view = build_view(runtime, uploads, strings, samples)
-            with gr.Tab(strings.teach.tab, elem_id="teach-tab") as teach_tab:
-                teach = build_teach(strings.teach, runtime.teaching.bounds.own_runs)
-
-        # A function and not the bound method: gradio copies its configuration for every page it
-        # sends, deeply, and through the method it would copy the runtime with the model.
-        def forget(visitor: str | None) -> None:
-            data.call_off(visitor)
-            handlers.forget(visitor)
-
-        session = gr.State(delete_callback=forget)  # None until the page has loaded
-        handlers = ChatHandlers(runtime, view, session, uploads, strings, samples)
-        _connect_replies(session, owner, view, handlers, runtime)
-        _connect_actions(view, handlers, owner)
-        _connect_camera(view, uploads)
-        _connect_status(page, timer, pill, view, owner, session, runtime, strings)
-        data = TeachData(runtime, teach, session, uploads, strings)
-        connect_data(teach, data, session)
-        runs = TeachRuns(runtime, teach, strings)
-        connect_runs(teach, runs, owner, session)
-        connect_tabs(teach, runs, owner, chat_tab, teach_tab)
-        _connect_use(teach, runs, view, tabs, owner, runtime, strings)
-        _connect_delete(teach, runs, view, owner, runtime, strings)
+        uploads = _lay_out(page, runtime, strings, samples)
         add_endpoints(runtime, uploads, strings, reply_places(runtime.settings))
+    with page.route(CHINESE.title, CHINESE.language, show_in_navbar=False):
+        _lay_out(page, runtime, CHINESE, samples)
     return page
+
+
+def _lay_out(page: gr.Blocks, runtime: Runtime, strings: Strings, samples: Path) -> Uploads:
+    """Lay the page out in the words of `strings`, with all its events."""
+    uploads = Uploads(strings)
+    pill = _header(runtime, strings)
+    timer, badge = gr.Timer(POLL_SECONDS), build_badge()
+    owner = gr.BrowserState(storage_key="studio-owner", secret="not a secret")
+    # "wrap": a menu of tabs for want of room would come and go with the width of the letters.
+    with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
+        with (
+            gr.Tab(strings.chat_tab, id=CHAT_TAB, elem_id="chat-tab") as chat_tab,
+            gr.Row(elem_id="chat-row"),
+        ):
+            chats = build_list(runtime, strings)
+            view = build_view(runtime, strings, samples)
+        with gr.Tab(strings.teach.tab, elem_id="teach-tab") as teach_tab:
+            limits = DataLimits.of(runtime.settings)
+            own_runs = runtime.teaching.runs.quota.own_runs
+            teach = build_teach(strings.teach, own_runs, limits, badge)
+        with gr.Tab(strings.library.tab, elem_id="library-tab") as library_tab:
+            library = build_library(strings.library)
+
+    # A function and not the bound method: gradio copies its configuration for every page it
+    # sends, deeply, and through the method it would copy the runtime with the model.
+    def forget(visitor: str) -> None:
+        handlers.forget(visitor)
+
+    session = _session(forget)
+    handlers = ChatHandlers(runtime, view, uploads, strings, samples)
+    lists = ChatListHandlers(runtime, chats, handlers, strings)
+    shown_chat = [
+        view.chatbot, view.box, view.notice, view.notice_text, view.resume,
+        view.picture, view.picture_chip,
+    ]  # fmt: skip
+    replies = _connect_replies(shown_chat, session, owner, view, handlers, runtime)
+    for reply in replies:
+        reply.then(
+            lists.refresh, [session, owner, chats.search], [chats.list], queue=False, **PRIVATE
+        )
+    connect_list(chats, lists, owner, session, [*shown_chat, chats.list, chats.search])
+    _connect_actions(view, handlers, owner)
+    _connect_camera(view, uploads)
+    _connect_status(timer, pill, view, runtime, strings)
+    visits = Visits(runtime, view, lists, owner, strings)
+    greeted = connect_visits(page, visits, view, owner, session, [*shown_chat, chats.list])
+    data = DataHandlers(runtime, teach, uploads, strings)
+    connect_data(teach, data, owner, session)
+    picker = AdapterPicker(tabs, view.adapter, view.adapter_note, view.chatbot)
+    runs = RunHandlers(runtime, teach, picker, strings)
+    who = [session, owner, chats.search]
+    connect_runs(teach, runs, picker, owner, (lists.begin, who, [*shown_chat, chats.list]))
+    entered = connect_tabs(teach, runs, owner, chat_tab, teach_tab)
+    connect_kept(teach, data, owner, entered)
+    told = BadgeHandlers(runtime, teach.badge, teach.badge_timer, strings.teach)
+    connect_badge(teach, told, owner, greeted)
+    brought = LibraryHandlers(runtime, library, uploads, strings)
+    changes = connect_library(library, brought, owner, library_tab)
+    connect_use(library, picker, owner, runtime, strings, changes)
+    return uploads
+
+
+def _session(forget: Callable[[str], None]) -> gr.State:
+    """Hold a secret for each visit, which never leaves the server, made when it is first read.
+
+    The value is set after the component was made: gradio would call a function given to it anew
+    when the page has loaded, and a message sent before that would lose its conversation.
+    """
+    session = gr.State(delete_callback=forget)
+    session.value = partial(secrets.token_urlsafe, 32)
+    return session
 
 
 def _header(runtime: Runtime, strings: Strings) -> gr.HTML:
     with gr.Row(elem_id="header"):
-        gr.HTML(snippets.header(strings), elem_id="brand")
-        pill = gr.HTML(snippets.status_pill(runtime.status(), strings), elem_id="status")
-        gr.HTML(snippets.header_links(strings), elem_id="links")
+        gr.HTML(html.header(strings), elem_id="brand")
+        pill = gr.HTML(html.status_pill(runtime.status(), strings), elem_id="status")
+        gr.HTML(html.header_links(strings) + html.key_list(strings), elem_id="links")
     return pill
 
 
 def _connect_replies(
+    everything: list[Any],
     session: gr.State,
     owner: gr.BrowserState,
     view: ChatView,
     handlers: ChatHandlers,
     runtime: Runtime,
-) -> None:
-    everything = [
-        session,
-        view.chatbot, view.box, view.notice, view.notice_text, view.resume,
-        view.picture, view.picture_chip,
-    ]  # fmt: skip
+) -> list[Any]:
+    """Connect what changes the conversation; return the events after which the list is another."""
     choices = [session, view.adapter, owner, *view.controls]
     chat: dict[str, Any] = PRIVATE | {
         "outputs": everything,
@@ -101,20 +162,23 @@ def _connect_replies(
     }
     # "multiple": else the browser drops what is sent before it knows that the last reply ended.
     message = [session, view.box, *choices[1:]]
-    view.box.submit(handlers.send, message, trigger_mode="multiple", **chat)
-    view.chatbot.example_select(handlers.example, choices, **chat)
-    view.chatbot.retry(handlers.retry, choices, **chat)
-    view.chatbot.edit(handlers.edit, choices, **chat)
-    view.resume.click(handlers.resume, choices, **chat)
+    replies = [
+        view.box.submit(handlers.send, message, trigger_mode="multiple", **chat),
+        view.chatbot.example_select(handlers.example, choices, **chat),
+        view.chatbot.retry(handlers.retry, choices, **chat),
+        view.chatbot.edit(handlers.edit, choices, **chat),
+        view.go_on.click(handlers.go_on, choices, **chat),
+        view.resume.click(partial(handlers.retry, drop_oldest=True), choices, **chat),
+    ]
 
     quick: dict[str, Any] = PRIVATE | {"outputs": everything, "queue": False}
     view.box.stop(handlers.stop, [session], **quick)
     view.chatbot.like(handlers.like, [session], **quick)
     view.chatbot.undo(handlers.undo, [session], **quick)
-    view.chatbot.clear(handlers.clear, [session], **quick)
-    view.new_chat.click(handlers.clear, [session], **quick)
-    view.remove_picture.click(handlers.remove_picture, [session], **quick)
+    remove = partial(handlers.change, Conversation.remove_picture)
+    view.remove_picture.click(remove, [session], **quick)
     view.dismiss.click(handlers.dismiss, None, **quick)
+    return replies
 
 
 def _connect_actions(view: ChatView, handlers: ChatHandlers, owner: gr.BrowserState) -> None:
@@ -132,13 +196,13 @@ def _connect_camera(view: ChatView, uploads: Uploads) -> None:
     visible = gr.State(False)
 
     def toggle(shown: bool) -> tuple[bool, gr.Image]:
-        """Camera. Inputs: whether it is shown. Outputs: that, and the webcam."""
+        """Show or hide the camera. Inputs: whether it is shown. Outputs: that, and the webcam."""
         return not shown, gr.Image(visible=not shown, value=None)
 
     def capture(
         shot: dict[str, Any] | None, message: dict[str, Any] | None
     ) -> tuple[bool, gr.Image, gr.MultimodalTextbox | dict[str, Any]]:
-        """A shot was taken. Inputs: raw webcam and box values. Outputs: shown, webcam, box."""
+        """Put a shot into the box. Inputs: raw webcam and box. Outputs: shown, webcam, box."""
         if not shot or not isinstance(shot.get("path"), str):
             return True, gr.Image(), gr.skip()
         text = (message or {}).get("text") or ""
@@ -161,90 +225,22 @@ def _connect_camera(view: ChatView, uploads: Uploads) -> None:
 
 
 def _connect_status(
-    page: gr.Blocks,
-    timer: gr.Timer,
-    pill: gr.HTML,
-    view: ChatView,
-    owner: gr.BrowserState,
-    session: gr.State,
-    runtime: Runtime,
-    strings: Strings,
+    timer: gr.Timer, pill: gr.HTML, view: ChatView, runtime: Runtime, strings: Strings
 ) -> None:
     def look() -> tuple[str, gr.HTML, gr.Timer]:
-        """Outputs: status pill, panel for a failure, timer (off once nothing will change)."""
+        """Look at the status. Outputs: pill, panel for a failure, timer (off once settled)."""
         status = runtime.status()
         settled = status.state in ("ready", "failed")
         return (
-            snippets.status_pill(status, strings),
+            html.status_pill(status, strings),
             _panel(status, strings),
             gr.Timer(active=not settled),
         )
 
-    def greet(secret: object) -> tuple[str, gr.HTML, gr.Timer, gr.Dropdown, str, str]:
-        """As `look`, the adapters in the folder now, the browser's secret, and the visit's."""
-        secret = known(secret)
-        cards = runtime.adapters(owner_of(secret))
-        adapters = gr.Dropdown(adapter_choices(cards, strings))
-        return *look(), adapters, secret, secrets.token_urlsafe(32)
-
-    outputs = [pill, view.panel, timer]
-    timer.tick(look, None, outputs, queue=False, **PRIVATE)
-    greeted = [*outputs, view.adapter, owner, session]
-    page.load(greet, [owner], greeted, queue=False, **PRIVATE)
-
-
-def _connect_use(
-    teach: TeachView,
-    runs: TeachRuns,
-    view: ChatView,
-    tabs: gr.Tabs,
-    owner: gr.BrowserState,
-    runtime: Runtime,
-    strings: Strings,
-) -> None:
-    def use(secret: str, run_id: str) -> dict[Any, Any]:
-        """Use in chat. Inputs: owner, run. Outputs: tabs, adapter, its note, step 4's problem."""
-        name, problem = runs.publish(secret, run_id)
-        if problem:
-            return {teach.run.problem: gr.HTML(notice(problem), visible=True)}
-        cards = runtime.adapters(owner_of(secret))
-        return {
-            tabs: gr.Tabs(selected=CHAT),
-            view.adapter: gr.Dropdown(adapter_choices(cards, strings), value=name),
-            view.adapter_note: snippets.adapter_note(name, cards, strings),
-            teach.run.problem: gr.HTML(visible=False),
-        }
-
-    outputs = [tabs, view.adapter, view.adapter_note, teach.run.problem]
-    teach.run.use.click(use, [owner, teach.run_id], outputs, queue=False, **PRIVATE)
-
-
-def _connect_delete(
-    teach: TeachView,
-    runs: TeachRuns,
-    view: ChatView,
-    owner: gr.BrowserState,
-    runtime: Runtime,
-    strings: Strings,
-) -> None:
-    def delete(secret: str, run_id: str, adapter: str) -> dict[Any, Any]:
-        """Delete for good. Inputs: owner, run, adapter. Outputs: step 4, adapter and its note."""
-        changed = runs.delete(secret, run_id)
-        cards = runtime.adapters(owner_of(secret))
-        choices = adapter_choices(cards, strings)
-        if adapter not in {value for _, value in choices}:
-            adapter = "auto"
-        return changed | {
-            view.adapter: gr.Dropdown(choices, value=adapter),
-            view.adapter_note: snippets.adapter_note(adapter, cards, strings),
-        }
-
-    outputs = [*shown(teach), view.adapter, view.adapter_note]
-    which = [owner, teach.run_id, view.adapter]
-    teach.run.delete_yes.click(delete, which, outputs, queue=False, **PRIVATE)
+    timer.tick(look, None, [pill, view.panel, timer], queue=False, **PRIVATE)
 
 
 def _panel(status: Status, strings: Strings) -> gr.HTML:
     if status.state != "failed":
         return gr.HTML(visible=False)
-    return gr.HTML(snippets.failed_panel(status, strings), visible=True)
+    return gr.HTML(html.failed_panel(status, strings), visible=True)

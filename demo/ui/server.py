@@ -1,87 +1,59 @@
-"""How the page is served: what gradio is told, and what stands in front of it."""
+"""How the page is served: what gradio is told, and the limits that stand before it."""
 
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from gradio import queueing, routes
+from gradio.routes import App
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from demo.runtime import KEPT_CONVERSATIONS
+from demo.chat.conversation import KEPT_CONVERSATIONS
+from demo.logs import log_failure
 from demo.settings import Settings
+from demo.ui.door import Door, DoorRules
+from demo.ui.limits import ENVELOPE_BYTES, LARGEST_BYTES, BodyLimit, UploadLimit
+from demo.ui.sessions import VisitStates
+from demo.ui.streams import Listeners, queue_of
+from demo.ui.strings import ENGLISH, Strings
 from demo.ui.theme import ASSETS, build_theme
-from demo.ui.upload_room import UploadRoom
 
-UPLOAD_LIMIT = "200mb"  # one file: a zip of pictures; what else is opened says its own limit
-UPLOAD_BODY_LIMIT = 202 * 2**20  # bytes of one request: a file and its envelope
-UPLOADS_LIMIT = 2 * 2**30  # bytes of all files that nobody has used or swept away yet
-BODY_LIMIT = 12 * 2**20  # of any other, which is read into memory as one piece
-
-
-class BodyLimit:
-    """Refuses a request body above `limit` bytes, or `uploads` where files are received; gradio
-    itself reads any length.
-
-    Counts what arrives, since the announced length may be missing or wrong.
-    """
-
-    def __init__(self, app: ASGIApp, limit: int, uploads: int) -> None:
-        self._app = app
-        self._limit, self._uploads = limit, uploads
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        seen, refused = 0, False
-        limit = self._uploads if scope["path"].endswith("/upload") else self._limit
-
-        async def counted() -> Message:
-            nonlocal seen, refused
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > limit:
-                refused = True
-                return {"type": "http.disconnect"}
-            return message
-
-        async def answer(message: Message) -> None:
-            if not refused:
-                await send(message)
-
-        try:
-            await self._app(scope, counted, answer)
-        except Exception:
-            if not refused:
-                raise
-        if refused:
-            headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 413, "headers": headers})
-            await send({"type": "http.response.body", "body": b"The request is too large."})
+OPEN = DoorRules()  # to everybody
+SCRIPTS = ("studio", "layout", "teach")  # in assets/
 
 
 def reply_places(settings: Settings) -> int:
-    """How many replies may be under way: those the engine writes and those it lets wait.
+    """Count the replies that may be under way: those the engine writes and those it lets wait.
 
-    More than the engine's slots, so that a visitor in its queue is told so instead of waiting,
-    unseen, in gradio's.
+    They are more than the engine's slots, so that a visitor in its queue is told so instead of
+    waiting, unseen, in gradio's.
     """
     return settings.slots + settings.queue
 
 
 def queue_options(settings: Settings) -> dict[str, Any]:
-    """Keyword arguments of `gr.Blocks.queue`."""
+    """Make the keyword arguments of `gr.Blocks.queue`."""
     return {"max_size": reply_places(settings) + 16, "api_open": False}
 
 
-def launch_options(settings: Settings) -> dict[str, Any]:
-    """Keyword arguments of `gr.Blocks.launch` that no flag changes."""
+def launch_options(
+    settings: Settings, strings: Strings = ENGLISH, rules: DoorRules = OPEN
+) -> dict[str, Any]:
+    """Make the keyword arguments of `gr.Blocks.launch` that no flag changes by itself."""
+    # A zip of pictures, or a table; what else is opened says its own limit.
+    largest = max(LARGEST_BYTES, 2**20 * max(settings.data_zip_mb, settings.data_mb))
     return {
         # A reply holds a thread while it waits for its next token; 16 are for everything else.
         "max_threads": reply_places(settings) + 16,
         "theme": build_theme(),
-        "css_paths": [ASSETS / "studio.css", ASSETS / "teach.css"],
-        "head": f"<script>{(ASSETS / 'studio.js').read_text(encoding='utf-8')}</script>",
+        "css_paths": [ASSETS / f"{name}.css" for name in ("studio", "teach", "library")],
+        # Gradio's own bar of pages: the header has a switch of languages in its place.
+        "head": "<style>.nav-holder { display: none; }</style>" + "".join(map(_script, SCRIPTS)),
         "favicon_path": ASSETS / "favicon.png",
         "footer_links": ["api"],  # the header links to it, the footer itself is hidden
         "ssr_mode": False,
@@ -91,14 +63,58 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "strict_cors": True,
         # gradio copies the page, some 100 KB, for everybody who ever called, 10,000 by default.
         "state_session_capacity": KEPT_CONVERSATIONS,
-        "max_file_size": UPLOAD_LIMIT,
+        "max_file_size": largest,
         "allowed_paths": [],
         "pwa": False,
         "mcp_server": False,
         "app_kwargs": {
+            "lifespan": guarded(rules, strings),
             "middleware": [
-                Middleware(UploadRoom, folder=Path(get_upload_folder()), limit=UPLOADS_LIMIT),
-                Middleware(BodyLimit, limit=BODY_LIMIT, uploads=UPLOAD_BODY_LIMIT),
-            ]
+                Middleware(BodyLimit, strings=strings, uploads=largest + ENVELOPE_BYTES),
+                Middleware(
+                    UploadLimit,
+                    folder=Path(get_upload_folder()),
+                    strings=strings,
+                    largest=largest,
+                ),
+            ],
         },
     }
+
+
+def guarded(
+    rules: DoorRules, strings: Strings = ENGLISH
+) -> Callable[[App], AbstractAsyncContextManager[None]]:
+    """Make the lifespan of an app whose every request goes through a `Door`.
+
+    Visits are kept as `sessions.py` has it. Middleware that gradio is given stands behind its own,
+    which adds headers to each answer. The stack is built by the time this runs, and no request has
+    come yet.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: App) -> AsyncIterator[None]:
+        assert app.middleware_stack
+        listeners = Listeners(app.middleware_stack)
+        app.middleware_stack = Door(listeners, rules, strings)
+        app.state.loop = asyncio.get_running_loop()
+        app.state_holder = VisitStates()
+        app.state_holder.set_blocks(app.get_blocks())
+        looking = asyncio.create_task(listeners.drop_unheard(queue_of(app)))
+        yield
+        looking.cancel()
+
+    return lifespan
+
+
+def _script(name: str) -> str:
+    return f"<script>{(ASSETS / f'{name}.js').read_text(encoding='utf-8')}</script>"
+
+
+def quieten() -> None:
+    """Let gradio's reports of failed calls go through our log, which leaves visitors' words out.
+
+    It prints tracebacks itself, with whatever value it could not use, of any length.
+    """
+    quiet = SimpleNamespace(**vars(traceback) | {"print_exc": log_failure})
+    queueing.traceback = routes.traceback = quiet  # type: ignore[assignment]  # only for these two

@@ -1,10 +1,10 @@
 """The look: warm paper and clay by day, warm charcoal by night. No font comes over the network."""
 
-from pathlib import Path
-
 import gradio as gr
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+from demo.settings import ROOT
+
+ASSETS = ROOT / "assets"
 
 CLAY = gr.themes.Color(
     "#fdf4ee", "#fae5d8", "#f3c8b0", "#eaa685", "#e0845a", "#c8623a",
@@ -18,7 +18,7 @@ SERIF = ("Iowan Old Style", "Palatino Linotype", "Palatino", "Book Antiqua", "Ge
 
 
 def build_theme() -> gr.themes.Base:
-    """The theme of every page; the layout is in `assets/studio.css`."""
+    """Make the theme of every page; the layout is in `assets/studio.css`."""
     theme = gr.themes.Base(
         primary_hue=CLAY,
         secondary_hue=SAND,

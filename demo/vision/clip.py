@@ -1,242 +1,299 @@
-"""A frozen CLIP image tower: one picture in, multi-scale global features out."""
+"""A frozen CLIP image tower: one picture or video in, multi-scale global features out.
+
+Sizes: B pictures, V views of each, P pixels of a side, S features, E numbers of the embedding.
+"""
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from threading import Lock
+from typing import Any, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from cachetools import LRUCache
+from PIL import Image
 from torch import Tensor
+from torchvision.transforms.functional import normalize
 
-from demo.vision.kinds import KINDS, Kind
-from demo.vision.media import Picture
-from demo.vision.preprocessing import looks, normalise, resize
-from demo.vision.recent import RecentTensors
-from demo.vision.tower_files import TowerParts, embedded_tower, named_tower
-from demo.vision.video import Sight, Video
+from demo.vision.clip_loading import (
+    FILTERS,
+    FOLDER,
+    Preprocessing,
+    TowerParts,
+    named_tower,
+    own_tower,
+)
+from demo.vision.colours import colour_shares
+from demo.vision.image import Picture
+from demo.vision.ood import OODProbe
+from demo.vision.video import Video, VisualInput
 
 SCALES = 4  # depths whose global feature is kept, beside the final embedding
 CACHE_BYTES = 64_000_000
 BATCH = 64
-FARTHEST = 6.0  # standard deviations at which a standardised feature is cut
-
-
-@dataclass(frozen=True)
-class Scales:
-    """What one forward pass gives: `globals_` (B, S), `patches` (B, tokens, width), and
-    `embeddings` (B, E), the final ones as unit vectors; all fp32.
-    """
-
-    globals_: Tensor
-    patches: Tensor
-    embeddings: Tensor
+ZOOM = 3 / 4  # of the sides, what is seen from nearer
+MAX_DEVIATIONS = 6.0  # at which a standardised feature is cut
 
 
 class Tower:
     """The image half of an open_clip model, in fp32, never trained, with a cache by pixels.
 
     Attributes:
-        name: `everyday-resnet18d` for the embedded tower, else the `MODEL:PRETRAINED` it came from.
+        name: `imagenet-efficientnet-lite0` for the embedded tower, else the `MODEL:PRETRAINED` that
+            it came from.
         fingerprint: sha256 over the weights; an adapter only fits the tower it was taught with.
-        feature_size: S, numbers in `features`.
-        tokens, token_width: shape of `patches`.
+        feature_size: S, numbers in `adapter_features`.
+        token_size: E, numbers of each token in `tokens`, None for a tower without a class token.
         preprocessing: how pictures are scaled and normalised.
         sees: what it was taught with, "" where nobody says.
+        statistics: (2, S), means and deviations that features are standardised by, or None.
     """
 
     def __init__(self, parts: TowerParts, device: torch.device) -> None:
         self.name, self.preprocessing, self.device = parts.name, parts.preprocessing, device
         self.fingerprint, self.sees = _fingerprint(parts), parts.sees
-        self._visual = parts.visual.eval().requires_grad_(False).float().to(device)
+        # Any: open_clip's towers share `forward_intermediates`, but no type that says so.
+        self._visual: Any = parts.visual.eval().requires_grad_(False).float().to(device)
         self._class_token = parts.class_token
-        self._depths: list[int] | None = None
-        self._statistics: Tensor | None = None
+        self._depths: list[int] | None = None  # all of them, until they are known
+        self.statistics: Tensor | None = None
         blank = torch.zeros(1, 3, *self.preprocessing.size, device=device)
-        found = self._intermediates(blank)
-        depths = len(found["image_intermediates"])
+        depths = len(self._intermediates(blank)["image_intermediates"])
         self._depths = sorted({math.ceil(depths * i / SCALES) - 1 for i in range(1, SCALES + 1)})
-        seen = self._forward(blank)
-        self.feature_size = seen.globals_.shape[1]
-        self.tokens, self.token_width = seen.patches.shape[1:]
+        self.feature_size = self._forward(blank)[0].shape[1]
+        proj: Any = getattr(parts.visual, "proj", None) if parts.class_token else None
+        self.token_size: int | None = None if proj is None else proj.shape[1]
         if parts.statistics is not None:
             if parts.statistics.shape != (2, self.feature_size):
                 raise ValueError("the tower's statistics are those of another tower")
-            self._statistics = parts.statistics.float().to(device)
+            self.statistics = parts.statistics.float().to(device)
         if parts.probe is not None and parts.probe.weights.shape != (self.feature_size,):
             raise ValueError("the tower's probe is that of another tower")
         self._probe = parts.probe
-        self._recent = RecentTensors(CACHE_BYTES)
+        self._cache: LRUCache[tuple[str, bool], Tensor] = LRUCache(
+            CACHE_BYTES, getsizeof=lambda features: features.nbytes
+        )
+        self._lock = Lock()  # of the cache
 
     @classmethod
     def load(cls, spec: str | None, device: torch.device, checkpoints: Path) -> Self:
-        """Open the embedded tower (`spec` None) from `checkpoints`, or any tower of open_clip.
+        """Open the embedded tower, or any tower of open_clip.
 
         Args:
-            spec: `MODEL:PRETRAINED` such as `ViT-L-14:openai`, PRETRAINED being one of open_clip's
-                tags or a file; `hf-hub:ORGANISATION/NAME`; or `local-dir:FOLDER`.
+            spec: None for the embedded tower; `MODEL:PRETRAINED` such as `ViT-L-14:openai`,
+                PRETRAINED being one of open_clip's tags or a file; `hf-hub:ORGANISATION/NAME`; or
+                `local-dir:FOLDER`.
+            device: where it computes.
+            checkpoints: the folder with the embedded tower.
 
         Raises:
             CheckpointError: no such model or tag, or files that are missing, damaged or misfit.
             FetchError: the weights could not be downloaded.
         """
-        return cls(embedded_tower(checkpoints) if spec is None else named_tower(spec), device)
+        return cls(own_tower(checkpoints / FOLDER) if spec is None else named_tower(spec), device)
 
-    def features(self, sight: Sight, *, several: bool = False) -> Tensor:
-        """Multi-scale global features, (S,) fp32 on the CPU (LLaMA-Adapter, section 3.3).
+    def adapter_features(
+        self, shown: VisualInput, *, augmented: bool = False, coloured: bool = False
+    ) -> Tensor:
+        """Give the multi-scale global features, (S,) fp32 on the CPU, computed once.
 
         The class token of a transformer, or the mean over positions of a CNN, at four depths, then
-        the final embedding, each normalised to mean 0 and variance 1 so that no depth drowns the
-        others. The embedded tower then standardises each number by its training pictures. A
-        video's are the mean of its frames'.
+        the final embedding (LLaMA-Adapter, section 3.3), each normalised to mean 0 and variance 1
+        so that no depth drowns the others. The embedded tower then standardises each number by its
+        training pictures. A video's features are the mean of its frames'.
 
         Args:
-            several: the mean of four looks (`preprocessing.looks`), as different pictures as one
-                camera might have taken: a small tower is less often wrong, and takes four times as
-                long.
+            shown: a picture or a video.
+            augmented: take the mean over the views of test-time augmentation
+                (`tta_views`): a small tower is less often wrong, and takes four times
+                as long.
+            coloured: add the shares of the basic colours, (S + 11,), which no tower tells.
         """
+        key = shown.digest, augmented
+        with self._lock:
+            features = self._cache.get(key)
+        frames = shown.frames if isinstance(shown, Video) else (shown,)
+        # Two threads that miss at once both compute: that costs less than making one wait.
+        if features is None:
+            features = self.batch_features(frames, augmented=augmented).mean(0)
+            with self._lock, suppress(ValueError):  # larger than the whole cache
+                self._cache[key] = features
+        if coloured:
+            return torch.cat([features, self.colours(frames).mean(0)])
+        return features.clone()
 
-        def compute() -> Tensor:
-            return self.batch(_shown(sight), several=several).mean(0)
+    @staticmethod
+    def colours(pictures: Sequence[Picture]) -> Tensor:
+        """Give the shares of the basic colours in each of at least one picture, (B, 11) fp32."""
+        return torch.from_numpy(np.stack([colour_shares(picture.rgb) for picture in pictures]))
 
-        return self._recent.get(f"features {several} {sight.digest}", compute)
+    def tokens(self, shown: VisualInput, *, bgr: bool = False) -> Tensor:
+        """Give all tokens of the last layer, class token first, (T, E) fp32 on the CPU.
 
-    def patches(self, sight: Sight) -> Tensor:
-        """Local features of the last depth, (tokens, width) fp32 on the CPU, each normalised; a
-        video's are the mean of its frames'.
-        """
+        They are normalised and projected into the common space as the class token is. A video's
+        are the mean of its frames'.
 
-        def compute() -> Tensor:
-            return self._forward(self._images(_shown(sight))).patches.mean(0).cpu()
-
-        return self._recent.get(f"patches {sight.digest}", compute)
-
-    def batch(self, pictures: Sequence[Picture], *, several: bool = False) -> Tensor:
-        """`features` of many pictures, (N, S) fp32 on the CPU; neither read from nor put in the
-        cache, which a whole data set would only flush.
-        """
-        parts = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
-        features = [self._standardised(self._globals(self._images(p), several)) for p in parts]
-        return torch.cat(features).cpu() if features else torch.zeros(0, self.feature_size)
-
-    def batch_patches(self, pictures: Sequence[Picture]) -> Tensor:
-        """`patches` of many pictures, (N, tokens, width) fp32 on the CPU; not cached either."""
-        parts = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
-        patches = [self._forward(self._images(part)).patches for part in parts]
-        empty = torch.zeros(0, self.tokens, self.token_width)
-        return torch.cat(patches).cpu() if patches else empty
-
-    def seen(self, sight: Sight, kind: Kind) -> Tensor:
-        """What an adapter's projection of that kind takes, (seen_size(kind),) fp32 on the CPU:
-        `features`, for a memory of several looks, or `patches` one after the other. Cached as they
-        are.
+        Args:
+            shown: a picture or a video.
+            bgr: show blue for red and red for blue, as some adapters were taught.
 
         Raises:
-            ValueError: no such kind.
+            ValueError: the tower has no class token.
         """
-        if _by_patches(kind):
-            return self.patches(sight).flatten()
-        return self.features(sight, several=kind == "key-value-memory")
+        frames = shown.frames if isinstance(shown, Video) else (shown,)
+        if bgr:
+            frames = tuple(replace(frame, rgb=frame.rgb[..., ::-1]) for frame in frames)
+        return torch.cat([self.token_batch(part) for part in self._batches(frames)]).mean(0).cpu()
 
-    def batch_seen(self, pictures: Sequence[Picture], kind: Kind) -> Tensor:
-        """`seen` of many pictures, (N, seen_size(kind)) fp32 on the CPU, not cached."""
-        if _by_patches(kind):
-            return self.batch_patches(pictures).flatten(1)
-        return self.batch(pictures, several=kind == "key-value-memory")
+    @torch.no_grad()
+    def token_batch(self, images: Tensor) -> Tensor:
+        """Give the tokens of images (B, 3, P, P), normalised as the tower's → (B, T, E)."""
+        if self.token_size is None:
+            raise ValueError("a tower without a class token was asked for tokens")
+        found = self._visual.forward_intermediates(
+            images, indices=1, normalize_intermediates=True, output_fmt="NLC",
+            output_extra_tokens=True, intermediates_only=True,
+        )  # fmt: skip
+        prefix, patches = found["image_intermediates_prefix"][-1], found["image_intermediates"][-1]
+        return (torch.cat((prefix, patches), 1) @ self._visual.proj).float()
 
-    def batch_with_embeddings(
-        self, pictures: Sequence[Picture], kind: Kind
-    ) -> tuple[Tensor, Tensor]:
-        """`batch_seen` of at least one picture and `embeddings`, from one look at each."""
-        seen, embeddings = [], []
-        for start in range(0, len(pictures), BATCH):
-            found = self._forward(self._images(pictures[start : start + BATCH]))
-            whole = not _by_patches(kind)
-            seen.append(self._standardised(found.globals_) if whole else found.patches.flatten(1))
-            embeddings.append(found.embeddings)
-        return torch.cat(seen).cpu(), torch.cat(embeddings).cpu()
+    def batch_features(self, pictures: Sequence[Picture], *, augmented: bool = False) -> Tensor:
+        """Give `adapter_features` of many pictures, (B, S) fp32 on the CPU.
 
-    def seen_size(self, kind: Kind) -> int:
-        """Numbers in `seen`."""
-        return self.tokens * self.token_width if _by_patches(kind) else self.feature_size
+        The cache is neither read nor written: a whole data set would only flush it.
+        """
+        found = [self._forward(images, augmented)[0].cpu() for images in self._batches(pictures)]
+        return torch.cat(found) if found else torch.zeros(0, self.feature_size)
+
+    def batch_with_embeddings(self, pictures: Sequence[Picture]) -> tuple[Tensor, Tensor]:
+        """Give `batch_features` of at least one picture, and `embeddings`, by one forward pass."""
+        features, embeddings = zip(*map(self._forward, self._batches(pictures)), strict=True)
+        return torch.cat(features).cpu(), F.normalize(torch.cat(embeddings), dim=1).cpu()
 
     @torch.no_grad()
     def embeddings(self, pictures: Sequence[Picture]) -> Tensor:
-        """The final embedding alone, (N, D) fp32 unit vectors on the CPU.
+        """Give the final embedding alone, (B, E) fp32 unit vectors on the CPU.
 
-        What the model's text half is compared with; `features` is what adapters see.
+        The model's text half is compared with it; adapters take `adapter_features`.
         """
-        vectors = self._visual(self._images(pictures)).float()  # (N, D)
-        return F.normalize(vectors, dim=1).cpu()
+        found = [self._visual(images).float() for images in self._batches(pictures)]
+        return F.normalize(torch.cat(found), dim=1).cpu()
 
-    def familiarity(self, sight: Sight) -> float | None:
-        """How much a picture is like those the tower was taught with, by its `features`.
+    def in_distribution_score(self, shown: VisualInput) -> float | None:
+        """Rate how much a picture is like those the tower was taught with.
 
-        0 and above is familiar, below 0 is unlike them. None: nobody fitted a probe to this tower.
+        0 and above is in distribution, below 0 is out of it. None: nobody fitted a probe to this
+        tower. It takes the same features as adapters, so both together cost one forward pass.
         """
-        if self._probe is None:
-            return None
-        return float(self._probe.scores(self.features(sight)[None]))
+        scores = self.in_distribution_scores(self.adapter_features(shown)[None])
+        return None if scores is None else float(scores)
 
-    def _images(self, pictures: Sequence[Picture]) -> Tensor:
-        """(B, 3, P, P) fp32, normalised, on the tower's device."""
-        pixels = np.stack([resize(picture.rgb, self.preprocessing) for picture in pictures])
-        images = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, 3, P, P)
-        return normalise(images.float() / 255, self.preprocessing)
+    def in_distribution_scores(self, features: Tensor) -> Tensor | None:
+        """Rate features (B, S) of many pictures as `in_distribution_score` rates one, (B,)."""
+        return None if self._probe is None else ood_scores(self._probe, features)
 
-    def _globals(self, images: Tensor, several: bool) -> Tensor:
-        """(B, 3, P, P) -> (B, S) before they are standardised."""
-        if not several:
-            return self._forward(images).globals_
-        found = self._forward(looks(images).flatten(0, 1)).globals_  # (4 B, S)
-        return found.unflatten(0, (-1, len(images))).mean(0)
+    def _batches(self, pictures: Sequence[Picture]) -> Iterator[Tensor]:
+        """(B, 3, P, P) fp32 each, normalised, on the tower's device."""
+        for start in range(0, len(pictures), BATCH):
+            part = pictures[start : start + BATCH]
+            pixels = np.stack([resize(picture.rgb, self.preprocessing) for picture in part])
+            images = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, 3, P, P)
+            yield normalise(images.float() / 255, self.preprocessing)
 
     # Not inference_mode: adapters are trained on these tensors, and autograd refuses that mode's.
     @torch.no_grad()
-    def _forward(self, images: Tensor) -> Scales:
-        """(B, 3, P, P) -> the features before they are standardised."""
-        found = self._intermediates(images)
-        maps = [level.flatten(2).mT for level in found["image_intermediates"]]  # (B, tokens, width)
+    def _forward(self, images: Tensor, augmented: bool = False) -> tuple[Tensor, Tensor]:
+        """(B, 3, P, P) -> standardised features (B, S), and embeddings as they come (V B, E)."""
+        views = tta_views(images).flatten(0, 1) if augmented else images  # (V B, 3, P, P)
+        found = self._intermediates(views)
+        embeddings = found["image_features"].float()  # (V B, E)
         if self._class_token:
-            whole = [prefix[:, 0] for prefix in found["image_intermediates_prefix"]]
+            depths = [extra[:, 0] for extra in found["image_intermediates_prefix"]]
         else:
-            whole = [level.mean(1) for level in maps]
-        whole = [*whole, found["image_features"]]
-        # (B, S): the kept depths' widths and the embedding's, one after the other
-        globals_ = torch.cat([_normal(vector.float()) for vector in whole], 1)
-        embeddings = F.normalize(found["image_features"].float(), dim=1)
-        return Scales(globals_, _normal(maps[-1].float()), embeddings)
+            depths = [level.flatten(2).mT.mean(1) for level in found["image_intermediates"]]
+        features = multi_scale([*depths, embeddings]).unflatten(0, (-1, len(images))).mean(0)
+        features = self.standardise(features)
+        return features, embeddings
 
-    def _intermediates(self, images: Tensor) -> dict[str, list[Tensor] | Tensor]:
+    def standardise(self, features: Tensor) -> Tensor:
+        """Bring multi-scale features (B, S) to mean 0 and deviation 1 by the training pictures."""
+        if self.statistics is None:
+            return features
+        mean, deviation = self.statistics
+        # A picture unlike all training ones may lie a hundred deviations off, and a projection
+        # taught within a few would answer it with numbers that drown the text.
+        return ((features - mean) / deviation).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+
+    def _intermediates(self, images: Tensor) -> dict[str, Any]:
         # Only open_clip's own transformer has a class token to ask for; the others are averaged.
         return self._visual.forward_intermediates(
             images, indices=self._depths, output_extra_tokens=self._class_token
         )
 
-    def _standardised(self, features: Tensor) -> Tensor:
-        if self._statistics is None:
-            return features
-        mean, spread = self._statistics
-        # A picture unlike all training ones may lie a hundred deviations off, and a projection
-        # taught within a few would answer it with numbers that drown the text.
-        return ((features - mean) / spread).clamp(-FARTHEST, FARTHEST)
+
+def multi_scale(parts: Sequence[Tensor]) -> Tensor:
+    """Join global features of several depths, (B, width) each, every one at mean 0, variance 1."""
+    return torch.cat([F.layer_norm(part.float(), part.shape[-1:]) for part in parts], 1)
 
 
-def _shown(sight: Sight) -> Sequence[Picture]:
-    return sight.frames if isinstance(sight, Video) else (sight,)
+def resize(rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """Bring (height, width, 3) uint8 of any size to the tower's size, uint8, antialiased.
+
+    The pixels are those of `open_clip.image_transform_v2`, a test says so. It is not called because
+    it has no `reducing_gap`: Pillow first shrinks a much larger picture by whole pixels, which is
+    several times faster, and shipped adapters were taught with the pixels that this makes.
+    """
+    from open_clip.transform import center_crop_or_pad  # here: importing open_clip takes seconds
+
+    image = Image.fromarray(rgb)
+    high, wide = preprocessing.size
+    target = _scaled_size(image.size, preprocessing)
+    if image.size != target:
+        kernel = FILTERS[preprocessing.interpolation]
+        image = image.resize(target, kernel, reducing_gap=3.0)
+    return np.asarray(center_crop_or_pad(image, [high, wide], preprocessing.fill_color))
 
 
-def _by_patches(kind: Kind) -> bool:
-    if kind not in KINDS:
-        raise ValueError(f"no projection is of the kind {kind!r}")
-    return kind == "query-resampler"
+def _scaled_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """(width, height) before the cut; the shortened side is rounded as open_clip rounds it."""
+    (width, height), (high, wide) = size, preprocessing.size
+    if preprocessing.resize_mode == "squash":
+        return wide, high
+    if preprocessing.resize_mode == "longest" or high != wide:
+        ratios = (height / high, width / wide)
+        ratio = max(ratios) if preprocessing.resize_mode == "longest" else min(ratios)
+        return max(1, round(width / ratio)), max(1, round(height / ratio))
+    if width <= height:
+        return wide, int(wide * height / width)
+    return int(high * width / height), high
 
 
-def _normal(values: Tensor) -> Tensor:
-    return F.layer_norm(values, values.shape[-1:])
+def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Centre and scale (B, 3, P, P) in 0 to 1 as the tower was trained."""
+    return normalize(pixels, list(preprocessing.mean), list(preprocessing.std))
+
+
+def tta_views(images: Tensor) -> Tensor:
+    """Make the views of test-time augmentation, (B, 3, P, P) -> (4, B, 3, P, P).
+
+    They are the pictures as they are and from nearer, then both mirrored.
+    """
+    size = images.shape[-2:]
+    top, left = (round(side * (1 - ZOOM) / 2) for side in size)
+    middle = images[..., top : size[0] - top, left : size[1] - left]
+    nearer = F.interpolate(middle, size, mode="bicubic", antialias=True)
+    both = torch.stack([images, nearer])  # (2, B, 3, P, P)
+    return torch.cat([both, both.flip(-1)])
+
+
+def ood_scores(probe: OODProbe, features: Tensor) -> Tensor:
+    """Rate features (B, S) -> (B,) fp32: 0 and above is in distribution, below 0 is not."""
+    return features @ probe.weights + probe.bias
 
 
 def _fingerprint(parts: TowerParts) -> str:

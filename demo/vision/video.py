@@ -1,7 +1,8 @@
 """The one door for videos from strangers: a file in, a few upright frames out, or a refusal.
 
-What a file is, its first bytes say and never its name. The frames are read by a process of its own
-(`frames.py`), which is ended when it takes too long.
+A file's container is told by its first bytes, never by its name. The frames are decoded by a
+process of its own (`video_worker.py`), which is ended when it takes too long. The limits stand
+here, because both processes check them and explain them to the visitor in the same sentences.
 """
 
 import hashlib
@@ -19,23 +20,37 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from demo.errors import BusyError, VideoError
-from demo.vision.media import Picture, open_picture
-from demo.vision.video_limits import (
-    DAMAGED,
-    MAX_BYTES,
-    READ_SECONDS,
-    TOO_SLOW,
-    TURN_SECONDS,
-    USE_ANY,
+from demo.settings import ROOT
+from demo.vision.image import Picture, shrunk
+
+MAX_BYTES = 50_000_000
+MAX_SECONDS = 30.0
+LENGTH_TOLERANCE = 0.5  # seconds: a camera told to stop after 30 s stops a little later
+MAX_FRAMES = 8_000  # 30 s of slow motion, 240 a second
+MAX_PIXELS = 9_000_000
+MAX_SIDE = 4_096
+MAX_ASPECT = 100
+FRAMES = 8  # that are shown to the tower
+MAX_FRAME_SIDE = 640  # no tower looks closer at one of eight, and a conversation may hold many
+
+DECODING_SECONDS = 20.0  # after which no further frame is decoded
+READ_SECONDS = 28.0  # after which the process that decodes is ended
+WAIT_SECONDS = 30.0  # that one video waits for others
+MEMORY = 2 * 2**30  # of address space; 4K HEVC with 16 reference frames in 10 bits takes half
+
+USE_ANY = "Please use a JPEG, PNG, WebP or GIF picture, or an MP4, WebM or GIF video."
+DAMAGED = (
+    "The video is cut off or damaged, so no frame of it can be read. "
+    "Please save or download it again, or use another one."
 )
+TOO_SLOW = "Reading the video takes too long. Please save it smaller, or cut a part out."
 
 HEAD = 4_096  # bytes that tell what a file is
-ROOT = Path(__file__).parents[2]  # where `python -m demo.vision.frames` finds the package
 
-Kind = Literal["mp4", "webm", "gif"]
+VideoContainer = Literal["mp4", "webm", "gif"]
 STILL_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis")
 
-_turns = BoundedSemaphore(2)  # more at once would only be slower, and take the model's cores
+_slots = BoundedSemaphore(2)  # more at once would only be slower, and take the model's cores
 log = logging.getLogger(__name__)
 
 
@@ -64,28 +79,30 @@ class Video:
         object.__setattr__(self, "digest", hashlib.sha256(f"video\n{parts}".encode()).hexdigest())
 
 
-Sight = Picture | Video  # what a visitor may show
+VisualInput = Picture | Video  # what a visitor may show
+
+
+def decoded_bytes(shown: VisualInput) -> int:
+    """Count the bytes of all decoded pixels."""
+    frames = shown.frames if isinstance(shown, Video) else (shown,)
+    return sum(frame.rgb.nbytes for frame in frames)
+
+
+def smaller(shown: VisualInput, side: int) -> VisualInput:
+    """Shrink to at most `side` pixels either way, all frames of a video."""
+    if not isinstance(shown, Video):
+        return shrunk(shown, side)
+    frames = tuple(shrunk(frame, side) for frame in shown.frames)
+    return Video(frames, shown.seconds, shown.length, shown.cut)
 
 
 def is_video(path: Path) -> bool:
-    """Whether `open_sight` gives a video, if anything: told by its first bytes alone."""
+    """Tell by the first bytes whether a file is a video, if anything; a GIF is where it moves."""
     try:
         with open(path, "rb") as file:
-            return _kind(file) is not None
+            return _container(file) is not None
     except OSError:
         return False
-
-
-def open_sight(path: Path) -> Sight:
-    """Open an untrusted picture or video, whichever it is.
-
-    A GIF with a single frame is a picture, one with more is a video.
-
-    Raises:
-        ImageError: neither, or a picture that `open_picture` refuses.
-        VideoError, BusyError: as `open_video`.
-    """
-    return open_video(path) if is_video(path) else open_picture(path, USE_ANY)
 
 
 def open_video(path: Path) -> Video:
@@ -107,24 +124,24 @@ def open_video(path: Path) -> Video:
 
 
 def _open(file: BinaryIO) -> Video:
-    kind = _kind(file)
-    if kind is None:
+    container = _container(file)
+    if container is None:
         raise VideoError(f"This file is not a video that we know. {USE_ANY}")
     if os.fstat(file.fileno()).st_size > MAX_BYTES:
         raise VideoError(
             f"The video file is larger than {MAX_BYTES // 1_000_000} MB, the most we open. "
             "Please save it smaller, or cut a part out."
         )
-    if not _turns.acquire(timeout=TURN_SECONDS):
+    if not _slots.acquire(timeout=WAIT_SECONDS):
         raise BusyError("Other videos are being opened. Please send yours again in a minute.")
     try:
-        return _read(file, kind)
+        return _read(file, container)
     finally:
-        _turns.release()
+        _slots.release()
 
 
-def _kind(file: BinaryIO) -> Kind | None:
-    """The container by its first bytes, None for what is no video; the file is at its start."""
+def _container(file: BinaryIO) -> VideoContainer | None:
+    """Tell the container by a file's first bytes, None for what is no video."""
     head = file.read(HEAD)
     file.seek(0)
     if head[4:8] == b"ftyp":  # ISO 14496-12, section 4.3
@@ -137,7 +154,7 @@ def _kind(file: BinaryIO) -> Kind | None:
 
 
 def _moves(file: BinaryIO) -> bool:
-    """Whether a GIF has a second frame (GIF89a, sections 18 to 25); the file is at its start."""
+    """Tell whether a GIF, at its start, has a second frame (GIF89a, sections 18 to 25)."""
 
     def skip_colours(flags: int) -> None:
         if flags & 0x80:
@@ -171,8 +188,8 @@ def _moves(file: BinaryIO) -> bool:
     return frames == 2
 
 
-def _read(file: BinaryIO, kind: Kind) -> Video:
-    command = [sys.executable, "-m", "demo.vision.frames", kind]
+def _read(file: BinaryIO, container: VideoContainer) -> Video:
+    command = [sys.executable, "-m", "demo.vision.video_worker", container]
     try:
         done = subprocess.run(
             command, stdin=file, capture_output=True, cwd=ROOT, timeout=READ_SECONDS, check=False
@@ -186,7 +203,8 @@ def _read(file: BinaryIO, kind: Kind) -> Video:
     head = json.loads(line)
     if "refused" in head:
         raise VideoError(head["refused"])
-    frames, start = [], 0
+    frames: list[Picture] = []
+    start = 0
     for shape in head["shapes"]:
         rgb = np.frombuffer(pixels, np.uint8, prod(shape), start).reshape(shape)
         frames.append(Picture(rgb))

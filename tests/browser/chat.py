@@ -2,6 +2,7 @@
 
 import base64
 import mimetypes
+import re
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -19,11 +20,11 @@ class Chat:
         self.questions = page.locator("#conversation .user-row .message:not(.component)")
         self.frames = page.locator("#conversation .user-row .frames img")
         self.pictures = page.locator("#conversation .user-row .component img")
-        self.replies = page.locator("#conversation .bot-row:not(:has(.facts)) .message")
+        self.replies = page.locator("#conversation .bot-row:not(:has(.facts, .doubt)) .message")
         self.facts = page.locator("#conversation .facts")
         self.notice = page.locator("#notice")
         self.chip = page.locator("#picture .chip")
-        expect(self.send_button).to_be_visible()
+        expect(self.send_button).to_be_visible(timeout=60_000)  # a busy machine draws it late
 
     def ask(self, text: str) -> None:
         """Types and sends; does not wait for the reply."""
@@ -32,7 +33,7 @@ class Chat:
         self.box.press("Enter")
 
     def answered(self, turns: int) -> str:
-        """Waits until `turns` replies are complete; the last of them."""
+        """Wait until `turns` replies are complete; return the last of them."""
         try:
             expect(self.facts).to_have_count(turns, timeout=60_000)
         except AssertionError as error:
@@ -42,7 +43,7 @@ class Chat:
         return self.replies.last.inner_text().strip()
 
     def streaming(self) -> str:
-        """Waits until the running reply has some words; what there is of it."""
+        """Wait until the running reply has some words; return what there is of it."""
         expect(self.stop_button).to_be_visible()
         expect(self.replies.last.locator(".prose p").first).to_be_visible()
         return self.replies.last.inner_text().strip()
@@ -62,16 +63,17 @@ class Chat:
         return count / seconds
 
     def prompt_tokens(self) -> int:
-        """What the last line of facts says that the prompt had."""
+        """Read in the last line of facts what the prompt had."""
         tokens = self.facts.last.locator("span", has_text="tokens").first.inner_text()
-        return int(tokens.split(" ")[0])
+        return int(re.search(r"read ([\d,]+)", tokens)[1].replace(",", ""))
 
     def longest_reply(self, tokens: int) -> None:
-        """Sets it in the settings, which stay open."""
+        """Set it in the settings, which stay open; a long one neither ends nor repeats before."""
         self.page.get_by_role("button", name="Settings").click()
-        field = self.page.get_by_label("number input for Longest reply")
-        field.fill(str(tokens))
-        field.press("Tab")
+        for name, value in (("Longest reply", tokens), ("Temperature", 2 if tokens > 500 else 0)):
+            field = self.page.get_by_label(f"number input for {name}")
+            field.fill(str(value))
+            field.press("Tab")
 
     def close_settings(self) -> None:
         """They lie over the stop button."""
@@ -83,14 +85,14 @@ class Chat:
         self.page.locator("#conversation").get_by_role("button", name=name).last.click()
 
     def edit(self, text: str) -> None:
-        """New words for the last question."""
+        """Put new words in place of the last question."""
         row = self.page.locator("#conversation .message-buttons-right")
         row.get_by_role("button", name="Edit").last.click()
         self.page.locator("#conversation textarea").fill(text)
         self.button("Submit")
 
     def correct(self, text: str) -> None:
-        """New words for the last reply."""
+        """Put new words in place of the last reply."""
         row = self.page.locator("#conversation .message-buttons-left")
         row.get_by_role("button", name="Edit").locator("visible=true").last.click()
         self.page.locator("#conversation textarea").fill(text)
@@ -107,7 +109,7 @@ class Chat:
         self._attached(picture)
 
     def drop(self, file: Path, target: str = "#conversation") -> None:
-        """Drops a picture or a video somewhere on the page."""
+        """Drop a picture or a video somewhere on the page."""
         self._transfer("drop", "dataTransfer", "DragEvent", file, target)
         self._attached(file)
 

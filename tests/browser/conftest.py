@@ -2,15 +2,15 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from demo.settings import ROOT
 from tests.browser.chat import Chat
 from tests.serving import Served, shared
 
-SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
+SAMPLES = ROOT / "assets" / "samples"
 expect.set_options(timeout=15_000)  # machines that test are busy
 QUIET = [  # the browser itself asks nobody anything
     "--no-sandbox",
@@ -25,7 +25,7 @@ QUIET = [  # the browser itself asks nobody anything
 
 @pytest.fixture(scope="session")
 def server() -> Served:
-    """The program with the embedded base, ready."""
+    """Start the program with the embedded base, ready."""
     return shared()
 
 
@@ -72,5 +72,5 @@ def visit(browser: Browser, server: Served) -> Iterator[Callable[..., Chat]]:
 
 @pytest.fixture
 def chat(visit: Callable[..., Chat]) -> Chat:
-    """A desktop visitor's chat."""
+    """Open a desktop visitor's chat."""
     return visit()

@@ -21,7 +21,7 @@ DEVICES = {
 
 
 def shoot(browser: Browser, url: str, folder: Path, device: str, scheme: str) -> Path:
-    """The page empty and in a conversation; the file of the latter."""
+    """Take the page empty and in a conversation; return the file of the latter."""
     context = browser.new_context(**DEVICES[device], color_scheme=scheme)
     chat = Chat(context.new_page(), url)
     chat.page.wait_for_timeout(1000)
@@ -39,7 +39,7 @@ def shoot(browser: Browser, url: str, folder: Path, device: str, scheme: str) ->
 
 
 def main() -> None:
-    """Takes all pictures."""
+    """Take all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--readme", type=Path, help="where to put README's picture as well")

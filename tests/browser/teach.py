@@ -42,7 +42,7 @@ class Teach:
         expect(self.page.get_by_role("heading", name="Teach it something")).to_be_visible()
 
     def source(self, name: str) -> None:
-        """Samples, File or Type."""
+        """Open Samples, File or Type."""
         self.page.locator("#sources").get_by_role("tab", name=name).click()
 
     def upload(self, path: Path) -> None:
@@ -51,7 +51,7 @@ class Teach:
         self.page.locator("#teach-file input[type=file]").set_input_files(path)
 
     def paste(self, text: str) -> None:
-        """Puts a table into the field for pasting, and that into the table."""
+        """Put a table into the field for pasting, and that into the table."""
         self.source("Type")
         field = self.page.locator("#paste-text textarea")
         if not field.is_visible():
@@ -68,7 +68,7 @@ class Teach:
         self.page.get_by_role("button", name="Use these rows").click()
 
     def smallest(self, *, steps: int) -> None:
-        """Settings that teach a little, at once: some better than nothing on what is held out."""
+        """Choose settings that teach a little, at once: something better than nothing."""
         self.page.get_by_role("button", name="Advanced").click()
         for name, value in (("prompts", 4), ("layers", 8), ("steps", steps), ("batch", 4)):
             self.set(name, value)
@@ -81,15 +81,15 @@ class Teach:
         expect(self.page.locator("#measure")).to_be_visible()
 
     def button(self, name: str) -> Locator:
-        """A button of step 4."""
+        """Find a button of step 4."""
         return self.page.locator("#run-actions").get_by_role("button", name=name)
 
     def over(self, state: str, seconds: float = COMPILED) -> None:
-        """Waits until the run is in this last state."""
+        """Wait until the run is in this last state."""
         expect(self.page.locator(f".run-state.{state}")).to_be_visible(timeout=1000 * seconds)
 
 
 def rows(count: int = ROWS) -> str:
-    """A table as CSV."""
+    """Write a table as CSV."""
     lines = [f"What is {word} spelled backwards?,{word[::-1]}" for word in WORDS[:count]]
     return "question,answer\n" + "\n".join(lines) + "\n"

@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
+from demo.ui.strings import ENGLISH
 from tests.browser.chat import Chat
 from tests.browser.conftest import SAMPLES
+
+pytestmark = pytest.mark.page
 
 SHAPE = "What shape is in the image?"
 COLOR = "What color is the shape?"
@@ -19,22 +24,35 @@ def test_pasted_picture_is_seen_and_stays(chat: Chat) -> None:
     expect(chat.facts).to_contain_text("picture used")
     expect(chat.pictures).to_have_count(1)
     expect(chat.chip).to_contain_text("Picture in use")
-    expect(chat.chip).to_contain_text("taught with flat shapes")
+    expect(chat.chip).to_contain_text("photographs of ImageNet's 1,000 kinds")
+    expect(chat.chip).to_contain_text("flat shapes (circle, rectangle, triangle) in eight colours")
     chat.ask(SHAPE)  # the picture is still in use
     assert chat.answered(2).lower().startswith("circle")
     expect(chat.pictures).to_have_count(1)
 
 
-def test_what_the_eyes_know_leaves_room_for_the_button(visit: Callable[..., Chat]) -> None:
+def test_the_picture_in_use_leaves_room_for_the_button(visit: Callable[..., Chat]) -> None:
     chat = visit(viewport={"width": 390, "height": 844})
     chat.attach(SAMPLES / "red-circle.png")
     chat.ask(COLOR)
     chat.answered(1)
-    expect(chat.chip).to_contain_text("taught with")
     button = chat.page.get_by_role("button", name="Remove", exact=True)
     expect(button).to_be_in_viewport(ratio=1)
-    text, place = chat.chip.locator("small").last.bounding_box(), button.bounding_box()
+    text, place = chat.chip.locator("b").bounding_box(), button.bounding_box()
     assert text and place and text["x"] + text["width"] <= place["x"] <= 390 - place["width"]
+
+
+def test_a_doubt_about_the_picture_stands_under_the_reply(chat: Chat, tmp_path: Path) -> None:
+    noise = tmp_path / "noise.png"
+    Image.effect_noise((200, 150), 90).convert("RGB").save(noise)
+    chat.attach(noise)
+    chat.ask(SHAPE)
+    reply = chat.answered(1)
+    assert reply and ENGLISH.unfamiliar not in reply
+    doubt = chat.page.locator("#conversation .doubt")
+    expect(doubt).to_have_text(ENGLISH.unfamiliar)
+    lines = doubt.bounding_box(), chat.replies.last.bounding_box(), chat.facts.bounding_box()
+    assert lines[1]["y"] + lines[1]["height"] <= lines[0]["y"] < lines[2]["y"]
 
 
 def test_a_new_picture_takes_over_without_a_reset(chat: Chat) -> None:
@@ -58,6 +76,25 @@ def test_a_removed_picture_is_no_longer_seen(chat: Chat) -> None:
     chat.ask("What is the capital of France?")
     assert "Paris" in chat.answered(2)  # and not one more shape
     expect(chat.facts.last).to_contain_text("no picture")
+
+
+def test_each_of_two_pictures_is_asked_about(chat: Chat) -> None:
+    files = [SAMPLES / "red-circle.png", SAMPLES / "teal-triangle.png"]
+    chat.page.locator("#box input[type=file]").set_input_files(files)
+    expect(chat.page.locator("#box .thumbnail-item img")).to_have_count(2)
+    chat.ask(SHAPE)
+    assert chat.answered(2).lower().startswith("triangle")
+    assert chat.replies.nth(0).inner_text().lower().startswith("circle")
+    expect(chat.questions).to_have_text([SHAPE, SHAPE])
+    expect(chat.pictures).to_have_count(2)
+    expect(chat.page.locator("#box .thumbnail-item")).to_have_count(0)
+
+
+def test_a_question_about_no_picture_stays_in_the_box(chat: Chat) -> None:
+    chat.ask("What is in this picture?")
+    expect(chat.notice).to_contain_text("No picture is attached")
+    expect(chat.box).to_have_value("What is in this picture?")
+    expect(chat.questions).to_have_count(0)
 
 
 def test_undo_gives_the_picture_back(chat: Chat) -> None:

@@ -12,6 +12,8 @@ from tests.browser.chat import Chat
 from tests.browser.teach import COMPILED, Teach, rows
 from tests.serving import Served
 
+pytestmark = [pytest.mark.page, pytest.mark.trainings]
+
 CORRECTION = "<script>document.title = 1</script> <b>Madrid</b> **b** ${1 + 1}"
 NASTY = '<script>document.title = 1</script><img src=x onerror="document.title = 2"> **b** ${1 + 1}'
 
@@ -42,9 +44,14 @@ def test_four_steps_then_a_chat_with_the_result_until_it_is_deleted(
 
     # A reload changes nothing: the run is this browser's.
     chat.page.reload()
+    tab = chat.page.locator("#teach-tab-button")
+    seen = re.compile("moving|done")  # from the chat
+    expect(tab).to_have_attribute("data-kind", seen, timeout=1000 * COMPILED)
     teach.open()
     expect(teach.state).to_contain_text("spelled")
     teach.over("done")
+    # Its end was seen, once the tab's own clock has heard of it.
+    expect(tab).not_to_have_attribute("data-badge", re.compile("."), timeout=1000 * COMPILED)
     expect(chat.page.locator("#earlier")).to_be_hidden()  # two clicks were one run
     expect(chat.page.locator("#live svg.chart").first).to_be_visible()
     expect(chat.page.locator("#live .strip i")).to_have_count(8)
@@ -55,7 +62,8 @@ def test_four_steps_then_a_chat_with_the_result_until_it_is_deleted(
     assert download.value.path().stat().st_size > 1000
 
     teach.button("Use in chat").click()
-    expect(chat.page.get_by_label("Adapter")).to_have_value("spelled")
+    expect(chat.page.get_by_label("Adapter", exact=True)).to_have_value("spelled")
+    expect(chat.page.locator("#conversation .example").first).to_contain_text("spelled backwards?")
     chat.ask("What is sun spelled backwards?")
     assert chat.answered(1)
     expect(chat.facts).to_contain_text("spelled")
@@ -80,7 +88,7 @@ def test_four_steps_then_a_chat_with_the_result_until_it_is_deleted(
 
 
 def deleted_it_leaves_the_chat_too(chat: Chat, teach: Teach) -> None:
-    """What is taught, and in use, is deleted: the chat goes on without it, after a reload too."""
+    """Delete what is taught, and in use: the chat goes on without it, after a reload too."""
     teach.button("Delete").click()
     chat.page.get_by_role("button", name="Delete for good").click()
     expect(teach.state).to_be_hidden()
@@ -134,12 +142,12 @@ def test_what_cannot_be_taught_is_refused_in_our_words(
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     teach.upload(picture)
     expect(teach.chosen.get_by_role("alert")).not_to_contain_text("JSON")
-    for name, size in (("table.csv", 21), ("pictures.zip", 201)):  # not even sent
+    for name, size in (("table.csv", 41), ("pictures.zip", 201)):  # not even sent
         huge = tmp_path / name
         with huge.open("wb") as file:
             file.truncate(size * 10**6)
         teach.upload(huge)
-        expect(teach.chosen.get_by_role("alert")).to_contain_text("at most 200 MB")
+        expect(teach.chosen.get_by_role("alert")).to_contain_text("zips of at most 200 MB")
         teach.upload(broken)
         expect(teach.chosen.get_by_role("alert")).to_contain_text("JSON")
     nothing = tmp_path / "nothing.csv"
@@ -190,6 +198,36 @@ def test_liked_and_corrected_replies_become_rows_and_stay_text(
     assert teach.page.locator("#teach :is(script, img)").count() == 0
 
 
+def test_what_is_typed_on_a_cell_stands_in_it_whole(visit: Callable[..., Chat]) -> None:
+    chat = visit()
+    teach = Teach(chat.page)
+    teach.source("Type")
+    cells, keys = chat.page.locator("#teach-table [role=gridcell]"), chat.page.keyboard
+    cells.first.click()
+    expect(cells.first.locator("textarea")).to_be_focused()  # open, for any way of typing
+    keys.type("How much is it?")
+    keys.press("Escape")  # closes it: the cell is selected
+    keys.press("ArrowRight")
+    expect(cells.nth(1)).to_be_focused()
+    keys.type("Hello there")
+    keys.press("Enter")
+    cells.first.dblclick()
+    keys.press("End")
+    keys.type(" Today?")
+    keys.press("Enter")
+    expect(cells.first).to_contain_text("How much is it? Today?")
+    expect(cells.nth(1)).to_contain_text("Hello there")
+    chat.page.get_by_role("button", name="Use these rows").click()
+    expect(teach.report).to_contain_text("1usable")
+    # Another visit of this browser finds all of it: a second tab, as after a reload.
+    page = _second_tab(chat)
+    again = Teach(page)
+    expect(again.chosen).to_contain_text("typed rows: 1")
+    expect(again.report).to_contain_text("1usable")
+    expect(page.locator("#teach-table")).to_contain_text("How much is it? Today?")
+    expect(again.start).to_be_enabled()
+
+
 def test_cells_of_a_spreadsheet_are_spread_over_the_table(visit: Callable[..., Chat]) -> None:
     teach = Teach(visit().page)
     teach.source("Type")
@@ -211,6 +249,7 @@ def test_cells_of_a_spreadsheet_are_spread_over_the_table(visit: Callable[..., C
     expect(teach.report).to_contain_text("14usable", timeout=60_000)
 
 
+@pytest.mark.matrix("C8")
 def test_hostile_rows_are_only_text(visit: Callable[..., Chat]) -> None:
     teach = Teach(visit().page)
     teach.paste(json.dumps([{NASTY: NASTY, "b": NASTY}]))  # no column says what it is

@@ -11,6 +11,8 @@ from tests.browser.chat import Chat
 from tests.browser.conftest import SAMPLES
 from tests.videos import write_video
 
+pytestmark = pytest.mark.page
+
 SHAPE = "What shape is in the image?"
 
 

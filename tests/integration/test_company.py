@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from demo.adapter.adapter import Adapter
-from demo.adapter.spec import AdapterSpec
-from demo.chat.scheduler import Request
-from demo.llama.chat_template import Message
-from demo.models import Language, load_language
+from demo.adapter.config import AdapterSpec
+from demo.chat.scheduler import Engine, GenerationRequest
+from demo.llama.tokenizer.chat_template import Message
+from demo.model_loading import load_language
 from demo.settings import Sampling, Settings
 
 QUESTIONS = (
@@ -21,13 +21,13 @@ QUESTIONS = (
 
 
 @pytest.fixture(scope="module")
-def language() -> Iterator[Language]:
+def language() -> Iterator[Engine]:
     loaded = load_language(Settings(device="cpu"), lambda message, share: None)
     yield loaded
     loaded.scheduler.close()
 
 
-def request(language: Language, number: int) -> Request:
+def request(language: Engine, number: int) -> GenerationRequest:
     """Eight of them: every question with an adapter of its own and without."""
     config, tokenizer = language.base.config, language.base.tokenizer
     torch.manual_seed(number)
@@ -35,12 +35,12 @@ def request(language: Language, number: int) -> Request:
     torch.nn.init.constant_(adapter.gate, 0.1)
     prefix = adapter.fixed_prefix(language.model) if number % 2 else None
     ids = tokenizer.chat([Message("user", QUESTIONS[number // 2])])
-    return Request(
-        ids, lambda: prefix, object(), object(), Sampling(), tokenizer.stop_ids, 12, 60.0
+    return GenerationRequest(
+        ids, prefix, object(), object(), Sampling(), tokenizer.stop_ids, 12, 60.0
     )
 
 
-def written(language: Language, numbers: Sequence[int]) -> list[list[int]]:
+def written(language: Engine, numbers: Sequence[int]) -> list[list[int]]:
     streams = [language.scheduler.submit(request(language, number)) for number in numbers]
     for stream in streams:
         while not stream.done:
@@ -49,7 +49,8 @@ def written(language: Language, numbers: Sequence[int]) -> list[list[int]]:
     return [stream.ids for stream in streams]
 
 
-def test_greedy_text_with_seven_others_is_the_solo_text(language: Language) -> None:
+@pytest.mark.matrix("D7")
+def test_greedy_text_with_seven_others_is_the_solo_text(language: Engine) -> None:
     alone = [written(language, [number])[0] for number in range(8)]
     assert written(language, range(8)) == alone
     assert len({tuple(ids) for ids in alone}) == 8

@@ -14,34 +14,32 @@ import torch
 from torch.nn import functional as F
 
 from demo.adapter.adapter import Adapter
-from demo.adapter.spec import AdapterSpec
-from demo.finetune.examples import encode
-from demo.finetune.frozen import Frozen
-from demo.finetune.lessons import Lesson
-from demo.finetune.loss import loss_of
-from demo.llama.cache import Base
+from demo.adapter.config import AdapterSpec
+from demo.finetune.data.conversation import Exchange
+from demo.finetune.data.examples import encode
+from demo.finetune.train.loss import FrozenBase, loss_of
+from demo.llama.base import Base, load_llama
 from demo.llama.int8 import Int8Linear
-from demo.models import load_llama
 from demo.runtime import Runtime
 from demo.settings import CHECKPOINTS, Sampling, Settings
-from demo.vision.media import Picture, open_picture
+from demo.vision.image import Picture, open_picture
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 TEXT = Path(__file__).parent.parent / "data" / "alice.txt"
 SAMPLES = CHECKPOINTS.parent / "assets" / "samples"
 WINDOW = 500
-LESSONS = [Lesson(f"What follows {n}?", f"After {n} comes {n + 1}.") for n in range(20, 40)]
+LESSONS = [Exchange(f"What follows {n}?", f"After {n} comes {n + 1}.") for n in range(20, 40)]
 
 
-def test_a_text_is_read_as_the_cpu_reads_it(base: Base) -> None:
+def test_a_text_is_read_as_the_cpu_reads_it(embedded_base: Base) -> None:
     """LLM.int8() rounds activations as well. On an H200 that made 0.0137 nats, 91.75 %, 2.4 %."""
-    ids = base.tokenizer.encode_text(TEXT.read_text("utf-8"))[: 4 * WINDOW]
+    ids = embedded_base.tokenizer.encode_text(TEXT.read_text("utf-8"))[: 4 * WINDOW]
     text = torch.tensor(ids).view(4, WINDOW)
     found = []
     for device in (CPU, CUDA):
         linear = Int8Linear(torch.float32) if device == CPU else None
-        model = load_llama(base, device, WINDOW, linear)
+        model = load_llama(embedded_base, device, WINDOW, linear)
         with torch.inference_mode():
             hidden = model.forward(text.to(device))
             found.append(model.logits(hidden).float().log_softmax(-1).cpu())
@@ -56,28 +54,28 @@ def test_a_text_is_read_as_the_cpu_reads_it(base: Base) -> None:
     assert change <= 0.03
 
 
-def test_the_base_stays_as_it_is(base: Base) -> None:
-    model = load_llama(base, CUDA, WINDOW)
+def test_the_base_stays_as_it_is(embedded_base: Base) -> None:
+    model = load_llama(embedded_base, CUDA, WINDOW)
     before = [tensor.clone() for tensor in model.weights.stacked_qkv]
     with torch.inference_mode():
         model.forward(torch.arange(1, 40, device=CUDA)[None])
     assert all(map(torch.equal, before, model.weights.stacked_qkv))
-    assert torch.equal(before[0].cpu(), base.weights.stacked_qkv.CB)
+    assert torch.equal(before[0].cpu(), embedded_base.weights.stacked_qkv.CB)
 
 
-def test_the_way_back_is_as_exact_as_the_way_there(base: Base) -> None:
+def test_the_way_back_is_as_exact_as_the_way_there(embedded_base: Base) -> None:
     """Slopes through bitsandbytes beside those of the same matrices in fp32."""
     torch.manual_seed(0)
-    spec = AdapterSpec.for_base(base.config, layers=16, prompts=8)
+    spec = AdapterSpec.for_base(embedded_base.config, layers=16, prompts=8)
     adapter = Adapter(spec).to(CUDA)
     # Wide open gates before random prompts make so wild a model that any rounding turns its slopes.
     torch.nn.init.constant_(adapter.gate, 0.1)
     torch.nn.init.normal_(adapter.prompts, std=0.3)
-    examples = [encode(base.tokenizer, [lesson]) for lesson in LESSONS[:8]]
+    examples = [encode(embedded_base.tokenizer, [lesson]) for lesson in LESSONS[:8]]
     slopes, losses = [], []
     for linear in (Int8Linear(torch.float32), None):
         adapter.zero_grad()
-        frozen = Frozen(load_llama(base, CUDA, WINDOW, linear), spec.layers, examples)
+        frozen = FrozenBase(load_llama(embedded_base, CUDA, WINDOW, linear), spec.layers, examples)
         loss = loss_of(frozen, adapter, examples, None)
         loss.backward()
         losses.append(loss.item())
@@ -91,7 +89,7 @@ def test_the_way_back_is_as_exact_as_the_way_there(base: Base) -> None:
 
 
 @pytest.fixture(scope="module")
-def runtime(base_cache: Path, base: Base) -> Iterator[Runtime]:
+def runtime(base_cache: Path, embedded_base: Base) -> Iterator[Runtime]:
     made = Runtime(replace(Settings(), cache=base_cache, device="cuda"))
     made.start()
     end = time.monotonic() + 180
@@ -122,7 +120,7 @@ def test_it_sees(runtime: Runtime) -> None:
     assert "Paris" in reply(runtime, "What is the capital of France?", house)
 
 
-def test_it_is_taught(tmp_path: Path, base_cache: Path, base: Base) -> None:
+def test_it_is_taught(tmp_path: Path, base_cache: Path, embedded_base: Base) -> None:
     rows = [{"question": lesson.question, "answer": lesson.reply} for lesson in LESSONS]
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))

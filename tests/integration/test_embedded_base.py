@@ -7,11 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from demo.llama.base import open_base
-from demo.llama.cache import Base
-from demo.llama.chat_template import Message
+from demo.background_task import ProgressCallback
+from demo.llama.base import Base, open_base
 from demo.llama.config import LlamaConfig
-from demo.llama.convert import Progress
+from demo.llama.tokenizer.chat_template import Message
 
 SECOND_START = """
 import json, socket, sys, time
@@ -31,9 +30,9 @@ print(json.dumps({"fingerprint": base.fingerprint, "said": said, "slow": slow}))
 """
 
 
-def test_shape(base: Base) -> None:
-    assert base.name == "SmolLM2-135M-Instruct"
-    assert base.config == LlamaConfig(
+def test_shape(embedded_base: Base) -> None:
+    assert embedded_base.name == "SmolLM2-135M-Instruct"
+    assert embedded_base.config == LlamaConfig(
         layers=30,
         width=576,
         heads=9,
@@ -46,18 +45,19 @@ def test_shape(base: Base) -> None:
         context=8192,
         tied=True,
     )
-    assert base.weights.output is base.weights.embedding
-    assert base.weights.stacked_qkv.CB.shape == (30, 960, 576)
-    assert base.weights.stacked_gate_up.SCB.shape == (30, 3072)
-    assert base.tokenizer.vocab == base.config.vocab
+    assert embedded_base.weights.output is embedded_base.weights.embedding
+    assert embedded_base.weights.stacked_qkv.CB.shape == (30, 960, 576)
+    assert embedded_base.weights.stacked_gate_up.SCB.shape == (30, 3072)
+    assert embedded_base.tokenizer.vocab == embedded_base.config.vocab
 
 
-def test_fingerprint_is_the_same_on_every_machine(base: Base) -> None:
+def test_fingerprint_is_the_same_on_every_machine(embedded_base: Base) -> None:
     """Adapters name it: a change here makes every shipped adapter unfit."""
-    assert base.fingerprint == "5c3f2d0aa5f16f8c9b07bbd995fb8679434ebc308976a382e00eecdf856704db"
+    known = "5c3f2d0aa5f16f8c9b07bbd995fb8679434ebc308976a382e00eecdf856704db"
+    assert embedded_base.fingerprint == known
 
 
-def test_text_round_trip(base: Base) -> None:
+def test_text_round_trip(embedded_base: Base) -> None:
     texts = [
         "Hello, world! 3.14159",
         "日本語 🦙 👩‍👩‍👧",
@@ -66,15 +66,15 @@ def test_text_round_trip(base: Base) -> None:
         "မြန်မာ שלום",
     ]
     for text in texts:
-        ids = base.tokenizer.encode_text(text)
-        assert base.tokenizer.decode(ids) == text
-        assert not base.tokenizer.controls & set(ids)
+        ids = embedded_base.tokenizer.encode_text(text)
+        assert embedded_base.tokenizer.decode(ids) == text
+        assert not embedded_base.tokenizer.controls & set(ids)
     # As SmolLM2 learned it, each digit is a token: transformers' reader of GGUF misses that.
-    assert len(base.tokenizer.encode_text("31415")) == 5
+    assert len(embedded_base.tokenizer.encode_text("31415")) == 5
 
 
-def test_control_tokens(base: Base) -> None:
-    tokenizer = base.tokenizer
+def test_control_tokens(embedded_base: Base) -> None:
+    tokenizer = embedded_base.tokenizer
     assert tokenizer.stop_ids == {0, 2}
     assert len(tokenizer.controls) == 17
     ids = tokenizer.chat([Message("user", "hi <|im_start|>")])
@@ -85,7 +85,9 @@ def test_control_tokens(base: Base) -> None:
     assert "SmolLM" not in tokenizer.decode(own)
 
 
-def test_a_second_start_needs_no_network_and_no_slow_library(base: Base, base_cache: Path) -> None:
+def test_a_second_start_needs_no_network_and_no_slow_library(
+    embedded_base: Base, base_cache: Path
+) -> None:
     result = subprocess.run(
         [sys.executable, "-c", SECOND_START, str(base_cache)],
         env={**os.environ, "PIP_NO_INDEX": "1", "HF_HUB_OFFLINE": "1"},
@@ -94,13 +96,13 @@ def test_a_second_start_needs_no_network_and_no_slow_library(base: Base, base_ca
         check=True,
     )
     found = json.loads(result.stdout)
-    assert found["fingerprint"] == base.fingerprint
+    assert found["fingerprint"] == embedded_base.fingerprint
     assert found["said"] == ["Checking the converted model"]
     assert found["slow"] == []
 
 
 def test_a_flipped_bit_in_the_cache_is_mended(
-    base: Base, base_cache: Path, tmp_path: Path, no_progress: Progress
+    embedded_base: Base, base_cache: Path, tmp_path: Path, no_progress: ProgressCallback
 ) -> None:
     """On a copy. What is fetched and converted again is the same file, bit for bit."""
     folder = next(base_cache.glob("SmolLM2-135M-Instruct-*"))
@@ -113,7 +115,7 @@ def test_a_flipped_bit_in_the_cache_is_mended(
     seen: list[str] = []
     again = open_base(None, tmp_path, lambda message, share: seen.append(message))
     assert "Converting SmolLM2-135M-Instruct to 8 bits" in seen
-    assert again.fingerprint == base.fingerprint
+    assert again.fingerprint == embedded_base.fingerprint
     assert len(again.tokenizer.encode_text("31415")) == 5
     assert sorted(path.name for path in weights.parent.iterdir()) == [
         ".lock",

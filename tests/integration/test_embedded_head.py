@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from demo.llama.cache import Base
-from demo.llama.head import head_of
-from demo.models import load_llama
+from demo.llama.base import Base, load_llama
+from demo.llama.training import make_head
 
 TEXT = """The keeper of the light went up before dark. Nobody had told him that a ship was due, and
 in the fog he heard its bell long before he saw a mast. He counted to ten, lit the lamp, and sat
@@ -14,9 +13,9 @@ down to write in the book what the wind had done since noon."""
 
 
 @pytest.mark.parametrize("learned", [0, 0.2])
-def test_loss_and_slopes(base: Base, learned: float) -> None:
-    model = load_llama(base, torch.device("cpu"), 256)
-    ids = torch.tensor([base.tokenizer.encode_text(TEXT)])
+def test_loss_and_slopes(embedded_base: Base, learned: float) -> None:
+    model = load_llama(embedded_base, torch.device("cpu"), 256)
+    ids = torch.tensor([embedded_base.tokenizer.encode_text(TEXT)])
     labels, exact_rows = ids[0, 1:], model.weights.output.dequantised()
     with torch.no_grad():
         hidden = model.forward(ids[:, :-1])[0]
@@ -24,7 +23,7 @@ def test_loss_and_slopes(base: Base, learned: float) -> None:
         aim = F.normalize(exact_rows[labels], dim=1) * hidden.norm(dim=1, keepdim=True)
         hidden = hidden + learned * aim
     mine, exact = (hidden.clone().requires_grad_() for _ in range(2))
-    loss = head_of(model).surprise(mine, labels).mean()
+    loss = make_head(model).cross_entropy(mine, labels).mean()
     expected = F.cross_entropy(exact @ exact_rows.T, labels)
     loss.backward()
     expected.backward()

@@ -7,16 +7,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from demo.bench import hf_model
-from demo.llama.cache import Base
-from demo.llama.chat_template import Message
-from demo.llama.decode import Decoder, SlotSizes
-from demo.llama.embedded import embedded_gguf
-from demo.llama.gguf_source import GGUFSource
+from demo.bench.peers import transformers as hf_model
+from demo.llama.base import Base, load_llama
+from demo.llama.decoder import Decoder, SlotSizes
 from demo.llama.int8 import Int8Linear
+from demo.llama.kernels.prefill import SLICE
 from demo.llama.model import Llama
-from demo.llama.prefill import SLICE
-from demo.models import load_llama
+from demo.llama.tokenizer.chat_template import Message
+from demo.llama.weights.download import embedded_gguf
+from demo.llama.weights.gguf import GGUFSource
 
 CPU = torch.device("cpu")
 TEXT = Path(__file__).parent.parent / "data" / "alice.txt"
@@ -36,9 +35,9 @@ QUESTIONS = (
 
 
 @pytest.fixture(scope="module")
-def text(base: Base) -> torch.Tensor:
+def text(embedded_base: Base) -> torch.Tensor:
     """(4, 500) token ids."""
-    ids = base.tokenizer.encode_text(TEXT.read_text("utf-8"))[: 4 * WINDOW]
+    ids = embedded_base.tokenizer.encode_text(TEXT.read_text("utf-8"))[: 4 * WINDOW]
     assert len(ids) == 4 * WINDOW
     return torch.tensor(ids).view(4, WINDOW)
 
@@ -53,16 +52,19 @@ def original(text: torch.Tensor, no_progress) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("road", ["torch", "kernel"])
-def test_8_bits_stay_close_to_the_published_weights(base, text, original, road):
+@pytest.mark.matrix("E10")
+def test_8_bits_stay_close_to_the_published_weights(embedded_base, text, original, road):
     """As training and CUDA run the base, and as a prompt is read on a CPU."""
-    model = load_llama(base, CPU, WINDOW)
+    model = load_llama(embedded_base, CPU, WINDOW)
     decoder = Decoder(model, SlotSizes(1, WINDOW, 1), threads=2)
     with torch.inference_mode():
         if road == "torch":
             hidden = torch.cat([model.forward(window[None]) for window in text])
         else:
             hidden = torch.stack([read(decoder, window.tolist()) for window in text])
-        exact = Llama(base.config, base.weights, Int8Linear(torch.float32), WINDOW)
+        exact = Llama(
+            embedded_base.config, embedded_base.weights, Int8Linear(torch.float32), WINDOW
+        )
         ours = torch.stack([(model if road == "torch" else exact).logits(h) for h in hidden])
     ours = ours.log_softmax(-1)
     divergence = F.kl_div(ours, original, log_target=True, reduction="none").sum(-1).mean()
@@ -84,17 +86,17 @@ def read(decoder: Decoder, ids: list[int]) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(parts))
 
 
-def test_the_kernel_writes_what_the_dequantised_model_writes(base):
+def test_the_kernel_writes_what_the_dequantised_model_writes(embedded_base):
     """200 greedy tokens for ten prompts, two of them alone and the others at once.
 
     The reference reads the kernel's whole text at once: while its own likeliest token is the
     kernel's at every place, it would have written the same text. A first difference counts only
     where its two logits are more than 1e-3 apart.
     """
-    expected = hf_model.from_base(base)
-    exact = Llama(base.config, base.weights, Int8Linear(torch.float32), 512)
+    expected = hf_model.from_base(embedded_base)
+    exact = Llama(embedded_base.config, embedded_base.weights, Int8Linear(torch.float32), 512)
     decoder = Decoder(exact, SlotSizes(8, 512, 1), threads=2)
-    prompts = [base.tokenizer.chat([Message("user", question)]) for question in QUESTIONS]
+    prompts = [embedded_base.tokenizer.chat([Message("user", question)]) for question in QUESTIONS]
     together = prompts[:1], prompts[1:2], prompts[2:]
     texts = [text for some in together for text in greedy(decoder, some, 200)]
     for question, prompt, written in zip(QUESTIONS, prompts, texts, strict=True):
@@ -116,14 +118,14 @@ def greedy(decoder: Decoder, prompts: list[list[int]], count: int) -> list[list[
     return np.stack(written, 1).tolist()
 
 
-def test_use_leaves_the_base_as_it_was(base):
-    before = digest(base)
-    model = load_llama(base, CPU, 128)
+def test_use_leaves_the_base_as_it_was(embedded_base):
+    before = digest(embedded_base)
+    model = load_llama(embedded_base, CPU, 128)
     decoder = Decoder(model, SlotSizes(1, 128, 1), threads=2)
-    greedy(decoder, [base.tokenizer.encode_text("Once upon a time")], 20)
-    x = torch.randn(1, 3, base.config.width, requires_grad=True)
+    greedy(decoder, [embedded_base.tokenizer.encode_text("Once upon a time")], 20)
+    x = torch.randn(1, 3, embedded_base.config.width, requires_grad=True)
     model.run(x, range(2)).sum().backward()
-    assert digest(base) == before
+    assert digest(embedded_base) == before
 
 
 def digest(base: Base) -> str:

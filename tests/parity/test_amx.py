@@ -11,27 +11,19 @@ import pytest
 import torch
 
 from demo.adapter.adapter import Adapter
-from demo.adapter.spec import AdapterSpec
-from demo.llama import decode
-from demo.llama.adapted import CompiledLayers, TorchLayers
-from demo.llama.amx import allowed
-from demo.llama.base import open_base
-from demo.llama.cache import Base
-from demo.llama.decode import Decoder, SlotSizes
+from demo.adapter.config import AdapterSpec
+from demo.llama import decoder as decoder_module
+from demo.llama.base import Base, open_base
+from demo.llama.decoder import Decoder, SlotSizes
 from demo.llama.int8 import Int8Linear
-from demo.llama.matrices import by_bytes
-from demo.llama.model import Llama, Prefix
+from demo.llama.kernels.compile import request_amx
+from demo.llama.model import Llama, Prefix, uses_amx
+from demo.llama.training import CompiledLayers, TorchLayers
+from tests.fixtures import REGISTER_SIZES
 
 pytestmark = pytest.mark.skipif(
-    not allowed(), reason="this processor has no AMX, or may not use it"
+    not request_amx(), reason="this processor has no AMX, or may not use it"
 )
-WHOLE = {
-    "hidden_size": 64,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-    "intermediate_size": 192,
-}
 LENGTHS = torch.tensor([40, 1, 33, 12])
 
 
@@ -39,7 +31,7 @@ LENGTHS = torch.tensor([40, 1, 33, 12])
 def base(
     tiny_llama_folder: Callable[..., Path], no_progress, tmp_path_factory: pytest.TempPathFactory
 ) -> Base:
-    folder = tiny_llama_folder(**WHOLE)
+    folder = tiny_llama_folder(**REGISTER_SIZES)
     return open_base(str(folder), tmp_path_factory.mktemp("cache"), no_progress)
 
 
@@ -58,7 +50,7 @@ def prefix(base: Base, model: Llama) -> Prefix:
 
 
 def test_such_a_model_is_run_by_matrix_instructions(model: Llama) -> None:
-    assert by_bytes(model.config)
+    assert uses_amx(model.config)
     assert CompiledLayers(model, 1).amx
 
 
@@ -66,7 +58,7 @@ def test_such_a_model_is_run_by_matrix_instructions(model: Llama) -> None:
 def test_a_text_and_its_next_tokens_are_those_by_vectors(model, prefix, threads, monkeypatch):
     ids, results = torch.arange(3, 43), []
     for way in (True, False):
-        monkeypatch.setattr(decode, "by_bytes", lambda config, way=way: way)
+        monkeypatch.setattr(decoder_module, "uses_amx", lambda config, way=way: way)
         decoder = Decoder(model, SlotSizes(slots=6, positions=128, prompts=8), threads=threads)
         hidden = decoder.hidden(0, ids.tolist(), prefix)
         for slot in range(6):
@@ -79,18 +71,18 @@ def test_a_text_and_its_next_tokens_are_those_by_vectors(model, prefix, threads,
         assert np.abs(mine - other).max() <= 3e-4 * np.abs(other).max()
 
 
-def test_the_way_back_is_the_one_by_vectors(model, prefix) -> None:
+def test_the_backward_pass_is_the_one_by_vectors(model, prefix) -> None:
     torch.manual_seed(1)
     below = torch.randn(len(LENGTHS), int(LENGTHS.max()), model.config.width)
-    slope, found = torch.randn(int(LENGTHS.sum()), model.config.width), []
+    grad, found = torch.randn(int(LENGTHS.sum()), model.config.width), []
     for way in (True, False, None):
         run = TorchLayers(model) if way is None else CompiledLayers(model, 2)
         run.amx = way
         leaves = Prefix(*(part.clone().requires_grad_() for part in prefix))
         out = run(below, LENGTHS, leaves)
-        out.backward(slope)
+        out.backward(grad)
         found.append([out.detach(), *(leaf.grad for leaf in leaves)])
     for mine, other, exact in zip(*found, strict=True):
-        # A last bit decides how a slope is rounded to 8 bits, so they are not alike, but as good.
+        # A last bit decides how a gradient is rounded to 8 bits: they are not alike, but as good.
         off, allowance = ((part - exact).norm() / exact.norm() for part in (mine, other))
         assert off < 1.3 * allowance + 0.02

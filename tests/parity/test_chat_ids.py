@@ -6,17 +6,19 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-from demo.llama.base import open_base
-from demo.llama.cache import Base
-from demo.llama.chat_template import Message
-from demo.llama.convert import Progress
-from demo.llama.folder_source import FolderSource
-from demo.llama.gguf_source import GGUFSource
-from demo.llama.tokenizer import Tokenizer
-from demo.llama.tokenizer_source import from_folder, from_sentencepiece
+from demo.background_task import ProgressCallback
+from demo.llama.base import Base, open_base
+from demo.llama.tokenizer.chat_template import Message
+from demo.llama.tokenizer.loading import from_folder
+from demo.llama.tokenizer.model_file import read_model_file
+from demo.llama.tokenizer.tokenizer import Tokenizer
+from demo.llama.weights.gguf import GGUFSource
+from demo.llama.weights.huggingface import FolderSource
+from demo.settings import ROOT
+from tests.fixtures import encode_template
 from tests.formats import train_sentencepiece, write_gguf
 
-LICENSE = Path(__file__).parents[2] / "LICENSE"
+LICENSE = ROOT / "LICENSE"
 TALK = (
     Message("system", "Be brief."),
     Message("user", "What is 12 + 7?\nAnd in  Roman numerals?"),
@@ -38,7 +40,7 @@ def plain_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
 @pytest.mark.parametrize("generate", [True, False])
 @pytest.mark.parametrize("messages", [TALK, TALK[1:], TALK[1:2]])
 def test_the_embedded_base_reads_as_transformers_does(
-    base: Base, base_cache: Path, messages: Sequence[Message], generate: bool
+    embedded_base: Base, base_cache: Path, messages: Sequence[Message], generate: bool
 ) -> None:
     from transformers import PreTrainedTokenizerFast
 
@@ -50,7 +52,7 @@ def test_the_embedded_base_reads_as_transformers_does(
         add_generation_prompt=generate,
         return_dict=False,
     )
-    assert base.tokenizer.chat(messages, generate) == expected
+    assert embedded_base.tokenizer.chat(messages, generate) == expected
 
 
 # As SmolLM2-135M-Instruct's card has it, the default system prompt included.
@@ -64,7 +66,7 @@ TEMPLATE = (
 
 
 def test_a_folder_reads_as_transformers_does(
-    tiny_llama_folder: Callable[..., Path], tmp_path: Path, no_progress: Progress
+    tiny_llama_folder: Callable[..., Path], tmp_path: Path, no_progress: ProgressCallback
 ) -> None:
     from transformers import AutoTokenizer
 
@@ -87,7 +89,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_sentencepiece_ids_are_its_own(model_file: Path) -> None:
     reference = sentencepiece.SentencePieceProcessor(model_file=str(model_file))
-    tokenizer = Tokenizer(from_sentencepiece(model_file, "tiny"))
+    tokenizer = Tokenizer(read_model_file(model_file, "tiny"))
     texts = [message.content for message in TALK] + ["</s> <s>", "  two", "a\tb", "<0x0A>", "é"]
     texts += LICENSE.read_text("utf-8").splitlines()
     for text in filter(None, texts):
@@ -114,7 +116,7 @@ def test_a_gguf_keeps_a_sentencepiece_vocabulary(
     source = FolderSource(tiny_llama_folder(vocab_size=600))
     path = write_gguf(tmp_path / "m.gguf", source, pieces=reference)
     files = GGUFSource(path).tokenizer
-    assert files == from_sentencepiece(model_file, "tiny")
+    assert files == read_model_file(model_file, "tiny")
     tokenizer = Tokenizer(files)
     for text in [message.content for message in TALK] + ["  two", "a\tb", "</s>"]:
         assert tokenizer.encode_text(text) == reference.encode(text)
@@ -133,4 +135,4 @@ def test_a_gguf_keeps_a_byte_level_vocabulary(
     tokenizer = Tokenizer(GGUFSource(path).tokenizer)
     for text in [message.content for message in TALK] + ["a  b\r\n\tc", "12345 I'LL", "<|im_end|>"]:
         expected = reference.encode(text, add_special_tokens=False)
-        assert tokenizer.encode_template(text) == expected
+        assert encode_template(tokenizer, text) == expected

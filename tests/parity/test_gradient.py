@@ -1,36 +1,23 @@
-"""The compiled way forwards and back against autograd over fp32, on tiny models of odd sizes."""
-
-from collections.abc import Callable
-from pathlib import Path
+"""The compiled forward and backward pass against autograd over fp32, on tiny odd models."""
 
 import numpy as np
 import pytest
 import torch
 
 from demo.adapter.adapter import Adapter
-from demo.adapter.spec import AdapterSpec
-from demo.llama import product_back
-from demo.llama.adapted import CompiledLayers, TorchLayers
-from demo.llama.base import open_base
-from demo.llama.cache import Base
-from demo.llama.int8 import Int8Linear
+from demo.adapter.config import AdapterSpec
+from demo.llama.kernels.gemm import (
+    MAX_BACKWARD_COLUMNS,
+    MAX_GRADIENT,
+    QuantisedGradients,
+    gemm_backward,
+    quantise_gradients,
+)
+from demo.llama.kernels.int8_tile import GEMM_ROWS, TOKENS
 from demo.llama.model import Llama, Prefix
-from demo.llama.product_back import LARGEST, MOST_COLUMNS
-from demo.llama.tile import ROWS, TOKENS
+from demo.llama.training import CompiledLayers, TorchLayers
 
 LENGTHS = torch.tensor([40, 1, 7, 33, 64, 12])  # ends within a tile, at one, one token
-
-
-@pytest.fixture(scope="module")
-def base(
-    tiny_llama_folder: Callable[..., Path], no_progress, tmp_path_factory: pytest.TempPathFactory
-) -> Base:
-    return open_base(str(tiny_llama_folder()), tmp_path_factory.mktemp("cache"), no_progress)
-
-
-@pytest.fixture(scope="module")
-def model(base: Base) -> Llama:
-    return Llama(base.config, base.weights, Int8Linear(torch.float32), 128)
 
 
 @pytest.fixture
@@ -47,10 +34,10 @@ def prefix_of(base, model):
     return make
 
 
-def both_ways(run, below, prefix, slope) -> list[torch.Tensor]:
+def both_ways(run, below, prefix, grad, alike=None) -> list[torch.Tensor]:
     leaves = Prefix(*(part.clone().requires_grad_() for part in prefix))
-    out = run(below, LENGTHS, leaves)
-    out.backward(slope)
+    out = run(below, LENGTHS, leaves, alike)
+    out.backward(grad)
     return [out.detach(), *(leaf.grad for leaf in leaves)]
 
 
@@ -60,38 +47,38 @@ def distance(one: torch.Tensor, two: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("texts", [1, len(LENGTHS)])
 @pytest.mark.parametrize("layers", [1, 3])
-def test_forwards_and_back(model: Llama, prefix_of, layers, texts):
+def test_forward_and_backward(model: Llama, prefix_of, layers, texts):
     torch.manual_seed(1)
     below = torch.randn(len(LENGTHS), int(LENGTHS.max()), model.config.width)
-    slope = torch.randn(int(LENGTHS.sum()), model.config.width)
+    grad = torch.randn(int(LENGTHS.sum()), model.config.width)
     prefix = prefix_of(layers, texts)
-    expected = both_ways(TorchLayers(model), below, prefix, slope)
+    expected = both_ways(TorchLayers(model), below, prefix, grad)
     for threads in (1, 2):
-        found = both_ways(CompiledLayers(model, threads), below, prefix, slope)
+        found = both_ways(CompiledLayers(model, threads), below, prefix, grad)
         assert distance(found[0], expected[0]) < 1e-3
         for part, exact in zip(found[1:], expected[1:], strict=True):
             assert part.shape == exact.shape
-            assert distance(part, exact) < 0.05  # slopes have 8 bits
+            assert distance(part, exact) < 0.05  # gradients have 8 bits
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_layers_below_have_no_prompts(model: Llama, layers):
     torch.manual_seed(4)
     embedded = torch.randn(len(LENGTHS), int(LENGTHS.max()), model.config.width)
-    expected = TorchLayers(model).plain(embedded, LENGTHS, layers)
+    expected = TorchLayers(model).without_prompts(embedded, LENGTHS, layers)
     run = CompiledLayers(model, 2)
-    found = run.plain(embedded, LENGTHS, layers)
+    found = run.without_prompts(embedded, LENGTHS, layers)
     assert distance(found, expected) < 1e-3
-    alone = run.plain(embedded[4:5], LENGTHS[4:5], layers)
+    alone = run.without_prompts(embedded[4:5], LENGTHS[4:5], layers)
     assert torch.equal(alone, found.split(LENGTHS.tolist())[4])
 
 
 def test_threads_and_company_change_no_bit(model: Llama, prefix_of):
     torch.manual_seed(2)
     below = torch.randn(len(LENGTHS), int(LENGTHS.max()), model.config.width)
-    slope = torch.randn(int(LENGTHS.sum()), model.config.width)
+    grad = torch.randn(int(LENGTHS.sum()), model.config.width)
     prefix = prefix_of(2, 1)
-    one, two = (both_ways(CompiledLayers(model, n), below, prefix, slope) for n in (1, 2))
+    one, two = (both_ways(CompiledLayers(model, n), below, prefix, grad) for n in (1, 2))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
     run = CompiledLayers(model, 2)
     with torch.no_grad():
@@ -100,7 +87,27 @@ def test_threads_and_company_change_no_bit(model: Llama, prefix_of):
     assert torch.equal(alone, together)
 
 
-def test_the_way_back_must_be_taken_before_another_batch(model: Llama, prefix_of):
+def test_what_texts_have_alike_is_computed_once(model: Llama, prefix_of):
+    torch.manual_seed(5)
+    alike = torch.tensor([0, 0, 5, 20, 39, 11])  # of the first text's 40 tokens
+    below = torch.randn(len(LENGTHS), int(LENGTHS.max()), model.config.width)
+    for text, size in enumerate(alike):
+        below[text, :size] = below[0, :size]
+    grad = torch.randn(int(LENGTHS.sum()), model.config.width)
+    prefix = prefix_of(3, 1)
+    expected = both_ways(TorchLayers(model), below, prefix, grad, alike)
+    whole = both_ways(CompiledLayers(model, 2), below, prefix, grad)
+    one, two = (both_ways(CompiledLayers(model, n), below, prefix, grad, alike) for n in (1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert torch.equal(one[0], whole[0])
+    run = CompiledLayers(model, 2)
+    again = run.without_prompts(below, LENGTHS, 2, alike)
+    assert torch.equal(again, run.without_prompts(below, LENGTHS, 2))
+    for part, exact in zip(one[1:], expected[1:], strict=True):
+        assert distance(part, exact) < 0.05
+
+
+def test_the_backward_pass_must_come_before_another_batch(model: Llama, prefix_of):
     run, prefix = CompiledLayers(model, 1), prefix_of(1, 1)
     prefix = Prefix(*(part.requires_grad_() for part in prefix))
     below, lengths = torch.randn(1, 4, model.config.width), torch.tensor([4])
@@ -113,21 +120,26 @@ def test_the_way_back_must_be_taken_before_another_batch(model: Llama, prefix_of
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(70, 36), (33, 19), (5, 8)])
-def test_a_product_back(outputs, inputs):
+def test_a_backward_product(outputs, inputs):
     random = np.random.default_rng(3)
     weight = random.integers(-127, 128, (outputs, inputs)).astype(np.int8)
     x = random.standard_normal((2, outputs, TOKENS)).astype(np.float32)
     scale = random.random(outputs, np.float32)
-    packed = np.zeros((2, (outputs + 3) // 4, TOKENS), np.int32)
-    unit, first = np.zeros((2, TOKENS), np.float32), np.zeros((2, TOKENS), np.int32)
-    product_back.pack_all_slopes(x, scale, 2 * TOKENS, packed, unit, first, 2)
+    qg = QuantisedGradients(
+        np.zeros((2, (outputs + 3) // 4, TOKENS), np.int32),
+        np.zeros((2, TOKENS), np.float32),
+        np.zeros((2, TOKENS), np.int32),
+        np.zeros((2, 4 * GEMM_ROWS * outputs), np.int16),
+        False,
+    )
+    quantise_gradients(x, scale, 2 * TOKENS, qg, 2)
     y = np.zeros((2, inputs, TOKENS), np.float32)
-    rooms = np.zeros((2, 4 * ROWS * outputs), np.int16)
-    product_back.linear_back(weight, packed, unit, first, rooms, False, 2 * TOKENS, y, 2)
+    gemm_backward(weight, qg, 2 * TOKENS, y, 2)
+    unit = qg.scale
     rounded = np.floor(x * scale[:, None] / unit[:, None] + 0.5) * unit[:, None]
-    assert np.abs(rounded).max(axis=1) == pytest.approx(LARGEST * unit, rel=1e-5)
+    assert np.abs(rounded).max(axis=1) == pytest.approx(MAX_GRADIENT * unit, rel=1e-5)
     assert np.allclose(y, weight.T.astype(np.float32) @ rounded, atol=1e-2 * unit.max())
 
 
 def test_no_sum_overflows_in_the_largest_model():
-    assert MOST_COLUMNS > 2 * 28_672  # gate and up of a 70B
+    assert MAX_BACKWARD_COLUMNS > 2 * 28_672  # gate and up of a 70B

@@ -1,4 +1,4 @@
-"""Losses from softmaxes that are never held, and their slopes, against autograd over fp32."""
+"""Losses from softmaxes that are never held, and their gradients, against autograd over fp32."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,16 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from demo.llama.amx import allowed
-from demo.llama.base import open_base
-from demo.llama.cache import Base
-from demo.llama.chunk import CHUNK
-from demo.llama.head import CompiledHead, TorchHead, head_of
+from demo.llama.base import Base, open_base
 from demo.llama.int8 import Int8Linear, Int8Weight
+from demo.llama.kernels.compile import request_amx
+from demo.llama.kernels.cross_entropy import CHUNK, GROUP
+from demo.llama.kernels.int8_tile import TOKENS
 from demo.llama.model import Llama
-from demo.llama.softmax import GROUP
-from demo.llama.tile import TOKENS
-from tests.parity.test_amx import WHOLE
+from demo.llama.training import CompiledHead, TorchHead, make_head
+from tests.fixtures import REGISTER_SIZES
 
 COUNT = GROUP * TOKENS + 37  # more than a group, and a part of a tile
 ROWS = 3 * CHUNK + 77  # a part of a chunk, and no whole number of rows at once
@@ -25,7 +23,7 @@ ROWS = 3 * CHUNK + 77  # a part of a chunk, and no whole number of rows at once
 
 @pytest.fixture(scope="module", params=["odd by vectors", "whole by vectors", "whole by amx"])
 def way(request: pytest.FixtureRequest) -> str:
-    if request.param.endswith("amx") and not allowed():
+    if request.param.endswith("amx") and not request_amx():
         pytest.skip("no matrix instructions on this processor")
     return request.param
 
@@ -38,7 +36,7 @@ def model(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Llama:
     """With matrices of odd sizes, or of whole registers; more rows than its tokenizer has."""
-    sizes = WHOLE if way.startswith("whole") else {}
+    sizes = REGISTER_SIZES if way.startswith("whole") else {}
     folder = tiny_llama_folder(**sizes)
     base: Base = open_base(str(folder), tmp_path_factory.mktemp("cache"), no_progress)
     torch.manual_seed(5)
@@ -78,47 +76,48 @@ def distance(one: Tensor, two: Tensor) -> float:
 
 @pytest.mark.parametrize("learned", [False, True])
 @pytest.mark.parametrize("count", [COUNT, 1])
-def test_surprise(model, amx, learned, count):
+def test_cross_entropy(model, amx, learned, count):
     hidden, labels = tokens(model, count)
     if learned:  # most labels are nearly certain
         hidden += model.weights.output.dequantised()[labels]
-    nats, slope = both_ways(lambda x: head(model, amx).surprise(x, labels), hidden)
-    exact, exact_slope = both_ways(lambda x: TorchHead(model).surprise(x, labels), hidden)
+    nats, grad = both_ways(lambda x: head(model, amx).cross_entropy(x, labels), hidden)
+    exact, exact_grad = both_ways(lambda x: TorchHead(model).cross_entropy(x, labels), hidden)
     assert (nats - exact).abs().max() < 2e-3 and nats.min() >= -1e-6
-    assert (slope - exact_slope).norm() < 2e-3 * exact_slope.norm() + 1e-5
+    assert (grad - exact_grad).norm() < 2e-3 * exact_grad.norm() + 1e-5
 
 
-def test_divergence(model, amx):
+def test_kl_divergence(model, amx):
     hidden, _ = tokens(model)
     other = hidden + 0.1 * torch.randn_like(hidden)
     mine, torchs = head(model, amx), TorchHead(model)
-    there, exactly = mine.foreseen(other), torchs.foreseen(other)
-    nats, slope = both_ways(lambda x: mine.divergence(x, there), hidden)
-    exact, exact_slope = both_ways(lambda x: torchs.divergence(x, exactly), hidden)
+    there, exactly = mine.teacher_summary(other), torchs.teacher_summary(other)
+    nats, grad = both_ways(lambda x: mine.kl_divergence(x, there), hidden)
+    exact, exact_grad = both_ways(lambda x: torchs.kl_divergence(x, exactly), hidden)
     assert (nats - exact).abs().max() < 2e-3
-    assert distance(slope, exact_slope) < 1e-2
-    none, flat = both_ways(lambda x: mine.divergence(x, mine.foreseen(hidden)), hidden)
+    assert distance(grad, exact_grad) < 1e-2
+    none, flat = both_ways(lambda x: mine.kl_divergence(x, mine.teacher_summary(hidden)), hidden)
     assert none.abs().max() == 0 and not flat.any()
 
 
 def test_what_is_judged_is_what_is_learned(model, amx):
     hidden, labels = tokens(model)
     hidden[::2] += 3 * model.weights.output.dequantised()[labels[::2]]
-    losses, hits = head(model, amx).judge(hidden, labels)
-    assert torch.equal(losses, head(model, amx).surprise(hidden, labels))
-    _, expected = TorchHead(model).judge(hidden, labels)
+    losses, hits = head(model, amx).losses_and_hits(hidden, labels)
+    assert torch.equal(losses, head(model, amx).cross_entropy(hidden, labels))
+    _, expected = TorchHead(model).losses_and_hits(hidden, labels)
     assert torch.equal(hits, expected) and 0.2 < hits.float().mean() < 0.8
 
 
 def test_threads_and_company_change_no_bit(model, amx):
     hidden, labels = tokens(model)
     found = [
-        both_ways(lambda x, n=n: head(model, amx, n).surprise(x, labels), hidden) for n in (1, 2)
+        both_ways(lambda x, n=n: head(model, amx, n).cross_entropy(x, labels), hidden)
+        for n in (1, 2)
     ]
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     place = TOKENS + 5
-    alone = head(model, amx).expect(hidden[place : place + 1], labels[place : place + 1])
-    together = head(model, amx).expect(hidden, labels)
+    alone = head(model, amx).softmax_stats(hidden[place : place + 1], labels[place : place + 1])
+    together = head(model, amx).softmax_stats(hidden, labels)
     assert all(torch.equal(a[0], b[place]) for a, b in zip(alone, together, strict=True))
 
 
@@ -126,9 +125,9 @@ def test_threads_and_company_change_no_bit(model, amx):
 def test_what_is_not_finite_is_not_hidden(model, amx, bad):
     hidden, labels = tokens(model, 40)
     hidden[33, 2] = bad
-    nats = head(model, amx).surprise(hidden, labels)
+    nats = head(model, amx).cross_entropy(hidden, labels)
     assert nats.isfinite().sum() == 39 and not nats[33].isfinite()
 
 
 def test_a_model_on_a_cpu_has_the_compiled_one(model):
-    assert isinstance(head_of(model), CompiledHead)
+    assert isinstance(make_head(model), CompiledHead)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from demo.background_task import ProgressCallback
 from demo.llama.base import Base, open_base
-from demo.llama.convert import Progress
-from demo.llama.folder_source import FolderSource
-from demo.llama.weights import template
+from demo.llama.int8 import file_entries
+from demo.llama.weights.huggingface import FolderSource
 from tests.formats import write_gguf, write_meta
 
 LlamaFolder = Callable[..., Path]
@@ -28,7 +28,9 @@ def source(folder: Path) -> FolderSource:
 
 
 @pytest.fixture(scope="module")
-def expected(folder: Path, tmp_path_factory: pytest.TempPathFactory, no_progress: Progress) -> Base:
+def expected(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, no_progress: ProgressCallback
+) -> Base:
     return open_base(str(folder), tmp_path_factory.mktemp("cache"), no_progress)
 
 
@@ -58,14 +60,16 @@ def test_rows_are_the_models(source: FolderSource, expected: Base) -> None:
 
 
 def test_sharded_safetensors(
-    tiny_llama_folder: LlamaFolder, expected: Base, tmp_path: Path, no_progress: Progress
+    tiny_llama_folder: LlamaFolder, expected: Base, tmp_path: Path, no_progress: ProgressCallback
 ) -> None:
     sharded = tiny_llama_folder(shard_size="100KB", intermediate_size=256)
     assert len(list(sharded.glob("*.safetensors"))) > 2
     assert_same(open_base(str(sharded), tmp_path, no_progress), expected)
 
 
-def test_gguf(source: FolderSource, expected: Base, tmp_path: Path, no_progress: Progress) -> None:
+def test_gguf(
+    source: FolderSource, expected: Base, tmp_path: Path, no_progress: ProgressCallback
+) -> None:
     path = write_gguf(tmp_path / "model.gguf", source)
     found = open_base(str(path), tmp_path / "cache", no_progress)
     assert_same(found, expected)
@@ -75,8 +79,9 @@ def test_gguf(source: FolderSource, expected: Base, tmp_path: Path, no_progress:
 
 
 @pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.matrix("A3")
 def test_meta(
-    shards: int, source: FolderSource, expected: Base, tmp_path: Path, no_progress: Progress
+    shards: int, source: FolderSource, expected: Base, tmp_path: Path, no_progress: ProgressCallback
 ) -> None:
     found = open_base(str(write_meta(tmp_path / "7B", source, shards)), tmp_path, no_progress)
     assert_same(found, expected)
@@ -84,11 +89,11 @@ def test_meta(
 
 
 def test_tied_output_is_the_embedding(
-    tiny_llama_folder: LlamaFolder, tmp_path: Path, no_progress: Progress
+    tiny_llama_folder: LlamaFolder, tmp_path: Path, no_progress: ProgressCallback
 ) -> None:
     base = open_base(str(tiny_llama_folder(tie_word_embeddings=True)), tmp_path, no_progress)
     assert base.weights.output is base.weights.embedding
-    assert len(template(base.config)) == 5 * 2 + 3
+    assert len(file_entries(base.config)) == 5 * 2 + 3
 
 
 def test_every_tensor_begins_at_a_cache_line(expected: Base) -> None:
@@ -99,7 +104,7 @@ def test_every_tensor_begins_at_a_cache_line(expected: Base) -> None:
 
 
 def test_a_library_can_read_the_file(
-    folder: Path, tmp_path: Path, expected: Base, no_progress: Progress
+    folder: Path, tmp_path: Path, expected: Base, no_progress: ProgressCallback
 ) -> None:
     open_base(str(folder), tmp_path, no_progress)
     tensors = load_file(next(tmp_path.glob("*/weights.safetensors")))

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from demo.adapter.adapter import Adapter
-from demo.adapter.spec import AdapterSpec
-from demo.bench import hf_model
-from demo.llama.base import open_base
-from demo.llama.cache import Base
-from demo.llama.convert import Progress, quantise_rows
-from demo.llama.decode import Decoder, SlotSizes
+from demo.adapter.config import AdapterSpec
+from demo.background_task import ProgressCallback
+from demo.bench.peers import transformers as hf_model
+from demo.llama.base import Base, open_base
+from demo.llama.decoder import Decoder, SlotSizes
 from demo.llama.int8 import Int8Linear, Int8Weight, bitsandbytes_linear
+from demo.llama.kernels.prefill import SLICE
 from demo.llama.model import KVCache, Llama, Prefix
-from demo.llama.prefill import SLICE
+from demo.llama.weights.quantise import quantise_rows
 
 EXACT = Int8Linear(torch.float32)
 POSITIONS = 64
@@ -34,7 +34,7 @@ POSITIONS = 64
 def tiny(
     request: pytest.FixtureRequest,
     tiny_llama_folder: Callable[..., Path],
-    no_progress: Progress,
+    no_progress: ProgressCallback,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Base, Llama]:
     folder = tiny_llama_folder(**request.param)
@@ -59,6 +59,7 @@ def random_prefix(model: Llama, layers: int, prompts: int = 5) -> Prefix:
     return Prefix(key, value, torch.randn(layers, c.heads, generator=random).tanh())
 
 
+@pytest.mark.matrix("E8")
 def test_logits_are_those_of_transformers(tiny, ids):
     base, model = tiny
     expected = hf_model.from_base(base)(ids).logits
@@ -66,6 +67,7 @@ def test_logits_are_those_of_transformers(tiny, ids):
 
 
 @pytest.mark.parametrize("layers", [0, 2, 3])
+@pytest.mark.matrix("E8")
 def test_a_cache_changes_nothing(tiny, ids, layers):
     base, model = tiny
     prefix = random_prefix(model, layers) if layers else None
@@ -134,8 +136,8 @@ def test_gated_attention_is_the_papers(tiny, ids):
     x = torch.randn(1, 6, c.width, generator=torch.Generator().manual_seed(3))
     layer = c.layers - 1
     with torch.inference_mode():
-        plain = model.attention(layer, x, 0, None, None)
-        gated = model.attention(layer, x, 0, prefix, None)
+        plain = model.attention(layer, x, 0, None, None, None)
+        gated = model.attention(layer, x, 0, prefix, None, None)
         q = model.linear(x, base.weights.qkv(layer))[0, :, : c.heads * c.head_dim]
         q = model.rotate(q.view(1, 6, c.heads, c.head_dim).transpose(1, 2), 0)[0]  # (H, T, d)
         extra = torch.zeros(6, c.heads, c.head_dim)
@@ -151,6 +153,7 @@ def test_gated_attention_is_the_papers(tiny, ids):
     assert (gated - plain).abs().max() > 1e-2
 
 
+@pytest.mark.matrix("E7")
 def test_closed_gates_are_the_base_bit_for_bit(tiny, ids):
     _, model = tiny
     prefix = random_prefix(model, 2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from demo.llama.convert import quantise_rows
+from demo.llama.weights.quantise import quantise_rows
 
 Reference = Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]
 
@@ -18,6 +18,7 @@ def reference() -> Reference:
     return int8_vectorwise_quant
 
 
+@pytest.mark.matrix("E10")
 def test_rows_are_those_of_bitsandbytes(reference: Reference) -> None:
     torch.manual_seed(0)
     matrix = torch.randn(301, 577) * torch.logspace(-3, 2, 301)[:, None]

@@ -22,15 +22,26 @@ SAMPLE = {
     "queue": ("5", 5),
     "kv-mb": ("64", 64),
     "reply-seconds": ("1.5", 1.5),
+    "keep-chats": ("off", False),
+    "chats": ("a folder", Path("a folder")),
+    "chats-days": ("7", 7),
+    "chats-mb": ("64", 64),
     "training": ("off", False),
     "runs": ("a folder", Path("a folder")),
     "waiting-runs": ("3", 3),
     "runs-mb": ("512", 512),
+    "data-rows": ("10", 10),
+    "data-mb": ("1", 1),
+    "data-zip-mb": ("7", 7),
+    "data-pictures": ("9", 9),
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("8123", 8123),
     "share": ("yes", True),
     "auth": ("ada:secret", "ada:secret"),
     "root-path": ("/studio", "/studio"),
+    "hosts": ("a.example,b.example", "a.example,b.example"),
+    "origins": ("https://a.example", "https://a.example"),
+    "calls-a-minute": ("60", 60),
 }
 
 
@@ -43,7 +54,7 @@ def value(options: argparse.Namespace, name: str) -> object:
 
 
 def test_every_flag_is_tried_and_every_setting_has_one() -> None:
-    names = {flag.name for flag in app.flags({})}
+    names = {name.replace("_", "-") for name in app.FLAGS}
     assert names == set(SAMPLE)
     assert {field.name.replace("_", "-") for field in fields(Settings)} <= names
 
@@ -63,9 +74,9 @@ def test_help_names_each_flag_and_variable(capsys: pytest.CaptureFixture[str]) -
         parsed("--help")
     shown = capsys.readouterr().out
     assert stop.value.code == 0
-    for flag in app.flags({}):
-        assert f"--{flag.name}" in shown
-        assert f"[{flag.variable}]" in shown
+    for name in SAMPLE:
+        assert f"--{name}" in shown
+        assert f"[LLAMA_ADAPTER_{name.upper().replace('-', '_')}]" in shown
 
 
 def test_defaults_follow_the_place() -> None:
@@ -113,3 +124,30 @@ def test_auth_is_a_pair_or_a_file_of_pairs(tmp_path: Path) -> None:
     for wrong in ("ada", "ada:", ":one"):
         with pytest.raises(InputError, match="user:password"):
             app.read_auth(wrong)
+
+
+@pytest.mark.parametrize(("space", "trusted"), [("ada/studio", app.PROXIES), ("", None)])
+def test_the_proxy_of_a_space_says_who_asks(
+    space: str, trusted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {"SPACE_ID": space} if space else {}
+    seen: list[str | None] = []
+
+    def serve(*arguments: object) -> int:
+        seen.append(environment.get("FORWARDED_ALLOW_IPS"))
+        return 0
+
+    monkeypatch.setattr(app.os, "environ", environment)
+    monkeypatch.setattr(app.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(app, "serve", serve)
+    assert app.main([]) == 0
+    assert seen == [trusted]
+
+
+def test_the_door_knows_whom_the_page_is_served_to() -> None:
+    local = ("localhost", "127.0.0.1", "[::1]")
+    assert app.door_rules(app.Address()).hosts == local
+    assert app.door_rules(app.Address(host="0.0.0.0")).hosts == ()
+    assert app.door_rules(app.Address(share=True)).hosts == ()
+    rules = app.door_rules(app.Address(hosts="A.example, b.example", origins="https://c.example/"))
+    assert rules.hosts == ("a.example", "b.example") and rules.origins == ("https://c.example",)

@@ -1,0 +1,198 @@
+"""Which adapter answers a turn, decided once and in one place, as a value.
+
+A picture or video in use is seen by one adapter alone. "auto" is the plain base while there is
+none, and else the adapter that was taught with pictures most like it.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
+
+from demo.adapter.library import RESERVED, Compatibility, Library, LibraryEntry
+from demo.errors import CheckpointError, InputError
+from demo.vision.video import Video, VisualInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from demo.adapter.adapter import Adapter
+    from demo.chat.scheduler import Engine
+    from demo.llama.delta import Delta
+    from demo.llama.model import Prefix
+    from demo.llama.tokenizer.chat_template import PromptForm
+    from demo.vision.clip import Tower
+
+AUTO, PLAIN_BASE = RESERVED
+KEPT_PREFIXES = 64
+KEPT_DELTAS = 4  # hundreds of megabytes each on a large base
+
+
+@dataclass(frozen=True)
+class AdapterChoice:
+    """The adapter that answers a turn, and what it adds to the base.
+
+    Attributes:
+        name: "none" for the plain base.
+        key: equal for equal prefixes: the adapter's file, the picture and the strength.
+        prefix: None for the plain base.
+        delta: what it changes beside the prefix, None for nothing.
+        form: how its prompts are written, None for the base's own template.
+        unfamiliar: the picture in use is unlike those that the vision tower was trained on.
+    """
+
+    name: str = PLAIN_BASE
+    key: tuple[object, ...] = ()
+    prefix: Prefix | None = None
+    form: PromptForm | None = None
+    unfamiliar: bool = False
+    delta: Delta | None = None
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An adapter that may answer, with what it sees, (1, S) or (1, T, S), None of no picture."""
+
+    entry: LibraryEntry
+    adapter: Adapter
+    features: Tensor | None = None
+
+
+class AdapterChooser:
+    """Chooses adapters of a library and computes their prefixes, each of them once.
+
+    Replies choose beside the model's thread, but not beside each other: together they would only
+    be slower, and how many threads torch uses is one number for all of them.
+    """
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._prefixes: LRUCache[tuple[object, ...], Prefix] = LRUCache(KEPT_PREFIXES)
+        self._deltas: LRUCache[tuple[object, ...], Delta | None] = LRUCache(KEPT_DELTAS)
+        self._lock = threading.Lock()
+
+    def refuse_blind(self, wanted: str, owner: str, shown: VisualInput) -> None:
+        """Refuse what cannot see, before anybody waits for the tower to load.
+
+        Raises:
+            InputError: the plain base or an adapter for text is wanted, or one that is not there.
+        """
+        what = "video" if isinstance(shown, Video) else "picture"
+        if wanted == PLAIN_BASE:
+            raise InputError(
+                "The plain base cannot see pictures. Choose auto or an image adapter, or remove "
+                f"the {what}."
+            )
+        if wanted != AUTO and "image" not in self._library.find(wanted, owner).passport.modalities:
+            raise InputError(
+                f"The adapter '{wanted}' was taught on text and cannot see pictures. Choose "
+                f"auto or an image adapter, or remove the {what}."
+            )
+
+    def choose(
+        self,
+        engine: Engine,
+        wanted: str,
+        owner: str,
+        strength: float,
+        shown: VisualInput | None = None,
+        tower: Tower | None = None,
+    ) -> AdapterChoice:
+        """Choose the adapter for a turn and compute its prefix.
+
+        Args:
+            engine: the base that answers.
+            wanted: "auto", "none" or a name.
+            owner: who asks; adapters that others made do not exist for them.
+            strength: multiplies the adapter's gates.
+            shown: the picture or video in use, None without one; `refuse_blind` let it pass.
+            tower: sees it.
+
+        Raises:
+            InputError: there is no such adapter for this owner, or none that sees.
+            CheckpointError: its file is damaged, or made for another base or tower.
+        """
+        if wanted == PLAIN_BASE or (wanted == AUTO and shown is None):
+            return AdapterChoice()
+        with self._lock:
+            chosen, unfamiliar = self._chosen(engine, wanted, owner, shown, tower)
+            name, stamp = chosen.entry.passport.name, chosen.entry.stamp
+            key = (name, stamp, shown.digest if shown else "", strength)
+            prefix = self._prefixes.get(key)
+            if prefix is None:
+                adapter = chosen.adapter.to(engine.model.device)
+                prefix = adapter.fixed_prefix(engine.model, chosen.features, strength=strength)
+                self._prefixes[key] = prefix
+            delta = self._delta(engine, chosen, strength) if chosen.adapter.changes else None
+        origin = chosen.entry.passport.origin
+        form = origin.prompt if origin else None
+        return AdapterChoice(name, key, prefix, form, unfamiliar, delta)
+
+    def _delta(self, engine: Engine, chosen: _Candidate, strength: float) -> Delta | None:
+        """Compute what an adapter changes, whatever it is shown; the last few are kept."""
+        key = (chosen.entry.path, chosen.entry.stamp, strength)
+        if key not in self._deltas:
+            self._deltas[key] = chosen.adapter.fixed_delta(engine.model, strength=strength)
+        return self._deltas[key]
+
+    def preload(self, engine: Engine, tower: Tower) -> None:
+        """Load everybody's image adapters, which "auto" would load with the first picture."""
+        try:
+            self._loaded(engine, AUTO, "", tower)
+        except (InputError, CheckpointError):
+            return  # there is none, which is said to whoever shows a picture
+
+    def _chosen(
+        self,
+        engine: Engine,
+        wanted: str,
+        owner: str,
+        shown: VisualInput | None,
+        tower: Tower | None,
+    ) -> tuple[_Candidate, bool]:
+        """Find the candidate whose training pictures were most like this one.
+
+        And tell whether the picture is unfamiliar. What a visitor taught may have learned from just
+        such pictures: the tower's doubt is not its own.
+        """
+        loaded = self._loaded(engine, wanted, owner, tower)
+        if shown is None or tower is None:
+            return _Candidate(*loaded[0]), False
+        candidates, likeness = [], []
+        for entry, adapter in loaded:
+            if adapter.visual:
+                visual = adapter.visual
+                features = (
+                    tower.tokens(shown, bgr=visual.bgr)
+                    if visual.tokens
+                    else tower.adapter_features(
+                        shown, augmented=visual.augmented, coloured=visual.coloured
+                    )
+                )[None]
+                candidates.append(_Candidate(entry, adapter, features))
+                likeness.append(float(visual.likeness(features)))
+        score = tower.in_distribution_score(shown) if loaded[0][0].owner is None else None
+        unfamiliar = score is not None and score < 0
+        return candidates[likeness.index(max(likeness))], unfamiliar
+
+    def _loaded(
+        self, engine: Engine, wanted: str, owner: str, tower: Tower | None
+    ) -> list[tuple[LibraryEntry, Adapter]]:
+        """Load the adapter of a name, or all that "auto" may choose from; at least one."""
+        base = engine.base
+        target = Compatibility(
+            base.name,
+            base.fingerprint,
+            base.config,
+            tower.name if tower else None,
+            tower.fingerprint if tower else None,
+            tower.feature_size if tower else None,
+            tower.token_size if tower else None,
+        )
+        if wanted != AUTO:
+            entry = self._library.find(wanted, owner)
+            return [(entry, self._library.load(entry, target))]
+        return self._library.load_for_images(target)

@@ -1,0 +1,67 @@
+"""Whether a message asks about a picture: a base that is shown none would make one up.
+
+Only what points at a picture counts: "What is in this picture?", "describe the photo". A picture
+that the chat has spoken of ("Who painted the picture?") is none that could have been attached.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from demo.adapter.library import RESERVED
+from demo.errors import InputError
+
+if TYPE_CHECKING:
+    from demo.chat.conversation import Conversation
+
+PICTURE = r"(?:picture|photo(?:graph)?|image|pic|snapshot|video|clip)s?"
+THIS = rf"(?:this|these|that|the|my|the attached|the following|attached) {PICTURE}"
+END = (
+    r"(?: (?:here|above|below|please|to me|for me|i sent(?: you)?|in (?:a|one|two) \w+))*[\s?.!]*$"
+)
+POLITE = r"^(?:please |can you |could you |would you |hey |hi |ok(?:ay)? |now |so )*"
+ASKED = tuple(
+    re.compile(pattern)
+    for pattern in (
+        # What stands in it, whatever is asked: "is there a dog in the photo?"
+        rf"^(?:.* )?(?:in|on|from|about|at) {THIS}{END}",
+        rf"{POLITE}(?:describe|caption|explain|identify|show|read|name|title) {THIS}{END}",
+        rf"{POLITE}(?:write|give)(?: me)? a (?:caption|title) (?:for|to|of) {THIS}{END}",
+        rf"^what (?:does|do|can|is|are) {THIS}(?: (?:show|display|depict|say|of|about))?{END}",
+        rf"^what (?:is|are) (?:shown|seen|visible|displayed|pictured) (?:in|on) {THIS}{END}",
+        rf"^(?:who|what|where|how|when|which|is|are|do|does|can|could) .*\b(?:in|on) {THIS}\b",
+        rf"^(?:who|what|where|how|when|which|is|are|was|were|does|has) .*\bthis {PICTURE}\b",
+        rf"{POLITE}look at {THIS}\b",
+        rf"^(?:what|who|whom) (?:do|can) you see{END}",
+    )
+)
+MENTIONED = re.compile(rf"\b(?:{PICTURE}|painting|film|movie)\b")
+MOST = 200  # characters of a question; more is a text to read
+NOTHING_SHOWN = (
+    "No picture is attached, and this asks about one. Please add a picture or video to the "
+    "message, or ask about something else."
+)
+
+
+def asks_about_picture(text: str) -> bool:
+    """Say whether a message can only be answered by looking at something."""
+    plain = " ".join(text.lower().replace("'s ", " is ").replace(",", " ").split())
+    return len(plain) <= MOST and any(pattern.search(plain) for pattern in ASKED)
+
+
+def refuse_unshown(text: str, conversation: Conversation, adapter: str) -> None:
+    """Refuse a question about a picture where none is in use.
+
+    An adapter that was chosen by name may know what is meant.
+
+    Raises:
+        InputError: there is nothing to look at.
+    """
+    if conversation.picture is not None or adapter not in RESERVED:
+        return
+    told = (turn for turn in conversation.turns if turn.picture is None)
+    if any(MENTIONED.search(f"{turn.text} {turn.reply}".lower()) for turn in told):
+        return
+    if asks_about_picture(text):
+        raise InputError(NOTHING_SHOWN)

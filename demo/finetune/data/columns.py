@@ -1,0 +1,424 @@
+"""What a table's columns mean.
+
+A `Layout` says which column holds what. It is recognised by the columns' names and by what stands
+in them, or chosen by hand. A column that would change what a row means is used, or makes the table
+one that a person must say more about, or bars the rows that need it; the others are named.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from demo.errors import DataError
+from demo.finetune.data.conversation import is_turns, normalise_name
+from demo.finetune.data.marked_text import marked_turns
+from demo.finetune.data.table import Table, excerpt, plain, structure, yes_or_no
+
+# Names in the order in which they are preferred. Compared without case, spaces, "_" and "-".
+CHAT = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue", "chosenmessages")
+QUESTION = ("instruction", "question", "prompt", "query", "user", "human", "message", "q")
+INPUT = ("input", "context", "passage", "hint", "paragraph", "background", "article", "document")
+REPLY = (
+    *("output", "answer", "response", "reply", "completion", "assistant", "target"),
+    *("chosen", "multiplechoiceanswer", "answerkey", "answers", "label", "a", "groundtruth"),
+)
+PICTURE = (
+    *("image", "picture", "photo", "img", "imagepath", "filename", "imagefile", "images"),
+    *("imagename", "imageid"),
+)
+SYSTEM = ("system", "systemprompt")
+SPLIT = ("split", "subset", "part")
+HISTORY = ("history",)
+CHOSEN = ("chosen", "chosenmessages")
+OPTIONS = ("options", "choices", "candidates", "endings")
+CAPTION = ("caption", "captions", "text", "description", "label", "class", "category")
+TEXT = ("text", "content")
+BARRED = ("tools", "functions", "audio", "audios", "video", "videos", "sound", "sounds", "speech")
+VERDICT = ("label", "ktotag", "desirable", "approved", "accepted", "liked")
+OPINION = ("rejected", "rejectedmessages", "rating", "score", "reward", "stars")
+# What people call their columns elsewhere: German, French, Spanish, Portuguese, Italian, Dutch,
+# Russian, Polish, Turkish, Chinese, Japanese, Korean.
+_ELSEWHERE = {
+    "question": (
+        "frage pregunta pergunta domanda vraag вопрос pytanie soru 问题 提问 問題 질문 質問"
+    ),
+    "answer": (
+        "antwort réponse reponse respuesta resposta risposta antwoord ответ odpowiedź cevap yanıt "
+        "回答 答案 答复 答え 답변 답 回复 解答"
+    ),
+    "image": (
+        "bild foto imagen imagem immagine afbeelding изображение картинка 图片 图像 画像 이미지"
+    ),
+    "context": "kontext contexte contexto contesto контекст 上下文 背景",
+}
+ELSEWHERE = {word: name for name, words in _ELSEWHERE.items() for word in words.split()}
+ONE_OPTION = re.compile(r"(option|choice|opt|op|ending|sol|)([a-h]|\d)")
+DESCRIBE, NAME_IT = "Describe the picture.", "What is in the picture?"
+SAMPLED = 50  # rows that are looked into to tell what a column holds
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns that are used, by meaning: `chat`, or `reply` with `question` or `picture`.
+
+    Attributes:
+        name: what this layout is called, for the page.
+        question: what is asked.
+        reply: what is to be learned; beside `chat`, how the conversation ends.
+        input: what a question is about; it follows the question after an empty line.
+        chat: whole conversations.
+        picture: the name of the picture that a question is about.
+        system: the system prompt.
+        split: says train or test.
+        history: turns before the question, which are read and not learned.
+        options: answers to choose from: one column with a list, or a column for each.
+        context: more of what a question is about.
+        verdict: says whether the reply is good; rows where it is not are refused.
+        barred: must be empty: what stands there (tools, sounds) cannot be taught.
+        asked: the question of every row where no column holds one.
+        text: plain texts, each learned as it stands.
+        first_option: what the first option is counted as where replies are numbers.
+
+    Raises:
+        DataError: columns are missing, or one has two meanings.
+    """
+
+    name: str = "by hand"
+    question: str | None = None
+    reply: str | None = None
+    input: str | None = None
+    chat: str | None = None
+    picture: str | None = None
+    system: str | None = None
+    split: str | None = None
+    history: str | None = None
+    options: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
+    verdict: str | None = None
+    barred: tuple[str, ...] = ()
+    asked: str = DESCRIBE
+    text: str | None = None
+    first_option: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("options", "context", "barred"):  # JSON has lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        captions = self.picture and self.reply
+        if (
+            self.text is None
+            and self.chat is None
+            and not (self.reply and self.question)
+            and not captions
+        ):
+            raise DataError(
+                "Please choose which column holds the question and which the reply to learn; or "
+                "one that holds whole conversations."
+            )
+        if self.chat is not None and (self.question or self.input):
+            raise DataError(
+                "Please choose either a column of conversations, or columns for question and reply."
+            )
+        used = self.columns
+        twice = next((name for name in used if used.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(
+                f"The column “{excerpt(twice)}” is chosen twice. Please choose another for one."
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of all columns in use."""
+        words = ("name", "asked", "first_option")
+        values = (getattr(self, field.name) for field in fields(self) if field.name not in words)
+        return tuple(
+            name
+            for value in values
+            if value is not None
+            for name in ((value,) if isinstance(value, str) else value)
+        )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person may want to know of how rows are read, in sentences."""
+        found = []
+        if self.text:
+            found.append(
+                "Nobody asks for these texts, so each is learned as it stands, all of its words; "
+                "one that is longer than the window is cut into several."
+            )
+        elif not self.chat and not self.question:
+            found.append(f"No column holds a question, so each row is asked “{self.asked}”")
+        if self.history:
+            found.append(f"Turns in “{excerpt(self.history)}” are read and not learned.")
+        if any(normalise_name(name or "") in CHOSEN for name in (self.reply, self.chat)):
+            found.append("The chosen replies are taught; rejected ones are not used.")
+        if self.verdict:
+            found.append(f"Rows whose “{excerpt(self.verdict)}” says no are not taught.")
+        if self.first_option is not None:
+            found.append(
+                f"“{excerpt(self.reply or '')}” counts the options from {self.first_option}; the "
+                "letter is taught."
+            )
+        return tuple(found)
+
+    def check(self, columns: Sequence[str]) -> None:
+        """Check that a table has all columns in use.
+
+        Raises:
+            DataError: one is missing.
+        """
+        missing = [name for name in self.columns if name not in columns]
+        if missing:
+            raise DataError(
+                f"The data has no column “{excerpt(missing[0])}”. It has "
+                f"{', '.join(map(excerpt, columns[:8]))}. Please choose from these."
+            )
+
+
+def recognise(columns: Sequence[str]) -> Layout | None:
+    """Find the layout that these columns' names give away; None when a person must say.
+
+    Known are chat (`messages`, ShareGPT's `conversations`), Alpaca (`instruction`, `input`,
+    `output`), image question (`image`, `question`, `answer`), captions and pairs under many names.
+    Where two columns could be the question, or the reply, nobody but the person knows.
+    """
+    options, replies = _options(columns), _replies(columns)
+    if len(_all(columns, QUESTION)) > 1 or len(replies) > 1 or _opinions(columns):
+        return None
+    picture, chat = _find(columns, PICTURE), _find(columns, CHAT)
+    reply = replies[0] if replies else None
+    question, about = _find(columns, QUESTION), _all(columns, INPUT)
+    verdict = next((c for c in _all(columns, VERDICT) if c != reply), None)
+    extra: dict[str, Any] = {
+        "system": _find(columns, SYSTEM),
+        "split": _find(columns, SPLIT),
+        "history": _find(columns, HISTORY),
+        "barred": tuple(_all(columns, BARRED)),
+        "picture": picture,
+    }
+    if question is None and about:
+        question, *about = about
+    if reply and question:
+        if picture:
+            name = "image question"
+        elif normalise_name(question) == "instruction":
+            name = "Alpaca"
+        else:
+            name = "question and reply"
+        given, context = (about[0], tuple(about[1:])) if about else (None, ())
+        more = {"options": options, "context": context, "verdict": verdict, **extra}
+        return Layout(name, question, reply, given, **more)
+    if chat:
+        label = reply is not None and normalise_name(reply) in VERDICT
+        last = reply if reply and normalise_name(reply) == "chosen" else None
+        verdict = verdict or (reply if label else None)
+        return Layout("chat", None, last, None, chat, verdict=verdict, **extra)
+    captions = [reply] if reply else _all(columns, CAPTION)
+    if picture and captions and question is None:
+        named = normalise_name(captions[0]) in ("label", "class", "category")
+        asked = NAME_IT if named or reply else DESCRIBE
+        return Layout("captions", None, captions[0], asked=asked, **extra)
+    return None
+
+
+def recognise_table(table: Table) -> Layout | None:
+    """Find the layout of a table by its columns' names and by what stands in them.
+
+    Columns without any value say nothing. A text that marks who speaks is a conversation. A column
+    of pictures is barred where none came with the table. Replies that are numbers of options count
+    from 0, or from 1 where the last number and no 0 occurs.
+    """
+    filled = filled_columns(table)
+    layout = recognise(filled) or recognise(table.columns) or _marked_text(table, filled)
+    layout = layout or _plain_text(filled)
+    if layout is None:
+        return None
+    if layout.verdict and any(
+        yes_or_no(cell) is None for cell in _cells(table, layout.verdict, SAMPLED)
+    ):
+        return None
+    if layout.picture and not table.pictures and (layout.question or layout.chat):
+        name = "question and reply" if layout.name == "image question" else layout.name
+        barred = (*layout.barred, layout.picture)
+        layout = replace(layout, name=name, picture=None, barred=barred)
+    if layout.options and layout.reply:
+        return replace(layout, first_option=_first_option(table, layout))
+    return layout
+
+
+def choose(table: Table, named: Mapping[str, Any]) -> Layout | None:
+    """Take the columns that a person names; what they do not name is recognised.
+
+    Args:
+        table: whose columns they are.
+        named: columns by the names of `Layout`'s attributes, None for those not named.
+
+    Raises:
+        DataError: a column is not there, or the choice makes no sense.
+    """
+    given = {name: value for name, value in named.items() if value}
+    if not given:
+        return recognise_table(table)
+    known = recognise_table(table)
+    rest: dict[str, Any] = {}
+    if known:
+        rest = {field.name: getattr(known, field.name) for field in fields(known)}
+        taken = {name for value in given.values() for name in _as_tuple(value)}
+        rest = {n: v for n, v in rest.items() if not taken & set(_as_tuple(v))}
+    if "chat" in given:
+        rest = {n: v for n, v in rest.items() if n not in ("question", "reply", "input", "options")}
+    if "question" in given or "reply" in given:
+        rest.pop("chat", None)
+    layout = Layout(**{**rest, "name": "by hand", **given})
+    layout.check(table.columns)
+    return layout
+
+
+def why_unknown(columns: Sequence[str]) -> str:
+    """Say why nobody but a person knows what these columns mean."""
+    opinions, replies = _opinions(columns), _replies(columns)
+    questions = _all(columns, QUESTION)
+    text = _find(columns, TEXT)
+    for several, what in ((questions, "the question"), (replies, "the reply")):
+        if len(several) > 1:
+            names = " and ".join(f"“{excerpt(name)}”" for name in several[:3])
+            return f"The columns {names} could both be {what}. Please choose one by hand."
+    if opinions or _find(columns, VERDICT):
+        name = excerpt((opinions or _all(columns, VERDICT))[0])
+        return (
+            f"The column “{name}” may say which replies are good. Please choose question and reply "
+            f"by hand; “{name}” is then not used, and all replies are taught alike."
+        )
+    if text and not questions and not replies:
+        return (
+            f"The column “{excerpt(text)}” holds texts without questions, and only replies to "
+            "questions can be taught. Please put a question beside each text, in columns called "
+            "question and answer."
+        )
+    return (
+        "The columns' names do not say which is the question and which the reply. Call them "
+        "question and answer, or choose them by hand."
+    )
+
+
+def filled_columns(table: Table) -> tuple[str, ...]:
+    """Give the columns in which something stands, in the table's order."""
+    filled: set[str] = set()
+    for row in table.rows:
+        if len(filled) == len(table.columns):
+            break
+        filled.update(n for n, cell in row.cells.items() if n not in filled and _says(cell))
+    return tuple(name for name in table.columns if name in filled)
+
+
+def unused_columns(table: Table, layout: Layout) -> tuple[str, ...]:
+    """Name the columns that hold something and that this layout leaves aside."""
+    used = set(layout.columns)
+    return tuple(name for name in filled_columns(table) if name not in used)
+
+
+def _says(cell: str) -> bool:
+    return bool(cell.strip()) and cell.strip() not in ("[]", "{}")
+
+
+def _as_tuple(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
+
+
+def _find(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """Find the column whose name comes first in `names`."""
+    return next(iter(_all(columns, names)), None)
+
+
+def _all(columns: Iterable[str], names: Sequence[str]) -> list[str]:
+    known = {normalise_name(column): column for column in columns}
+    return [
+        column
+        for name in names
+        for written, column in known.items()
+        if ELSEWHERE.get(written, written) == name
+    ]
+
+
+def _replies(columns: Sequence[str]) -> list[str]:
+    """Find columns that could be the reply: a label is none beside another, nor is one option."""
+    options = _options(columns)
+    found = [name for name in _all(columns, REPLY) if name not in options]
+    others = [name for name in found if normalise_name(name) != "label"]
+    single = [name for name in others if normalise_name(name) != "answers"]
+    return single or others or found
+
+
+def _options(columns: Sequence[str]) -> tuple[str, ...]:
+    """Find the column of options, or those that hold one option each."""
+    listed = _find(columns, OPTIONS)
+    if listed:
+        return (listed,)
+    groups: dict[str, list[str]] = {}
+    for column in columns:
+        match = ONE_OPTION.fullmatch(normalise_name(column))
+        if match and (match[1] or match[2].isalpha()):
+            groups.setdefault(match[1] or "letter", []).append(column)
+    return next((tuple(group) for group in groups.values() if len(group) > 1), ())
+
+
+def _opinions(columns: Sequence[str]) -> list[str]:
+    """Columns that may say how good a reply is; beside the chosen ones, rejected replies do not."""
+    found = _all(columns, OPINION)
+    chosen = _find(columns, CHOSEN)
+    beside = ("rejected", "rejectedmessages") if chosen else ()
+    return [name for name in found if normalise_name(name) not in beside]
+
+
+def _cells(table: Table, column: str, most: int | None = None) -> Iterator[str]:
+    """Yield the cells of a column in which something stands."""
+    for row in table.rows[:most]:
+        cell = row.cells.get(column, "")
+        if _says(cell):
+            yield cell
+
+
+def _marked_text(table: Table, filled: Sequence[str]) -> Layout | None:
+    """Read texts that mark who speaks as conversations."""
+    for column in _all(filled, (*TEXT, "chosen")):
+        cells = list(_cells(table, column, SAMPLED))
+        if cells and all(marked_turns(cell) or is_turns(structure(cell)) for cell in cells):
+            if any(_all(filled, names) for names in (QUESTION, CHAT)) or _opinions(filled):
+                return None
+            split, system = _find(filled, SPLIT), _find(filled, SYSTEM)
+            return Layout("chat", chat=column, split=split, system=system)
+    return None
+
+
+def _plain_text(filled: Sequence[str]) -> Layout | None:
+    """Read texts that nobody asks for as they stand, unless a column may change their meaning."""
+    known = (*QUESTION, *REPLY, *CHAT, *INPUT, *PICTURE, *OPINION, *VERDICT, *BARRED)
+    text = _find(filled, TEXT)
+    if text is None or _all(filled, known):
+        return None
+    return Layout("plain text", text=text, split=_find(filled, SPLIT))
+
+
+def _first_option(table: Table, layout: Layout) -> int | None:
+    """Tell what replies that are numbers count the first option as; None for other replies."""
+    lowest, highest, texts = 10**9, False, 0
+    for row in table.rows:
+        cell = row.cells.get(layout.reply or "", "").strip()
+        if not cell:
+            continue
+        if not cell.isdecimal() or len(cell) > 4:
+            return None
+        listed = [row.cells.get(column, "") for column in layout.options]
+        value = structure(listed[0]) if len(listed) == 1 else listed
+        options = [plain(item) for item in value] if isinstance(value, list) else []
+        texts += cell in options
+        lowest = min(lowest, int(cell))
+        highest = highest or int(cell) == len(options)
+    if texts == len(table.rows) and not any(_is_number(row, layout) for row in table.rows):
+        return None  # numbers to choose from, and the right one written out
+    return 1 if lowest > 0 and highest else 0
+
+
+def _is_number(row: Any, layout: Layout) -> bool:
+    return any(repair.startswith(f"“{layout.reply}”: a number") for repair in row.repairs)

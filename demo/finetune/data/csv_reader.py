@@ -1,0 +1,191 @@
+"""CSV and its kin → a table. The separator is found by trying which one makes columns."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain, islice
+
+from demo.errors import DataError
+from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+SAMPLED = 50  # records, to find the separator
+LONGEST_NAME = 60  # characters; what is longer is no column's name
+
+
+class NoTableError(DataError):
+    """The text has no columns."""
+
+
+def read_csv(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
+    """Read a CSV file; rows are numbered as a spreadsheet shows them: the names are row 1.
+
+    A first row that looks like an example is taken for one; the columns are then called
+    "column 1" and so on. Empty rows are skipped.
+
+    Args:
+        text: of the file.
+        name: of the table.
+        limits: the most that is taken.
+
+    Raises:
+        DataError: not a table, two columns of the same name, or a limit of `TableBuilder`.
+    """
+    text, separator = find_separator(text)
+    prose = separator == "," and _is_prose(text)
+    notes = [f"Columns are separated by {SEPARATORS[separator]}."] if separator != "," else []
+    records = _records(text, separator, limits)
+    return table_of(records, name, notes=notes, limits=limits, prose=prose)
+
+
+def table_of(
+    records: Iterable[list[str] | str],
+    name: str,
+    *,
+    notes: Sequence[str] = (),
+    limits: DataLimits = LIMITS,
+    prose: bool = False,
+) -> Table:
+    """Make a table of a sheet's rows, of which the first names the columns or is an example.
+
+    Args:
+        records: the cells of each row, or why it cannot be read.
+        name: of the table.
+        notes: remarks on the whole.
+        limits: the most that is taken.
+        prose: the text looks like sentences: without names it is no table.
+
+    Raises:
+        DataError: two columns of the same name, prose, or a limit of `TableBuilder`.
+    """
+    filled: Iterator[tuple[int, list[str] | str]] = (
+        pair
+        for pair in enumerate(records, 1)
+        if isinstance(pair[1], str) or any(map(str.strip, pair[1]))
+    )
+    number, first = next(filled, (0, None))
+    if not isinstance(first, list):
+        raise DataError(
+            f"The first row of the file cannot be read: {first or 'there is none.'} The first row "
+            "should name the columns, such as question,answer."
+        )
+    while first and not first[-1].strip():
+        first.pop()
+    names = _names(first)
+    if names is None and prose:
+        raise NoTableError(
+            "This file is prose, not a table: its commas stand inside sentences. Only replies to "
+            "questions can be taught. Please make a table of it, with the columns question and "
+            "answer and one example a row."
+        )
+    if names is None:
+        names = [f"column {i}" for i in range(1, len(first) + 1)]
+        notes = (*notes, "The first row does not name the columns, so it is taken as an example.")
+        filled = chain([(number, first)], filled)
+    table = TableBuilder(name, columns=names, notes=notes, limits=limits)
+    for number, record in filled:
+        _add(table, number, names, record)
+    return table.build()
+
+
+def find_separator(text: str) -> tuple[str, str]:
+    """Return the text without Excel's line `sep=;`, and the separator it names or that fits best.
+
+    Raises:
+        DataError: no separator makes a table of the text.
+    """
+    named = re.match(r"sep=([,;\t])\r?\n", text, re.IGNORECASE)
+    if named:
+        return text[named.end() :], named[1]
+
+    def fit(separator: str) -> tuple[bool, float, int]:
+        widths: list[int] = []
+        reader = csv.reader(io.StringIO(text[: 4 * LIMITS.row], ""), delimiter=separator)
+        with suppress(csv.Error):  # what is wrong with a row is said when it is read
+            widths.extend(len(record) for record in islice(reader, SAMPLED) if record)
+        columns = widths[0] if widths else 0
+        alike = sum(width == columns for width in widths) / max(1, len(widths))
+        return columns > 1, alike, columns
+
+    best = max(SEPARATORS, key=fit)
+    if not fit(best)[0]:
+        raise NoTableError(
+            "This file is text, but no table: its first row has only one column. Expected is a "
+            "first row with names, such as question,answer, and one example a row; or JSON."
+        )
+    return text, best
+
+
+def _is_prose(text: str) -> bool:
+    """Whether commas are followed by spaces, and lines have each their number of them."""
+    commas, spaced, quoted = text.count(","), len(re.findall(r",\s", text)), text.count('"')
+    widths = {line.count(",") for line in text.split("\n") if line.strip()}
+    inside = len(re.findall(r", [a-z]", text)) * 10 > commas * 9  # of sentences that go on
+    return spaced * 10 > commas * 9 and quoted < commas and (len(widths) > 1 or inside)
+
+
+def _add(table: TableBuilder, number: int, names: Sequence[str], record: list[str] | str) -> None:
+    """Add a record, or the fault that it is."""
+    if isinstance(record, str):
+        table.add_fault(number, record)
+    elif any(cell.strip() for cell in record[len(names) :]):
+        table.add_fault(
+            number,
+            f"It has {len(record)} cells, and there are {len(names)} columns. A text with the "
+            "separator in it needs double quotes around it.",
+        )
+    else:
+        # A record may lack its last cells, or have empty ones behind them.
+        table.add(number, dict(zip(names, record, strict=False)))
+
+
+def _records(text: str, separator: str, limits: DataLimits) -> Iterator[list[str] | str]:
+    """Yield each record as its cells, or as the reason why it cannot be read."""
+    reader = csv.reader(_lines(text, limits), delimiter=separator, strict=True)
+    while True:
+        before = reader.line_num
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield _reason(str(error), reader.line_num - before)
+
+
+def _reason(error: str, lines: int) -> str:
+    """Say what is wrong with the text, where the csv module names parts of its own."""
+    over = f" It runs over {lines:,} lines." if lines > 1 else ""
+    if "limit" in error:
+        return f"A cell is much too long; perhaps a double quote is never closed.{over}"
+    if "end of data" in error:
+        return f"A double quote is opened and never closed.{over}"
+    return (
+        "After a closing double quote comes more text. A quote inside a cell is written "
+        f'twice: "He said ""ahoy""".{over}'
+    )
+
+
+def _lines(text: str, limits: DataLimits) -> Iterator[str]:
+    for number, line in enumerate(io.StringIO(text, ""), 1):
+        if len(line) > limits.row:
+            raise DataError(
+                f"Line {number} has more than {limits.row:,} characters, the most we take. "
+                "Please shorten its texts."
+            )
+        if number > limits.lines:
+            raise DataError(
+                f"The file has more than {limits.lines:,} lines, most of them empty. Please remove "
+                "the empty ones."
+            )
+        yield line
+
+
+def _names(record: Sequence[str]) -> list[str] | None:
+    """Take the columns' names, or None where the record reads like an example."""
+    names = [cell.strip() for cell in record]
+    sentence = re.compile(r"[.?!…。？！]$|\n")
+    if any(len(name) > LONGEST_NAME or sentence.search(name) for name in names):
+        return None
+    return [name or f"column {index}" for index, name in enumerate(names, 1)]

@@ -1,0 +1,84 @@
+"""The tab "Library": what is where. What happens is in `handlers.py`."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from demo.ui.library import cards
+from demo.ui.library.words import LibraryWords
+
+FILE_TYPES = [".safetensors", ".pth", ".zip", ".bin", ".adapter"]
+
+
+@dataclass(frozen=True)
+class LibraryView:
+    """The components that handlers read or change."""
+
+    search: gr.Textbox
+    show: gr.Radio
+    upload: gr.UploadButton
+    message: gr.HTML
+    list: gr.HTML
+    chosen: gr.Textbox  # filled by the page with the name on the card that is pressed
+    choose: gr.Button  # pressed by the page
+    detail: gr.Column
+    facts: gr.HTML
+    use: gr.Button
+    download: gr.DownloadButton
+    close: gr.Button
+    own: gr.Column  # what only the owner may change
+    name: gr.Textbox
+    description: gr.Textbox
+    save: gr.Button
+    delete: gr.Button
+    sure: gr.Row  # asks before it is deleted
+    sure_text: gr.HTML
+    delete_yes: gr.Button
+    delete_no: gr.Button
+
+
+def build_library(words: LibraryWords) -> LibraryView:
+    """Lay the tab out inside the current `gr.Tab`."""
+    with gr.Column(elem_id="library"), gr.Column(elem_id="library-page"):
+        gr.HTML(cards.intro(words))
+        with gr.Row(elem_id="library-tools"):
+            search = gr.Textbox(
+                label=words.search, placeholder=words.search_hint, max_length=200, scale=2
+            )
+            options = [("all", words.show_all), ("fits", words.show_fits), ("own", words.show_own)]
+            choices = [(word, value) for value, word in options]
+            show = gr.Radio(choices, value="all", label=words.show, scale=2)
+            upload = gr.UploadButton(
+                words.upload, file_types=FILE_TYPES, elem_id="library-upload", scale=1
+            )
+        gr.HTML(cards.quiet(words.upload_hint))
+        message = gr.HTML(elem_id="library-message")
+        detail, parts = _detail(words)
+        listed = gr.HTML(elem_id="library-list")
+        with gr.Column(elem_classes=["unseen"]):
+            chosen = gr.Textbox(elem_id="library-chosen")
+            choose = gr.Button(elem_id="library-choose")
+    return LibraryView(search, show, upload, message, listed, chosen, choose, detail, *parts)
+
+
+def _detail(words: LibraryWords) -> tuple[gr.Column, tuple]:
+    with gr.Column(visible=False, elem_id="library-detail") as detail:
+        facts = gr.HTML()
+        with gr.Row(elem_classes=["actions"]):
+            use = gr.Button(words.use, variant="primary", size="sm", elem_id="library-use")
+            download = gr.DownloadButton(words.download, size="sm", elem_id="library-download")
+            close = gr.Button(words.close, size="sm", elem_id="library-close")
+        with gr.Column(visible=False, elem_id="library-own") as own:
+            name = gr.Textbox(label=words.name, max_length=60, elem_id="library-name")
+            description = gr.Textbox(
+                label=words.description, max_length=500, lines=2, elem_id="library-description"
+            )
+            with gr.Row(elem_classes=["actions"]):
+                save = gr.Button(words.save, size="sm", elem_id="library-save")
+                delete = gr.Button(words.delete, size="sm", elem_id="library-delete")
+            with gr.Row(visible=False, elem_classes=["actions"]) as sure:
+                sure_text = gr.HTML()
+                yes = gr.Button(words.delete_yes, variant="stop", size="sm", elem_id="library-yes")
+                no = gr.Button(words.delete_no, size="sm")
+    actions = (use, download, close)
+    return detail, (facts, *actions, own, name, description, save, delete, sure, sure_text, yes, no)

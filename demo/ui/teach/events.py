@@ -1,0 +1,207 @@
+"""Which event of the tab "Teach" calls which handler."""
+
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from demo.ui.teach.badge import BadgeHandlers
+from demo.ui.teach.data_handlers import DataHandlers
+from demo.ui.teach.kept import KEEP, RESTORED
+from demo.ui.teach.run_handlers import AdapterPicker, RunHandlers
+from demo.ui.teach.tab import TeachView
+
+# Visitors who are served at once; what is heavy takes turns by itself
+# (demo/teaching/drafts.py), and they are told so.
+CHECKS, MEASURES = 4, 8
+
+# Every event of the page is private: a program uses the endpoints, not the buttons.
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def connect_data(
+    view: TeachView, handlers: DataHandlers, owner: gr.BrowserState, session: gr.State
+) -> None:
+    """Connect steps 1 to 3; `session` has the chat from which rows are taken."""
+    data, settings, run = view.data, view.settings, view.run
+    fields = list(settings.fields)
+    outputs = checked_parts(view)
+    slow: dict[str, Any] = PRIVATE | {
+        "outputs": outputs,
+        "concurrency_id": "teach-check",
+        "concurrency_limit": CHECKS,
+    }
+    measuring = slow | {"concurrency_id": "teach-measure", "concurrency_limit": MEASURES}
+
+    def measured(event: Any) -> None:
+        event.then(handlers.measure, [owner, *fields], **measuring)
+
+    for name, button in data.samples.items():
+        measured(button.click(_named(handlers.sample, name), [owner, *fields], **slow))
+    # preprocess=False: what the browser says is a file of ours is looked at first, and a table's
+    # rows are counted before gradio checks each cell while everybody waits.
+    raw: dict[str, Any] = {"preprocess": False}
+    file = [owner, data.file, *fields]
+    measured(data.file.upload(handlers.upload, file, **raw, **slow))
+    measured(data.use_rows.click(handlers.rows, [owner, data.table, *fields], **raw, **slow))
+    pasted = slow | raw | {"outputs": [*outputs, data.table, data.paste]}
+    for text, button in ((data.paste, data.use_paste), (data.table_paste, data.use_table_paste)):
+        paste = [owner, text, data.table, *fields]
+        measured(button.click(handlers.paste, paste, **pasted))
+    columns = [owner, *data.columns, *fields]
+    measured(data.use_columns.click(handlers.map_columns, columns, **slow))
+    # A second choice calls off what the first one began, so it must come through.
+    again: dict[str, Any] = {"trigger_mode": "multiple"}
+    measured(
+        settings.preset.input(
+            handlers.preset,
+            [owner, settings.preset, settings.aim],
+            fields,
+            queue=False,
+            **PRIVATE,
+        )
+    )
+    measured(settings.aim.input(handlers.aimed, [owner, *fields], fields, queue=False, **PRIVATE))
+    settings.measure.click(handlers.measure, [owner, *fields], **measuring, **again)
+
+    quick: dict[str, Any] = PRIVATE | {"queue": False}
+    data.too_large.click(handlers.too_large, None, [data.chosen], **quick)
+    table = [data.table, data.chosen]
+    data.more_rows.click(handlers.more_rows, [data.table], table, **raw, **quick)
+    data.chat_rows.click(handlers.from_chat, [session, data.table], table, **raw, **quick)
+    stale = [settings.preset, settings.needs, settings.measure, run.start]
+    run.start.click(handlers.begun, [owner], [settings.needs], **quick)
+    for field in fields[:-1]:  # the aim sets the others, and is measured at once
+        field.input(handlers.changed, None, stale, **quick)
+
+
+def connect_runs(
+    view: TeachView,
+    handlers: RunHandlers,
+    picker: AdapterPicker,
+    owner: gr.BrowserState,
+    new_chat: tuple[Any, list[Any], list[Any]],
+) -> None:
+    """Connect step 4; `new_chat` is what begins a chat, its inputs and outputs."""
+    run, settings = view.run, view.settings
+    outputs = shown(view)
+    quick: dict[str, Any] = PRIVATE | {"queue": False, "outputs": outputs}
+    which = [owner, view.run_id]
+    begin = [owner, view.more_id, settings.name, run.questions, *settings.fields]
+    more = [view.more_id, settings.more_note, settings.more_stop]
+    run.start.click(handlers.start, begin, [*outputs, *more], queue=False, **PRIVATE)
+    run.stop_keep.click(partial(handlers.stop, True), which, **quick)
+    run.stop_discard.click(partial(handlers.stop, False), which, **quick)
+    run.resume.click(handlers.resume, which, **quick)
+    run.delete.click(handlers.ask_to_delete, which, **quick)
+    deleted = [*outputs, picker.adapter, picker.note]
+    run.delete_yes.click(handlers.delete, [*which, picker.adapter], deleted, queue=False, **PRIVATE)
+    run.delete_no.click(handlers.keep, None, **quick)
+    run.earlier.input(handlers.choose, [owner, run.earlier], **quick)
+    used = [picker.tabs, picker.adapter, picker.note, picker.chatbot, run.problem]
+    begun = run.use.click(*new_chat, queue=False, **PRIVATE)
+    begun.then(handlers.use, which, used, queue=False, **PRIVATE)  # shown when it is there
+    run.more.click(
+        handlers.teach_more,
+        which,
+        [*more, settings.name, run.problem, view.data.chosen],
+        queue=False,
+        js=TO_SETTINGS,
+        **PRIVATE,
+    )
+    settings.more_stop.click(handlers.no_more, None, more, queue=False, **PRIVATE)
+    look = [owner, view.run_id, view.seen]
+    view.timer.tick(handlers.tick, look, **quick)
+    view.look.click(handlers.tick, look, **quick)
+    view.rest.click(handlers.rest, None, [view.timer], queue=False, **PRIVATE)
+
+
+def connect_tabs(
+    view: TeachView,
+    handlers: RunHandlers,
+    owner: gr.BrowserState,
+    chat_tab: gr.Tab,
+    teach_tab: gr.Tab,
+) -> Any:
+    """Look at runs while their tab is open → the event of opening it."""
+    chat_tab.select(handlers.rest, None, [view.timer], queue=False, **PRIVATE)
+    return teach_tab.select(
+        handlers.enter,
+        [owner, view.run_id],
+        [view.off, view.steps, *shown(view)],
+        queue=False,
+        **PRIVATE,
+    )
+
+
+def connect_kept(
+    view: TeachView, handlers: DataHandlers, owner: gr.BrowserState, entered: Any
+) -> None:
+    """Put back what a reload took, once the tab is opened, and let the browser keep the rest."""
+    settings, run = view.settings, view.run
+    outputs = [
+        *checked_parts(view),
+        view.restored, view.data.sources, run.questions, settings.preset,
+    ]  # fmt: skip
+    inputs = [owner, view.restored, view.kept]
+    # By itself: of a table that is not on the screen yet, gradio keeps the last update alone.
+    rows, quick = [view.restored, view.kept], PRIVATE | {"queue": False}
+    rows_back = entered.then(handlers.restore_rows, rows, [view.data.table], **quick)
+    back = rows_back.then(
+        handlers.restore, inputs, outputs, concurrency_id="teach-check", **PRIVATE
+    )
+    back.then(None, js=RESTORED)
+    kept = [view.data.table, settings.name, run.questions, settings.preset, *settings.fields]
+    changes = [getattr(component, "change") for component in kept]  # noqa: B009
+    gr.on(changes, None, [view.kept, *kept], [view.kept], js=KEEP, **PRIVATE)
+
+
+def connect_badge(
+    view: TeachView, handlers: BadgeHandlers, owner: gr.BrowserState, greeted: Any
+) -> None:
+    """Tell how the newest training stands: at first, and while one goes on."""
+    quick: dict[str, Any] = PRIVATE | {"queue": False}
+    outputs = [view.badge, view.badge_timer]
+    greeted.then(handlers.look, [owner], outputs, **quick)
+    view.badge_timer.tick(handlers.look, [owner], outputs, **quick)
+
+
+TO_SETTINGS = """(...values) => {
+    const shown = document.querySelector("#step-settings .body");
+    document.querySelector(shown ? "#step-settings" : "#step-data").scrollIntoView({
+        behavior: "smooth", block: "start"
+    });
+    return values;
+}"""
+
+
+def checked_parts(view: TeachView) -> list[Any]:
+    """Return what the choice of data and its check change in steps 1 to 4."""
+    data, settings, run = view.data, view.settings, view.run
+    return [
+        *data.samples.values(),
+        data.file, data.chosen, data.mapping, data.mapping_note, *data.columns, data.report,
+        settings.hint, settings.body, settings.name, settings.needs, settings.measure,
+        *settings.fields,
+        run.hint, run.setup, run.start,
+    ]  # fmt: skip
+
+
+def shown(view: TeachView) -> list[Any]:
+    """Return what a run changes in step 4."""
+    run = view.run
+    return [
+        view.run_id, view.seen, view.timer, view.badge_timer,
+        run.hint, run.problem, run.earlier, run.live, run.result, run.actions, run.start,
+        run.stop_keep, run.stop_discard, run.resume, run.use, run.download, run.more,
+        run.delete, run.sure, run.sure_text, run.program, run.code,
+    ]  # fmt: skip
+
+
+def _named(handler: Any, name: str) -> Any:
+    """Bind a handler to one card; a generator function must stay one for gradio to see it."""
+
+    def chosen(*inputs: Any) -> Any:
+        yield from partial(handler, name)(*inputs)
+
+    return chosen

@@ -1,0 +1,363 @@
+"""Step 4 of teaching: a run is begun, looked at, stopped, and its adapter is used.
+
+The page only looks at the run's log, so a reload, a second tab or a closed browser change nothing.
+Whose a run is follows from a secret that the browser keeps (`owner`).
+
+What a visitor may do with a run, as its state allows: the buttons, and the menu of runs.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from demo.adapter.library import SECRET, owner_of
+from demo.errors import BusyError, DemoError, InputError
+from demo.finetune.runs.queue import Run
+from demo.finetune.train.config import TrainingOptions
+from demo.finetune.train.events import OVER, RunHistory
+from demo.runtime import Runtime
+from demo.ui.chat.tab import offered, own_cards
+from demo.ui.files import offer, withdraw
+from demo.ui.html import ComponentUpdates, adapter_choices, adapter_note
+from demo.ui.strings import Strings
+from demo.ui.teach import html
+from demo.ui.teach.tab import RunView, TeachView
+from demo.ui.teach.words import TeachWords
+
+logger = logging.getLogger(__name__)
+CHAT_TAB = "chat"  # the id of the tab
+CARDS, LONGEST_CARD = 6, 200  # questions to begin a chat with, and characters of one
+
+
+def buttons(view: RunView, run: Run, offered: str | None, words: TeachWords) -> ComponentUpdates:
+    """Return the buttons under a run. `offered` is its adapter's file, for the browser to fetch."""
+    over, ready = run.state in OVER, offered is not None
+    return {
+        view.actions: gr.Row(visible=run.state != "stopping"),
+        view.sure: gr.Row(visible=False),
+        view.stop_keep: gr.Button(visible=run.state in ("running", "paused", "preparing")),
+        view.stop_discard: gr.Button(
+            words.leave_line if run.place else words.stop_discard, visible=not over
+        ),
+        view.resume: gr.Button(visible=run.resumable, variant="secondary" if ready else "primary"),
+        view.use: gr.Button(visible=ready),
+        view.download: gr.DownloadButton(value=offered, visible=ready),
+        view.more: gr.Button(visible=ready),
+        view.delete: gr.Button(visible=over and not run.ending),
+        view.start: gr.Button(variant="secondary" if ready or not over else "primary"),
+    }
+
+
+def earlier(
+    view: RunView, runs: tuple[Run, ...], chosen: str, words: TeachWords
+) -> ComponentUpdates:
+    """Return the menu of runs, when there is a choice."""
+    choices = [
+        (
+            words.earlier_label.format(
+                name=run.name,
+                when=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)),
+                state=html.state_word(run, words).lower(),
+            ),
+            run.id,
+        )
+        for run in runs
+    ]
+    return {view.earlier: gr.Dropdown(choices, value=chosen or None, visible=len(choices) > 1)}
+
+
+@dataclass(frozen=True)
+class AdapterPicker:
+    """Where the chat's adapter is chosen: what a run changes there."""
+
+    tabs: gr.Tabs
+    adapter: gr.Dropdown
+    note: gr.HTML
+    chatbot: gr.Chatbot  # whose cards are then of what was taught
+
+
+class RunHandlers:
+    """The events of step 4, for all visitors."""
+
+    def __init__(
+        self, runtime: Runtime, view: TeachView, picker: AdapterPicker, strings: Strings
+    ) -> None:
+        self._runtime, self._picker = runtime, picker
+        self._teaching, self._runs = runtime.teaching, runtime.teaching.runs
+        self._all, self._view, self._settings = view, view.run, view.settings
+        self._strings, self._words = strings, strings.teach
+
+    def enter(self, owner: Any, run_id: str) -> ComponentUpdates:
+        """Open the tab. Inputs: owner, run. Outputs: step 4, and whether teaching is off."""
+
+        def show() -> ComponentUpdates:
+            runs = self._runs.of(_owner(owner))
+            known = {run.id for run in runs}
+            chosen = run_id if run_id in known else runs[0].id if runs else ""
+            return (
+                self._switch()
+                | earlier(self._view, runs, chosen, self._words)
+                | self._shown(owner, chosen)
+            )
+
+        return self._guarded(show)
+
+    def tick(self, owner: Any, run_id: str, seen: str) -> ComponentUpdates:
+        """Show what is new. Inputs: owner, run, seen. Outputs: step 4."""
+        return self._guarded(lambda: self._shown(owner, run_id, seen) if run_id else {})
+
+    def rest(self) -> ComponentUpdates:
+        """Rest: nobody sees the page. Outputs: timer."""
+        return {self._all.timer: gr.Timer(active=False)}
+
+    def choose(self, owner: Any, run_id: str) -> ComponentUpdates:
+        """Choose an earlier run. Inputs: owner, its id. Outputs: step 4."""
+        return self._guarded(lambda: self._shown(owner, run_id) if run_id else {})
+
+    def start(
+        self,
+        owner: Any,
+        more: str,
+        name: str | None,
+        questions: str | None,
+        *fields: Any,
+    ) -> ComponentUpdates:
+        """Start teaching. Inputs: as the parameters. Outputs: step 4."""
+
+        def begin() -> ComponentUpdates:
+            lines = [line.strip() for line in (questions or "").splitlines() if line.strip()]
+            who = _owner(owner)
+            try:
+                new = self._teaching.begin(
+                    who,
+                    owner,
+                    TrainingOptions(*fields),
+                    name or "",
+                    more=more,
+                    probes=tuple(lines),
+                )
+            except BusyError as error:
+                # A second click, or another tab: what is under way is shown, with the reason.
+                active = [run for run in self._runs.of(who) if run.state not in OVER]
+                if not active:
+                    raise
+                return self._after(owner, active[0].id) | self._problem(str(error))
+            return self._after(owner, new) | self.no_more()
+
+        return self._guarded(begin)
+
+    def stop(self, keep: bool, owner: Any, run_id: str) -> ComponentUpdates:
+        """Stop, and keep or discard. Inputs: owner, run. Outputs: step 4."""
+
+        def stop() -> ComponentUpdates:
+            self._runs.stop(_owner(owner), run_id, keep=keep)
+            return self._after(owner, run_id)
+
+        return self._guarded(stop)
+
+    def resume(self, owner: Any, run_id: str) -> ComponentUpdates:
+        """Resume. Inputs: owner, run. Outputs: step 4."""
+
+        def again() -> ComponentUpdates:
+            self._teaching.resume(_owner(owner), run_id)
+            return self._after(owner, run_id)
+
+        return self._guarded(again)
+
+    def ask_to_delete(self, owner: Any, run_id: str) -> ComponentUpdates:
+        """Delete. Inputs: owner, run. Outputs: step 4."""
+
+        def ask() -> ComponentUpdates:
+            run = self._runs.get(_owner(owner), run_id)
+            said = self._words.delete_ask.format(name=run.name)
+            return {
+                self._view.sure: gr.Row(visible=True),
+                self._view.sure_text: html.quiet(said),
+                self._view.actions: gr.Row(visible=False),
+                **self._problem(""),
+            }
+
+        return self._guarded(ask)
+
+    def keep(self) -> ComponentUpdates:
+        """Keep it. Outputs: step 4."""
+        return {self._view.sure: gr.Row(visible=False), self._view.actions: gr.Row(visible=True)}
+
+    def delete(self, owner: Any, run_id: str, adapter: str) -> ComponentUpdates:
+        """Delete for good. Inputs: owner, run, chosen adapter. Outputs: step 4, adapter, note."""
+
+        def go() -> ComponentUpdates:
+            self._runs.delete(_owner(owner), run_id)
+            withdraw(_owner(owner), run_id)
+            runs = self._runs.of(_owner(owner))
+            left = runs[0].id if runs else ""
+            return self._nothing() | self._after(owner, left)
+
+        deleted = self._guarded(go) | {self._view.sure: gr.Row(visible=False)}
+        return deleted | self._guarded(lambda: self._picked(owner, adapter, gone=True))
+
+    def use(self, owner: Any, run_id: str) -> ComponentUpdates:
+        """Use in chat. Inputs: owner, run. Outputs: tabs, adapter, note, cards, problem."""
+
+        def choose() -> ComponentUpdates:
+            name = self._teaching.publish(_owner(owner), run_id)
+            shown: ComponentUpdates = {self._picker.tabs: gr.Tabs(selected=CHAT_TAB)}
+            questions = taught_questions(self._runs.history(_owner(owner), run_id))
+            if questions:
+                shown[self._picker.chatbot] = gr.Chatbot(examples=own_cards(questions))
+            return shown | self._picked(owner, name) | self._problem("")
+
+        return self._guarded(choose)
+
+    def teach_more(self, owner: Any, run_id: str) -> ComponentUpdates:
+        """Teach more. Inputs: owner, run. Outputs: the notes of steps 1, 3 and 4."""
+
+        def note() -> ComponentUpdates:
+            run = self._runs.get(_owner(owner), run_id)
+            if run.adapter is None:
+                raise InputError(self._words.no_adapter)
+            said = self._words.more_from.format(name=run.name)
+            first = self._words.more_first.format(name=run.name)
+            chosen = self._teaching.drafts.has(owner)
+            return {
+                self._all.data.chosen: gr.skip() if chosen else html.quiet(first),
+                self._all.more_id: run_id,
+                self._settings.more_note: gr.HTML(html.quiet(said), visible=True),
+                self._settings.more_stop: gr.Button(visible=True),
+                self._settings.name: run.name,
+                **self._problem(""),
+            }
+
+        return self._guarded(note)
+
+    def no_more(self) -> ComponentUpdates:
+        """Start a new one instead. Outputs: as `teach_more`."""
+        return {
+            self._all.more_id: "",
+            self._settings.more_note: gr.HTML(visible=False),
+            self._settings.more_stop: gr.Button(visible=False),
+        }
+
+    def _picked(self, owner: Any, chosen: str, *, gone: bool = False) -> ComponentUpdates:
+        """Offer the adapters that there are now; one that may be `gone` gives way to "auto"."""
+        cards = self._runtime.adapters(_owner(owner))
+        choices = adapter_choices(cards, self._strings)
+        if gone and chosen not in {value for _, value in choices}:
+            chosen = "auto"
+        return {
+            self._picker.adapter: offered(choices, chosen),
+            self._picker.note: adapter_note(chosen, cards, self._strings),
+        }
+
+    def _after(self, owner: Any, run_id: str) -> ComponentUpdates:
+        """Show what there is to see once a run has been begun, stopped or resumed."""
+        runs = self._runs.of(_owner(owner))
+        return (
+            {self._all.badge_timer: gr.Timer(active=True)}
+            | earlier(self._view, runs, run_id, self._words)
+            | self._shown(owner, run_id)
+            | self._problem("")
+        )
+
+    def _shown(self, owner: Any, run_id: str, seen: str = "") -> ComponentUpdates:
+        """Show a run as it is now; nothing when that is on the page already."""
+        if not run_id:
+            return {self._all.timer: gr.Timer(active=False)}
+        who = _owner(owner)
+        run = self._runs.get(who, run_id)
+        history = self._runs.history(who, run_id)
+        over, name = run.state in OVER, self._teaching.published(run)
+        mark = "/".join(
+            map(
+                str,
+                (
+                    run_id, run.state, run.ending, run.place, run.resumable, history.done,
+                    len(history.evaluations), len(history.probes), history.judged is not None,
+                    run.adapter is not None, name,
+                ),
+            )
+        )  # fmt: skip
+        timer = {self._all.timer: gr.Timer(active=not over or run.ending)}
+        if mark == seen:
+            return timer
+        words = self._words
+        judged = html.compared(history.judged, words) if history.judged and run.adapter else ""
+        return {
+            self._all.run_id: run_id,
+            self._all.seen: mark,
+            self._view.hint: gr.HTML(visible=False),
+            self._view.live: html.live(run, history, words),
+            self._view.result: judged,
+            self._view.program: gr.Accordion(visible=bool(name)),
+            self._view.code: words.program_code.format(name=name, key=owner) if name else "",
+            **timer,
+            **buttons(self._view, run, _offered(who, run), words),
+        }
+
+    def _nothing(self) -> ComponentUpdates:
+        """Show no run."""
+        return {
+            self._all.run_id: "",
+            self._all.seen: "",
+            self._view.live: "",
+            self._view.result: "",
+            self._view.program: gr.Accordion(visible=False),
+            self._view.actions: gr.Row(visible=False),
+            self._view.start: gr.Button(variant="primary"),
+        }
+
+    def _switch(self) -> ComponentUpdates:
+        off = self._teaching.off
+        return {
+            self._all.off: gr.HTML(html.notice(off) if off else "", visible=bool(off)),
+            self._all.steps: gr.Column(visible=not off),
+        }
+
+    def _problem(self, text: str) -> ComponentUpdates:
+        shown = gr.HTML(html.problem(text) if text else "", visible=bool(text))
+        return {self._view.problem: shown}
+
+    def _guarded(self, do: Callable[[], ComponentUpdates]) -> ComponentUpdates:
+        try:
+            return do() or gr.skip()
+        except DemoError as error:
+            return self._problem(str(error))
+        except Exception:
+            logger.exception("teaching failed")
+            return self._problem(self._strings.unexpected)
+
+
+def taught_questions(history: RunHistory) -> list[str]:
+    """Choose questions of a person's rows to begin a chat with: those it answers right first."""
+    rows = history.judged.rows if history.judged else ()
+    right = sorted(rows, key=lambda row: row.adapter.strip() != row.expected.strip())
+    asked = history.probes[-1].questions if history.probes else ()
+    questions = [row.question for row in right if not row.picture]
+    pictured = any(row.picture for row in rows)
+    questions += [] if pictured else list(asked)
+    return [text for text in dict.fromkeys(questions) if len(text) <= LONGEST_CARD][:CARDS]
+
+
+def known(secret: Any) -> str:
+    """Return the browser's secret, or a new one for a browser that has none."""
+    good = isinstance(secret, str) and SECRET.fullmatch(secret)
+    return secret if good else secrets.token_urlsafe(32)
+
+
+def _owner(secret: Any) -> str:
+    """Return whose runs are shown. Raises InputError for what is no secret of ours."""
+    if not isinstance(secret, str) or not SECRET.fullmatch(secret):
+        raise InputError("This browser keeps nothing for this page, so no training can be yours.")
+    return owner_of(secret)
+
+
+def _offered(owner: str, run: Run) -> str | None:
+    """Where the browser finds the adapter, once the run is over."""
+    if run.state not in OVER or run.adapter is None:
+        return None
+    return str(offer(owner, run.id, run.adapter, run.name))

@@ -1,0 +1,69 @@
+"""The tab "Library" as a person uses it: every button once, with an adapter of their own."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from demo.settings import ROOT
+from tests.browser.chat import Chat
+
+pytestmark = pytest.mark.page
+
+SHAPES = ROOT / "checkpoints" / "adapters" / "shapes.safetensors"
+
+
+def bring(page: Page, file: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Bring an adapter").click()
+    chooser.value.set_files(file)
+
+
+def test_an_adapter_is_brought_used_renamed_taken_along_and_deleted(
+    visit: Callable[..., Chat], tmp_path: Path
+) -> None:
+    chat = visit()
+    page = chat.page
+    page.get_by_role("tab", name="Library").click()
+    library, cards = page.locator("#library"), page.locator("#library .adapter-card")
+    expect(cards.filter(has_text="shapes").first).to_be_visible()
+    library.get_by_label("Search").fill("no adapter is called so")
+    expect(library).to_contain_text("No adapter is like that")
+    library.get_by_label("Search").fill("")
+    expect(cards.filter(has_text="shapes").first).to_be_visible()
+
+    wrong = tmp_path / "wrong.safetensors"
+    wrong.write_bytes(b"no adapter")
+    bring(page, wrong)
+    expect(page.locator("#library-message .bad")).to_be_visible()
+    bring(page, SHAPES)
+    expect(page.locator("#library-message")).to_contain_text(
+        re.compile("“.*” is in your library"), timeout=60_000
+    )
+
+    library.get_by_label("Name").fill("old salt")
+    library.get_by_label("What it is for").fill("Answers as <b>sailors</b> do.")
+    library.get_by_role("button", name="Save").click()
+    expect(page.locator("#library-message")).to_contain_text("Saved as “old-salt”")
+    expect(cards.filter(has_text="old-salt")).to_contain_text("Answers as <b>sailors</b> do.")
+    library.get_by_text("Yours", exact=True).click()
+    expect(cards).to_have_count(1)
+    with page.expect_download() as download:
+        library.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == "old-salt.safetensors"
+    assert download.value.path().stat().st_size > 100_000
+
+    library.get_by_role("button", name="Use in chat").click()
+    expect(page.get_by_label("Adapter", exact=True)).to_have_value("old-salt")
+    expect(page.locator("#adapter-note")).to_contain_text("Answers as")
+    page.get_by_role("tab", name="Library").click()
+    library.get_by_role("button", name="Delete", exact=True).click()
+    library.get_by_role("button", name="Keep it").click()
+    library.get_by_role("button", name="Delete", exact=True).click()
+    library.get_by_role("button", name="Delete for good").click()
+    expect(page.locator("#library-message")).to_contain_text("“old-salt” is deleted")
+    expect(cards).to_have_count(0)
+    page.get_by_role("tab", name="Chat").click()
+    expect(page.get_by_label("Adapter", exact=True)).to_have_value("auto")

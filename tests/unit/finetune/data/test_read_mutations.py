@@ -1,0 +1,240 @@
+"""Mutations of every known form of a row: no crash, and nothing of it gone without a word."""
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+from demo.errors import DataError
+from demo.finetune.data.columns import recognise_table, unused_columns, why_unknown
+from demo.finetune.data.read import read_table
+from demo.finetune.data.rows import read_row
+from demo.finetune.data.table import Table
+from tests.files import packed, png
+
+USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}
+TALK = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yo"}]
+PARTS = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Hi"}]}, BOT]
+FORMS: list[dict[str, Any]] = [
+    {"instruction": "a", "input": "b", "output": "c", "history": [["d", "e"]], "system": "f"},
+    {"messages": [USER, BOT], "label": True, "tools": "[]"},
+    {"messages": PARTS, "images": ["a.png"]},
+    {"conversations": TALK, "image": "a.png", "id": "1"},
+    {"conversations": TALK[:1], "chosen": TALK[1], "rejected": TALK[1]},
+    {"prompt": [USER], "completion": [BOT]},
+    {"prompt": "a", "chosen": "b", "rejected": "c"},
+    {"question": "q", "choices": ["x", "y"], "answer": 1, "hint": "h", "image": None, "task": "t"},
+    {"question": "q", "choices": {"text": ["x"], "label": ["A"]}, "answerKey": "A"},
+    {"image_id": 9, "question": "q", "answers": [{"answer": "x"}, {"answer": "y"}]},
+    {"question": "q", "context": "c", "answers": {"text": ["x"], "answer_start": [0]}},
+    {"file_name": "a.png", "text": "A square."},
+    {"text": "### Human: Hi### Assistant: Yo"},
+    {"instruction": "a", "instances": [{"input": "b", "output": "c"}]},
+]
+NAMES = st.sampled_from(
+    sorted({name for form in FORMS for name in form} | {"rating", "audio", "split", "note", "a"})
+)
+TEXTS = st.sampled_from(
+    [
+        "",
+        "x",
+        "<image>",
+        "<audio>x",
+        "{{name}}",
+        "[",
+        "[1,",
+        "{}",
+        "[]",
+        "[[]]",
+        "0",
+        "A",
+        "\0",
+        "é",
+    ]
+) | st.text(max_size=9)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 99) | TEXTS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["role", "from", "content", "value", "text", "type", "weight", "label"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """One form in which columns are left out, put in, or hold something else."""
+    form = draw(st.sampled_from(FORMS))
+    rows = []
+    for _ in range(draw(st.integers(1, 3))):
+        row = {name: value for name, value in form.items() if draw(st.integers(0, 9))}
+        for name in draw(st.lists(NAMES, max_size=2)):
+            row[name] = draw(VALUES)
+        inner = [value for value in row.values() if isinstance(value, list) and value]
+        if inner and draw(st.booleans()):
+            place = json.loads(json.dumps(inner[0]))
+            place[draw(st.integers(0, len(place) - 1))] = draw(VALUES)
+            row = {name: place if value is inner[0] else value for name, value in row.items()}
+        rows.append(row)
+    return rows
+
+
+def accounted(table: Table) -> None:
+    """Each column that holds something is in use, named, or asked about; no row crashes."""
+    layout = recognise_table(table)
+    if layout is None:
+        assert why_unknown(table.columns)
+        return
+    named = {*layout.columns, *unused_columns(table, layout)}
+    for row in table.rows:
+        told = {name for name, cell in row.cells.items() if cell.strip() not in ("", "[]", "{}")}
+        assert told <= named
+        try:
+            talk = read_row(row, layout)
+        except DataError as error:
+            assert str(error).endswith((".", "]", "}", "…"))
+            continue
+        for turn in talk.exchanges:
+            assert (turn.question or turn.plain) and turn.reply
+            for text in (turn.question, turn.reply) if turn.learn else ():
+                assert "<image>" not in text and "{{name}}" not in text
+
+
+def lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "\n".join(map(json.dumps, rows))
+
+
+def sheet(rows: Sequence[Mapping[str, Any]], separator: str) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    room = io.StringIO()
+    writer = csv.writer(room, delimiter=separator)
+    writer.writerow(names)
+    writer.writerows([[text_of(row.get(name)) for name in names] for row in rows])
+    return room.getvalue()
+
+
+def text_of(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Columns of text where a column has several kinds of values, as Arrow wants one."""
+    columns: dict[str, Any] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowException, UnicodeEncodeError):
+            columns[name] = pa.array(
+                [text_of(v).encode("utf-8", "replace").decode() for v in values]
+            )
+    return pa.table(columns)
+
+
+def parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    room = io.BytesIO()
+    pq.write_table(columns_of(rows), room)
+    return room.getvalue()
+
+
+def arrow(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    room, table = io.BytesIO(), columns_of(rows)
+    with pa.ipc.new_file(room, table.schema) as writer:
+        writer.write_table(table)
+    return room.getvalue()
+
+
+def workbook(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    book = openpyxl.Workbook()
+    for row in csv.reader(io.StringIO(sheet(rows, ","))):
+        book.active.append([ILLEGAL_CHARACTERS_RE.sub("", cell) for cell in row])
+    room = io.BytesIO()
+    book.save(room)
+    return room.getvalue()
+
+
+FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]]], bytes]] = {
+    "json": lambda rows: json.dumps(rows).encode(),
+    "json lines": lambda rows: lines(rows).encode(),
+    "object by id": lambda rows: json.dumps({str(n): row for n, row in enumerate(rows)}).encode(),
+    "csv": lambda rows: sheet(rows, ",").encode("utf-8", "replace"),
+    "tsv": lambda rows: sheet(rows, "\t").encode("utf-8", "replace"),
+    "gzip": lambda rows: gzip.compress(lines(rows).encode()),
+    "zip": lambda rows: packed({"data.jsonl": lines(rows), "a.png": png()}),
+    "xlsx": workbook,
+    "parquet": parquet,
+    "arrow": arrow,
+}
+
+
+def carry_out(form: str, count: int) -> None:
+    """Read `count` mutations in a format; what cannot be written in it is passed over."""
+
+    @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(mutated())
+    def read(rows: list[Mapping[str, Any]]) -> None:
+        try:
+            data = FORMATS[form](rows)
+        except (pa.ArrowException, UnicodeEncodeError):
+            return
+        try:
+            table = read_table(data)
+        except DataError:
+            return
+        accounted(table)
+
+    read()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_mutated_rows(form: str) -> None:
+    carry_out(form, 40)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("form", FORMATS)
+def test_two_thousand_mutated_rows(form: str) -> None:
+    carry_out(form, 2_000)
+
+
+@settings(max_examples=100)
+@given(st.sampled_from(FORMS), st.integers(0, 400), TEXTS)
+def test_mutated_text_of_a_file(form: dict[str, Any], at: int, put: str) -> None:
+    text = json.dumps([form, form], indent=1)
+    at %= len(text)
+    try:
+        table = read_table((text[:at] + put + text[at + 1 :]).encode("utf-8", "replace"))
+    except DataError:
+        return
+    accounted(table)
+
+
+@settings(max_examples=100)
+@given(st.lists(NAMES, min_size=2, max_size=5, unique=True), st.lists(TEXTS, max_size=10))
+def test_mutated_sheets(names: list[str], cells: list[str]) -> None:
+    lines = [",".join(names)]
+    for start in range(0, len(cells), len(names)):
+        quoted = (cell.replace('"', '""') for cell in cells[start : start + len(names)])
+        lines.append(",".join(f'"{cell}"' for cell in quoted))
+    try:
+        table = read_table("\n".join(lines).encode("utf-8", "replace"))
+    except DataError:
+        return
+    accounted(table)

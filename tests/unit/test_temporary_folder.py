@@ -1,0 +1,65 @@
+"""A run's temporary folder goes with it, or with the next one."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from demo.settings import ROOT
+from demo.temporary_folder import LOCK, PREFIX, remove_leftovers, run_folder
+
+KILLED = """
+import os, signal
+from demo.temporary_folder import run_folder
+with run_folder() as folder:
+    (folder / "uploads").mkdir()
+    (folder / "uploads" / "a.png").write_bytes(bytes(1000))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def age(folder: Path) -> None:
+    os.utime(folder, (1, 1))
+
+
+def test_everything_temporary_lies_in_it_and_goes(place: Path) -> None:
+    with run_folder() as folder:
+        assert folder.parent == place
+        assert Path(tempfile.mkdtemp()).parent.parent == folder
+    assert list(place.iterdir()) == [] and tempfile.gettempdir() == str(place)
+
+
+@pytest.mark.matrix("M4")
+def test_the_next_start_removes_what_a_killed_run_left(place: Path) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED], cwd=ROOT, env=os.environ | {"TMPDIR": str(place)}
+    )
+    assert killed.returncode == -9
+    (left,) = place.glob(f"{PREFIX}*")
+    remove_leftovers(place)
+    assert left.exists()  # so young that its owner may be about to lock it
+    age(left)
+    with run_folder() as folder:
+        assert list(place.iterdir()) == [folder]
+
+
+def test_what_is_in_use_or_somebody_elses_stays(place: Path) -> None:
+    other, older = place / "other", place / f"{PREFIX}without-a-lock"
+    for folder in (other, older):
+        folder.mkdir()
+        age(folder)
+    with run_folder() as used:
+        (place / f"{PREFIX}link").symlink_to(used)
+        age(used)
+        remove_leftovers(place)
+        assert (used / LOCK).exists()
+    assert other.exists() and older.exists()
