@@ -53,6 +53,11 @@ class Counting:
         assert len(set(slot)) == len(slot)
         return np.stack([self._after(last) for last in token])
 
+    def let(self) -> None:
+        """Let it make one step, not one more than that which it was let before."""
+        self.pace.acquire(blocking=False)
+        self.pace.release()
+
     def release(self) -> None:
         self.released += 1
 
@@ -87,14 +92,14 @@ def settle(condition: Callable[[], object], decoder: Counting | None = None) -> 
     end = time.monotonic() + 60
     while not condition() and time.monotonic() < end:
         if decoder:
-            decoder.pace.release()
+            decoder.let()
         time.sleep(0.005)
     assert condition()
 
 
 def finish(stream: Stream, decoder: Counting) -> list[int]:
     while not stream.done:
-        decoder.pace.release()
+        decoder.let()
         stream.wait(len(stream.ids), 0.05)
     return stream.ids
 
@@ -241,7 +246,9 @@ def test_when_nobody_asks_for_long_the_memory_is_given_back(decoder, monkeypatch
     scheduler = Scheduler(decoder, slots=2, running=1, queue=2)
     me = object()
     stream = scheduler.submit(request(100, 101, owner=me))
-    assert finish(stream, decoder) == [102, 103, 104, 105, 106] and not decoder.released
+    settle(lambda: stream.ids)
+    assert not decoder.released
+    assert finish(stream, decoder) == [102, 103, 104, 105, 106]
     settle(lambda: decoder.released)
     time.sleep(0.2)
     assert decoder.released == 1  # there is nothing left to give
@@ -255,7 +262,12 @@ def test_closing_ends_all(decoder):
     scheduler = Scheduler(decoder, slots=1, running=1, queue=2)
     streams = [scheduler.submit(request(first, limit=90)) for first in (100, 200)]
     settle(lambda: streams[0].ids)
-    threading.Timer(0.05, decoder.pace.release).start()
+
+    def end_the_step() -> None:
+        settle(lambda: scheduler._closed)
+        decoder.pace.release()
+
+    threading.Thread(target=end_the_step).start()
     scheduler.close()
     assert [str(stream.error) for stream in streams] == [CLOSING, CLOSING]
 

@@ -24,6 +24,7 @@ from demo.finetune.train.events import EventLog, RunStage, Started, Step
 from demo.settings import Settings
 from demo.teaching.drafts import MOST_DRAFTS, Drafts
 from demo.teaching.service import PUBLISHED, Teaching
+from tests.processes import eventually
 
 ROWS = [[word, word[::-1]] for word in ("sun", "moon", "star", "tree")]
 CHOICES = TrainingOptions(steps=2, batch=2)
@@ -144,8 +145,7 @@ def test_two_clicks_are_one_run_and_others_wait(teaching: Teaching) -> None:
     first = begun(teaching)
     with pytest.raises(BusyError, match="under way"):
         begun(teaching)
-    while not made:  # it no longer waits
-        pass
+    eventually(lambda: made)  # it no longer waits
     second = begun(teaching, "you", "w")
     assert [run.id for run in teaching.runs.of("me")] == [first]
     assert teaching.runs.get("you", second).place == 1
@@ -172,10 +172,10 @@ def test_a_run_stands_still_while_any_reply_is_written(
     teaching: Teaching, pause: PauseSwitch
 ) -> None:
     begun(teaching)
-    while not made:
-        pass
+    eventually(lambda: made)
     with pause.paused():
         with pause.paused():
+            eventually(lambda: made[0].signals)  # it is attached a moment after it was made
             assert made[0].signals == ["pause"]
         assert made[0].signals == ["pause"]
     assert made[0].signals == ["pause", "unpause"]
@@ -183,8 +183,7 @@ def test_a_run_stands_still_while_any_reply_is_written(
 
 def test_a_history_is_read_on(teaching: Teaching) -> None:
     run = begun(teaching)
-    while not made:
-        pass
+    eventually(lambda: made)
     log = EventLog(made[0].folder.log)
     log.append(Started(9, 2, 4, 0))
     assert teaching.runs.history("me", run).done == 0
@@ -233,8 +232,7 @@ def test_an_adapter_is_its_makers(teaching: Teaching, tmp_path: Path, monkeypatc
 
 def test_a_deleted_run_takes_its_adapter_along(teaching: Teaching, tmp_path: Path) -> None:
     run = begun(teaching)
-    while not made:
-        pass
+    eventually(lambda: made)
     folder, adapters = tmp_path / "runs" / run, tmp_path / "adapters"
     (folder / PUBLISHED).write_text("mirror")
     set_owner(adapters, "mirror", "me")
@@ -244,8 +242,7 @@ def test_a_deleted_run_takes_its_adapter_along(teaching: Teaching, tmp_path: Pat
         teaching.runs.delete("me", run)
     made[0].folder.write(RunStage("done"))
     made[0].kill()
-    while teaching.runs.get("me", run).ending:
-        pass
+    eventually(lambda: not teaching.runs.get("me", run).ending)
     with pytest.raises(InputError, match="no such training"):
         teaching.runs.delete("you", run)
     teaching.runs.delete("me", run)
@@ -255,15 +252,13 @@ def test_a_deleted_run_takes_its_adapter_along(teaching: Teaching, tmp_path: Pat
 
 def test_what_it_did_not_publish_stays(teaching: Teaching, tmp_path: Path) -> None:
     run = begun(teaching)
-    while not made:
-        pass
+    eventually(lambda: made)
     (tmp_path / "runs" / run / PUBLISHED).write_text("shapes")  # by whatever accident
     (tmp_path / "adapters").mkdir()
     (tmp_path / "adapters" / "shapes.safetensors").write_bytes(b"weights")
     made[0].folder.write(RunStage("done"))
     made[0].kill()
-    while teaching.runs.get("me", run).ending:
-        pass
+    eventually(lambda: not teaching.runs.get("me", run).ending)
     teaching.runs.delete("me", run)
     assert (tmp_path / "adapters" / "shapes.safetensors").exists()
 

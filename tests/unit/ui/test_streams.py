@@ -128,7 +128,8 @@ def test_streams_have_a_last_word(
         event = (await client.post(f"{API}/call/count", json={"data": ["heard"]})).json()
         path = f"{API}/call/count/{event['event_id']}"
         heard = asyncio.create_task(client.get(path, timeout=60))
-        await until(lambda: any(page._queue.active_jobs))
+        listeners = page.app.middleware_stack._app
+        await until(lambda: listeners._heard[event["event_id"]] and any(page._queue.active_jobs))
         monkeypatch.setattr(streams, "UNHEARD_SECONDS", 0.0)
         await asyncio.sleep(0.6)  # twelve looks at who listens
         assert any(page._queue.active_jobs) and not ended
