@@ -25,6 +25,7 @@ from demo.ui.theme import ASSETS, build_theme
 
 OPEN = DoorRules()  # to everybody
 SCRIPTS = ("studio", "layout", "teach")  # in assets/
+STYLES = ("studio", "teach", "library", "phone")  # a later one wins
 
 
 def reply_places(settings: Settings) -> int:
@@ -51,7 +52,7 @@ def launch_options(
         # A reply holds a thread while it waits for its next token; 16 are for everything else.
         "max_threads": reply_places(settings) + 16,
         "theme": build_theme(),
-        "css_paths": [ASSETS / f"{name}.css" for name in ("studio", "teach", "library")],
+        "css_paths": [ASSETS / f"{name}.css" for name in STYLES],
         # Gradio's own bar of pages: the header has a switch of languages in its place.
         "head": "<style>.nav-holder { display: none; }</style>" + "".join(map(_script, SCRIPTS)),
         "favicon_path": ASSETS / "favicon.png",

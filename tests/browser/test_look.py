@@ -42,14 +42,69 @@ def assert_fits(page: Page, *, dark: bool) -> None:
     assert (sum(map(int, ground.strip("rgb()").split(",")[:3])) < 200) == dark
 
 
-def test_phone_can_be_typed_and_touched_on(visit: Callable[..., Chat]) -> None:
-    chat = visit(**PHONE)
+SMALL = """() => {
+    const pressed = "button, a[href], input, textarea, summary, [role=tab], [role=option]";
+    const labels = ", label:has(input:is([type=radio], [type=checkbox]))";
+    const small = [];
+    for (const element of document.querySelectorAll(pressed + labels)) {
+        const { width, height, left, right } = element.getBoundingClientRect();
+        if (element.closest("[inert], [aria-hidden=true]") || width < 8 || height < 8) continue;
+        if (!element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+        if (["file", "radio", "checkbox"].includes(element.type)) continue;
+        const name = element.ariaLabel || element.innerText || element.placeholder || element.id;
+        if (Math.min(width, height) < 44) small.push(`${name} is ${width} x ${height}`);
+        if (left < 0 || right > innerWidth) small.push(`${name} is from ${left} to ${right}`);
+        if (!name.trim()) small.push(`without a name: ${element.outerHTML.slice(0, 120)}`);
+    }
+    return small;
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_phone_can_be_typed_and_touched_on(visit: Callable[..., Chat], width: int) -> None:
+    chat = visit(viewport={"width": width, "height": 700}, has_touch=True, is_mobile=True)
+    page = chat.page
+
+    def fits(what: str) -> None:
+        page.evaluate(SETTLED)
+        assert page.evaluate(SMALL) == [], what
+        assert page.evaluate("document.documentElement.scrollWidth") == width, what
+
     size = chat.box.evaluate("(box) => parseFloat(getComputedStyle(box).fontSize)")
     assert size >= 16  # below, a phone zooms in
-    for button in chat.page.locator("#composer button:visible, #header button:visible").all():
-        assert button.inner_text() or button.get_attribute("aria-label")
-        area = button.bounding_box()
-        assert min(area["width"], area["height"]) >= 40, button.get_attribute("aria-label")
+    expect(page.get_by_role("heading", name="What shall we look at?")).to_be_in_viewport(ratio=1)
+    fits("empty")
+    chat.ask("What is the capital of France?")
+    chat.answered(1)
+    fits("chat")
+    note, line = (
+        page.locator(".small-base").bounding_box(),
+        page.locator("#composer").bounding_box(),
+    )
+    assert note["width"] > 0.9 * line["width"]
+    assert line["x"] >= 8
+    page.locator("#chats-toggle").click()
+    expect(page.locator("#chats-list li")).to_have_count(1)
+    row, bin_icon = page.locator("#chats-list li"), page.locator("#chats-list .delete")
+    ends = [box["x"] + box["width"] for box in (row.bounding_box(), bin_icon.bounding_box())]
+    assert ends[0] - ends[1] >= 4
+    fits("list of chats")
+    bin_icon.click()
+    fits("asked whether to delete")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Settings").click()
+    expect(page.get_by_label("System prompt")).to_be_in_viewport()
+    fits("settings")
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Library").click()
+    page.locator(".adapter-card").first.click()
+    expect(page.locator("#library-detail")).to_be_visible()
+    fits("library")
+    page.get_by_role("tab", name="Teach").click()
+    page.get_by_role("button", name="Which formats are understood?").click()
+    page.locator("#sources").get_by_role("tab", name="Type").click()
+    expect(page.locator("#use-rows")).to_be_visible()
+    fits("teach")
 
 
 def test_the_switch_wins_over_the_system_and_is_remembered(visit: Callable[..., Chat]) -> None:
