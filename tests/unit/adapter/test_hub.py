@@ -1,0 +1,170 @@
+"""The Hub's road through its own library, to a small server that keeps what is pushed."""
+
+import base64
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import HfApi
+
+from demo.adapter import hub
+from demo.adapter.adapter import Adapter, load_adapter, save_adapter
+from demo.adapter.config import AdapterSpec, Passport
+from demo.adapter.export import export_peft
+from demo.errors import CheckpointError, FetchError, InputError
+from demo.llama.base import Base
+
+SHA = "a" * 40
+Files = dict[str, dict[str, bytes]]  # by repository and name
+
+
+class Kept(BaseHTTPRequestHandler):
+    """What of the Hub's protocol a push and a pull use."""
+
+    files: Files
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if not self.headers.get("authorization"):
+            return self._say({"error": "who are you?"}, 401)
+        if self.path == "/api/repos/create":
+            fields = json.loads(body)
+            name = f"{fields.get('organization') or 'me'}/{fields['name']}"
+            self.files.setdefault(name, {})
+            return self._say({"url": f"http://{self.headers['host']}/{name}", "name": name})
+        if self.path == "/api/validate-yaml":
+            return self._say({"errors": [], "warnings": []})
+        name = "/".join(self.path.split("/")[3:5])
+        if "/preupload/" in self.path:
+            asked = json.loads(body)["files"]
+            plain = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
+            return self._say({"files": [{"path": file["path"], **plain} for file in asked]})
+        for line in body.splitlines():
+            entry = json.loads(line)
+            if entry["key"] == "file":
+                content = base64.b64decode(entry["value"]["content"])
+                self.files[name][entry["value"]["path"]] = content
+        return self._say(
+            {"commitOid": SHA, "commitUrl": f"http://{self.headers['host']}/{name}/commit/{SHA}"}
+        )
+
+    def do_GET(self) -> None:
+        parts = self.path.partition("?")[0].split("/")
+        name = "/".join(parts[3:5] if parts[1] == "api" else parts[1:3])
+        if name not in self.files:
+            return self._say(
+                {"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"}
+            )
+        if parts[1] == "api":
+            files = [{"rfilename": k, "size": len(v)} for k, v in self.files[name].items()]
+            return self._say({"id": name, "sha": SHA, "siblings": files})
+        content = self.files[name][parts[-1]]
+        named = {"ETag": hashlib.sha1(content).hexdigest(), "X-Repo-Commit": SHA}
+        return self._send(content, 200, named)
+
+    do_HEAD = do_GET
+
+    def _say(self, answer: Any, code: int = 200, headers: dict[str, str] | None = None) -> None:
+        kind = {"content-type": "application/json"}
+        self._send(json.dumps(answer).encode(), code, kind | (headers or {}))
+
+    def _send(self, content: bytes, code: int, headers: dict[str, str]) -> None:
+        self.send_response(code)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+
+@pytest.fixture
+def files() -> Files:
+    return {}
+
+
+@pytest.fixture
+def endpoint(files: Files) -> Iterator[str]:
+    handler = type("Keeper", (Kept,), {"files": files})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def saved(base: Base, folder: Path, name: str = "mine", **fields: Any) -> Adapter:
+    torch.manual_seed(1)
+    spec = AdapterSpec.for_base(base.config, layers=2, prompts=3)
+    adapter = Adapter(spec)
+    torch.nn.init.constant_(adapter.gate, 0.5)
+    passport = Passport(name, "Knows the shop.", base.name, base.fingerprint, spec, **fields)
+    folder.mkdir(exist_ok=True)
+    save_adapter(adapter, passport, folder / f"{name}.safetensors")
+    return adapter
+
+
+def test_what_is_pushed_can_be_pulled(
+    endpoint: str, files: Files, base: Base, tmp_path: Path
+) -> None:
+    given = saved(base, tmp_path / "mine", license="MIT", data="shop.csv", examples=15)
+    api = HfApi(endpoint=endpoint, token="hf_x")
+    path = tmp_path / "mine" / "mine.safetensors"
+    assert hub.push(api, path, "me/shop").endswith(f"me/shop/commit/{SHA}")
+    assert set(files["me/shop"]) == {hub.ADAPTER, hub.CARD}
+    card = files["me/shop"][hub.CARD].decode()
+    assert "license: mit" in card and "Knows the shop." in card and "shop.csv, 15 rows" in card
+    assert hub.pull(api, "me/shop", "shop", tmp_path / "yours", None) == "shop"
+    again, passport = load_adapter(tmp_path / "yours" / "shop.safetensors")
+    assert passport.name == "shop" and torch.equal(again.prompts, given.prompts)
+
+
+def test_a_repository_of_pefts_becomes_one_of_ours(
+    endpoint: str,
+    files: Files,
+    base: Base,
+    tiny_llama_folder: Any,
+    tmp_path: Path,
+    monkeypatch: Any,
+) -> None:
+    given = saved(base, tmp_path / "mine")
+    folder = tmp_path / "peft"
+    export_peft(given, load_adapter(tmp_path / "mine/mine.safetensors")[1], 3, folder)
+    files["you/theirs"] = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setenv("LLAMA_ADAPTER_CACHE", str(tmp_path / "cache"))
+    api, llama = HfApi(endpoint=endpoint), str(tiny_llama_folder())
+    assert hub.pull(api, "you/theirs", "theirs", tmp_path / "yours", llama) == "theirs"
+    again, passport = load_adapter(tmp_path / "yours" / "theirs.safetensors")
+    assert passport.origin and torch.equal(again.prompts, given.prompts)
+
+
+def test_what_cannot_be_is_said(
+    endpoint: str, files: Files, base: Base, tmp_path: Path, monkeypatch: Any
+) -> None:
+    api = HfApi(endpoint=endpoint, token=False)
+    with pytest.raises(FetchError, match="there is no such repository"):
+        hub.pull(api, "me/none", "x", tmp_path, None)
+    with pytest.raises(InputError, match="organisation/name"):
+        hub.pull(api, "../../x", "x", tmp_path, None)
+    files["me/odd"] = {"model.safetensors": b"x"}
+    with pytest.raises(CheckpointError, match="neither adapter.safetensors nor PEFT's"):
+        hub.pull(api, "me/odd", "x", tmp_path, None)
+    files["me/bad"] = {hub.ADAPTER: b"no adapter at all"}
+    with pytest.raises(CheckpointError):
+        hub.pull(api, "me/bad", "x", tmp_path / "yours", None)
+    monkeypatch.setattr(hub, "MAX_BYTES", 3)
+    with pytest.raises(CheckpointError, match="larger than"):
+        hub.pull(api, "me/bad", "x", tmp_path / "yours", None)
+    assert not (tmp_path / "yours").exists()
+    saved(base, tmp_path / "mine")
+    with pytest.raises(FetchError, match=r"could not be put into me/shop.*log in"):
+        hub.push(api, tmp_path / "mine" / "mine.safetensors", "me/shop")
