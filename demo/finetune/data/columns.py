@@ -5,57 +5,44 @@ in them, or chosen by hand. A column that would change what a row means is used,
 one that a person must say more about, or bars the rows that need it; the others are named.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from demo.errors import DataError
+from demo.finetune.data.column_contents import (
+    SAMPLED,
+    asks,
+    cells_of,
+    filled_columns,
+    holds_texts,
+)
+from demo.finetune.data.column_names import (
+    BARRED,
+    CAPTION,
+    CHAT,
+    CHOSEN,
+    HISTORY,
+    INPUT,
+    OPINION,
+    PICTURE,
+    QUESTION,
+    REPLY,
+    SPLIT,
+    SYSTEM,
+    TEXT,
+    VERDICT,
+    all_named,
+    first_named,
+    options_of,
+    with_word,
+)
 from demo.finetune.data.conversation import is_turns, normalise_name
 from demo.finetune.data.marked_text import marked_turns
 from demo.finetune.data.table import Table, excerpt, plain, structure, yes_or_no
 
-# Names in the order in which they are preferred. Compared without case, spaces, "_" and "-".
-CHAT = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue", "chosenmessages")
-QUESTION = ("instruction", "question", "prompt", "query", "user", "human", "message", "q")
-INPUT = ("input", "context", "passage", "hint", "paragraph", "background", "article", "document")
-REPLY = (
-    *("output", "answer", "response", "reply", "completion", "assistant", "target"),
-    *("chosen", "multiplechoiceanswer", "answerkey", "answers", "label", "a", "groundtruth"),
-)
-PICTURE = (
-    *("image", "picture", "photo", "img", "imagepath", "filename", "imagefile", "images"),
-    *("imagename", "imageid"),
-)
-SYSTEM = ("system", "systemprompt")
-SPLIT = ("split", "subset", "part")
-HISTORY = ("history",)
-CHOSEN = ("chosen", "chosenmessages")
-OPTIONS = ("options", "choices", "candidates", "endings")
-CAPTION = ("caption", "captions", "text", "description", "label", "class", "category")
-TEXT = ("text", "content")
-BARRED = ("tools", "functions", "audio", "audios", "video", "videos", "sound", "sounds", "speech")
-VERDICT = ("label", "ktotag", "desirable", "approved", "accepted", "liked")
-OPINION = ("rejected", "rejectedmessages", "rating", "score", "reward", "stars")
-# What people call their columns elsewhere: German, French, Spanish, Portuguese, Italian, Dutch,
-# Russian, Polish, Turkish, Chinese, Japanese, Korean.
-_ELSEWHERE = {
-    "question": (
-        "frage pregunta pergunta domanda vraag вопрос pytanie soru 问题 提问 問題 질문 質問"
-    ),
-    "answer": (
-        "antwort réponse reponse respuesta resposta risposta antwoord ответ odpowiedź cevap yanıt "
-        "回答 答案 答复 答え 답변 답 回复 解答"
-    ),
-    "image": (
-        "bild foto imagen imagem immagine afbeelding изображение картинка 图片 图像 画像 이미지"
-    ),
-    "context": "kontext contexte contexto contesto контекст 上下文 背景",
-}
-ELSEWHERE = {word: name for name, words in _ELSEWHERE.items() for word in words.split()}
-ONE_OPTION = re.compile(r"(option|choice|opt|op|ending|sol|)([a-h]|\d)")
 DESCRIBE, NAME_IT = "Describe the picture.", "What is in the picture?"
-SAMPLED = 50  # rows that are looked into to tell what a column holds
+BY_MARKS = "questions by their marks"
 
 
 @dataclass(frozen=True)
@@ -149,6 +136,11 @@ class Layout:
             )
         elif not self.chat and not self.question:
             found.append(f"No column holds a question, so each row is asked “{self.asked}”")
+        if self.name == BY_MARKS:
+            found.append(
+                f"No name says so, but “{excerpt(self.question or '')}” holds questions, so "
+                f"“{excerpt(self.reply or '')}” is taken for the reply."
+            )
         if self.history:
             found.append(f"Turns in “{excerpt(self.history)}” are read and not learned.")
         if any(normalise_name(name or "") in CHOSEN for name in (self.reply, self.chat)):
@@ -183,18 +175,18 @@ def recognise(columns: Sequence[str]) -> Layout | None:
     `output`), image question (`image`, `question`, `answer`), captions and pairs under many names.
     Where two columns could be the question, or the reply, nobody but the person knows.
     """
-    options, replies = _options(columns), _replies(columns)
-    if len(_all(columns, QUESTION)) > 1 or len(replies) > 1 or _opinions(columns):
+    options, (questions, replies) = options_of(columns), _asked_and_replied(columns)
+    if len(questions) > 1 or len(replies) > 1 or _opinions(columns):
         return None
-    picture, chat = _find(columns, PICTURE), _find(columns, CHAT)
+    picture, chat = first_named(columns, PICTURE), first_named(columns, CHAT)
     reply = replies[0] if replies else None
-    question, about = _find(columns, QUESTION), _all(columns, INPUT)
-    verdict = next((c for c in _all(columns, VERDICT) if c != reply), None)
+    question, about = next(iter(questions), None), all_named(columns, INPUT)
+    verdict = next((c for c in all_named(columns, VERDICT) if c != reply), None)
     extra: dict[str, Any] = {
-        "system": _find(columns, SYSTEM),
-        "split": _find(columns, SPLIT),
-        "history": _find(columns, HISTORY),
-        "barred": tuple(_all(columns, BARRED)),
+        "system": first_named(columns, SYSTEM),
+        "split": first_named(columns, SPLIT),
+        "history": first_named(columns, HISTORY),
+        "barred": tuple(all_named(columns, BARRED)),
         "picture": picture,
     }
     if question is None and about:
@@ -214,7 +206,7 @@ def recognise(columns: Sequence[str]) -> Layout | None:
         last = reply if reply and normalise_name(reply) == "chosen" else None
         verdict = verdict or (reply if label else None)
         return Layout("chat", None, last, None, chat, verdict=verdict, **extra)
-    captions = [reply] if reply else _all(columns, CAPTION)
+    captions = [reply] if reply else all_named(columns, CAPTION)
     if picture and captions and question is None:
         named = normalise_name(captions[0]) in ("label", "class", "category")
         asked = NAME_IT if named or reply else DESCRIBE
@@ -231,11 +223,11 @@ def recognise_table(table: Table) -> Layout | None:
     """
     filled = filled_columns(table)
     layout = recognise(filled) or recognise(table.columns) or _marked_text(table, filled)
-    layout = layout or _plain_text(filled)
-    if layout is None:
+    layout = layout or _by_question_marks(table, filled) or _plain_text(filled)
+    if layout is None or _nobody_answers(table, layout):
         return None
     if layout.verdict and any(
-        yes_or_no(cell) is None for cell in _cells(table, layout.verdict, SAMPLED)
+        yes_or_no(cell) is None for cell in cells_of(table, layout.verdict, SAMPLED)
     ):
         return None
     if layout.picture and not table.pictures and (layout.question or layout.chat):
@@ -278,38 +270,39 @@ def choose(table: Table, named: Mapping[str, Any]) -> Layout | None:
 def why_unknown(columns: Sequence[str]) -> str:
     """Say why nobody but a person knows what these columns mean."""
     opinions, replies = _opinions(columns), _replies(columns)
-    questions = _all(columns, QUESTION)
-    text = _find(columns, TEXT)
+    questions = all_named(columns, QUESTION) or with_word(columns, "question")
+    text = first_named(columns, (*TEXT, *CAPTION))
     for several, what in ((questions, "the question"), (replies, "the reply")):
         if len(several) > 1:
             names = " and ".join(f"“{excerpt(name)}”" for name in several[:3])
             return f"The columns {names} could both be {what}. Please choose one by hand."
-    if opinions or _find(columns, VERDICT):
-        name = excerpt((opinions or _all(columns, VERDICT))[0])
+    if opinions or first_named(columns, VERDICT):
+        name = excerpt((opinions or all_named(columns, VERDICT))[0])
         return (
             f"The column “{name}” may say which replies are good. Please choose question and reply "
             f"by hand; “{name}” is then not used, and all replies are taught alike."
         )
+    replies = replies or with_word(columns, "answer")
     if text and not questions and not replies:
         return (
-            f"The column “{excerpt(text)}” holds texts without questions, and only replies to "
-            "questions can be taught. Please put a question beside each text, in columns called "
-            "question and answer."
+            f"The column “{excerpt(text)}” seems to hold questions that nobody answers here. "
+            "Please put a reply beside each, in columns called question and answer; or choose the "
+            "columns by hand."
         )
+    for found, what, other in (
+        (questions, "question", "reply"),
+        (replies, "reply", "question"),
+    ):
+        if found and len(questions) + len(replies) == 1:
+            return (
+                f"“{excerpt(found[0])}” may be the {what}, and no column's name says which holds "
+                f"the {other}. Call it {'answer' if other == 'reply' else other}, or choose it by "
+                "hand."
+            )
     return (
         "The columns' names do not say which is the question and which the reply. Call them "
         "question and answer, or choose them by hand."
     )
-
-
-def filled_columns(table: Table) -> tuple[str, ...]:
-    """Give the columns in which something stands, in the table's order."""
-    filled: set[str] = set()
-    for row in table.rows:
-        if len(filled) == len(table.columns):
-            break
-        filled.update(n for n, cell in row.cells.items() if n not in filled and _says(cell))
-    return tuple(name for name in table.columns if name in filled)
 
 
 def unused_columns(table: Table, layout: Layout) -> tuple[str, ...]:
@@ -318,75 +311,75 @@ def unused_columns(table: Table, layout: Layout) -> tuple[str, ...]:
     return tuple(name for name in filled_columns(table) if name not in used)
 
 
-def _says(cell: str) -> bool:
-    return bool(cell.strip()) and cell.strip() not in ("[]", "{}")
-
-
 def _as_tuple(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
 
 
-def _find(columns: Sequence[str], names: Sequence[str]) -> str | None:
-    """Find the column whose name comes first in `names`."""
-    return next(iter(_all(columns, names)), None)
+def _asked_and_replied(columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Find columns that could be the question, and the reply.
+
+    Where a name is no known one, a word in it tells, if it tells for both.
+    """
+    questions, replies = all_named(columns, QUESTION), _replies(columns)
+    labels = all(normalise_name(name) == "label" for name in replies)
+    worded = questions or with_word(columns, "question")
+    told = with_word(columns, "answer") if labels else replies
+    told = [name for name in told if name not in options_of(columns)]
+    about = all_named(columns, INPUT)
+    if (worded or about) and told and not all_named(columns, CHAT):
+        return worded, told
+    return questions, replies
 
 
-def _all(columns: Iterable[str], names: Sequence[str]) -> list[str]:
-    known = {normalise_name(column): column for column in columns}
-    return [
-        column
-        for name in names
-        for written, column in known.items()
-        if ELSEWHERE.get(written, written) == name
-    ]
+def _by_question_marks(table: Table, filled: Sequence[str]) -> Layout | None:
+    """Take a column full of questions, where exactly one other holds texts that could answer."""
+    known = (*QUESTION, *REPLY, *CHAT, *INPUT, *PICTURE, *OPINION, *VERDICT, *BARRED)
+    if all_named(filled, known):
+        return None
+    asking = [name for name in filled if asks(table, name)]
+    others = [name for name in filled if name not in asking and holds_texts(table, name)]
+    if len(asking) != 1 or len(others) != 1 or filled.index(asking[0]) > filled.index(others[0]):
+        return None
+    return Layout(BY_MARKS, asking[0], others[0], split=first_named(filled, SPLIT))
+
+
+def _nobody_answers(table: Table, layout: Layout) -> bool:
+    """Whether the texts to be learned are questions, as a test's file has them without answers."""
+    column = layout.text or (layout.reply if layout.name == "captions" else None)
+    return column is not None and (bool(asked_alone(table.columns)) or asks(table, column))
+
+
+def asked_alone(columns: Sequence[str]) -> str | None:
+    """Find the column that numbers questions, in a table that has no reply."""
+    numbers = (name for name in columns if normalise_name(name) in ("questionid", "qid"))
+    return None if _replies(columns) else next(numbers, None)
 
 
 def _replies(columns: Sequence[str]) -> list[str]:
     """Find columns that could be the reply: a label is none beside another, nor is one option."""
-    options = _options(columns)
-    found = [name for name in _all(columns, REPLY) if name not in options]
+    options = options_of(columns)
+    found = [name for name in all_named(columns, REPLY) if name not in options]
     others = [name for name in found if normalise_name(name) != "label"]
     single = [name for name in others if normalise_name(name) != "answers"]
     return single or others or found
 
 
-def _options(columns: Sequence[str]) -> tuple[str, ...]:
-    """Find the column of options, or those that hold one option each."""
-    listed = _find(columns, OPTIONS)
-    if listed:
-        return (listed,)
-    groups: dict[str, list[str]] = {}
-    for column in columns:
-        match = ONE_OPTION.fullmatch(normalise_name(column))
-        if match and (match[1] or match[2].isalpha()):
-            groups.setdefault(match[1] or "letter", []).append(column)
-    return next((tuple(group) for group in groups.values() if len(group) > 1), ())
-
-
 def _opinions(columns: Sequence[str]) -> list[str]:
     """Columns that may say how good a reply is; beside the chosen ones, rejected replies do not."""
-    found = _all(columns, OPINION)
-    chosen = _find(columns, CHOSEN)
+    found = all_named(columns, OPINION)
+    chosen = first_named(columns, CHOSEN)
     beside = ("rejected", "rejectedmessages") if chosen else ()
     return [name for name in found if normalise_name(name) not in beside]
 
 
-def _cells(table: Table, column: str, most: int | None = None) -> Iterator[str]:
-    """Yield the cells of a column in which something stands."""
-    for row in table.rows[:most]:
-        cell = row.cells.get(column, "")
-        if _says(cell):
-            yield cell
-
-
 def _marked_text(table: Table, filled: Sequence[str]) -> Layout | None:
     """Read texts that mark who speaks as conversations."""
-    for column in _all(filled, (*TEXT, "chosen")):
-        cells = list(_cells(table, column, SAMPLED))
+    for column in all_named(filled, (*TEXT, "chosen")):
+        cells = list(cells_of(table, column, SAMPLED))
         if cells and all(marked_turns(cell) or is_turns(structure(cell)) for cell in cells):
-            if any(_all(filled, names) for names in (QUESTION, CHAT)) or _opinions(filled):
+            if any(all_named(filled, names) for names in (QUESTION, CHAT)) or _opinions(filled):
                 return None
-            split, system = _find(filled, SPLIT), _find(filled, SYSTEM)
+            split, system = first_named(filled, SPLIT), first_named(filled, SYSTEM)
             return Layout("chat", chat=column, split=split, system=system)
     return None
 
@@ -394,10 +387,10 @@ def _marked_text(table: Table, filled: Sequence[str]) -> Layout | None:
 def _plain_text(filled: Sequence[str]) -> Layout | None:
     """Read texts that nobody asks for as they stand, unless a column may change their meaning."""
     known = (*QUESTION, *REPLY, *CHAT, *INPUT, *PICTURE, *OPINION, *VERDICT, *BARRED)
-    text = _find(filled, TEXT)
-    if text is None or _all(filled, known):
+    text = first_named(filled, TEXT)
+    if text is None or all_named(filled, known):
         return None
-    return Layout("plain text", text=text, split=_find(filled, SPLIT))
+    return Layout("plain text", text=text, split=first_named(filled, SPLIT))
 
 
 def _first_option(table: Table, layout: Layout) -> int | None:

@@ -276,6 +276,8 @@ def _reply(row: TableRow, layout: Layout, options: list[tuple[str, str]], cleane
     letter = len(answer) == 1 and answer.isalpha()
     if options and letter and answer not in texts and answer.upper() not in labels:
         raise DataError(f"The answer “{answer}” is none of the {len(options)} options.")
+    if options and letter and answer not in (*texts, *labels):
+        return answer.upper()  # as it is listed
     if not options or not number or not indices:
         return cell
     first = layout.first_option or 0

@@ -1,0 +1,133 @@
+"""What people call their columns: in which words, in which languages, with which ornaments.
+
+Names are compared without case, accents, spaces, "_" and "-".
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from demo.finetune.data.conversation import normalise_name
+
+# Names in the order in which they are preferred.
+CHAT = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue", "chosenmessages")
+QUESTION = ("instruction", "question", "prompt", "query", "user", "human", "message", "q")
+INPUT = ("input", "context", "passage", "hint", "paragraph", "background", "article", "document")
+REPLY = (
+    *("output", "answer", "response", "reply", "completion", "assistant", "target"),
+    *("chosen", "multiplechoiceanswer", "answerkey", "answers", "label", "a", "groundtruth"),
+)
+PICTURE = (
+    *("image", "picture", "photo", "img", "imagepath", "filename", "imagefile", "images"),
+    *("imagename", "imageid"),
+)
+SYSTEM = ("system", "systemprompt")
+SPLIT = ("split", "subset", "part")
+HISTORY = ("history",)
+CHOSEN = ("chosen", "chosenmessages")
+OPTIONS = ("options", "choices", "candidates", "endings")
+CAPTION = ("caption", "captions", "text", "description", "label", "class", "category")
+TEXT = ("text", "content")
+BARRED = ("tools", "functions", "audio", "audios", "video", "videos", "sound", "sounds", "speech")
+VERDICT = ("label", "ktotag", "desirable", "approved", "accepted", "liked")
+OPINION = ("rejected", "rejectedmessages", "rating", "score", "reward", "stars")
+# Taken where no better name is there.
+LESSER = {"problem": "question", "solution": "answer", "utterance": "question"}
+# What people call their columns elsewhere, one and several of it: German, French, Spanish,
+# Portuguese, Italian, Dutch, Swedish, Danish, Norwegian, Finnish, Polish, Czech, Slovak, Hungarian,
+# Romanian, Croatian, Greek, Russian, Ukrainian, Bulgarian, Kazakh, Turkish, Azerbaijani, Arabic,
+# Persian, Hebrew, Hindi, Bengali, Thai, Vietnamese, Indonesian, Malay, Chinese, Japanese, Korean.
+_ELSEWHERE = {
+    "question": (
+        "frage fragen questions pregunta preguntas pergunta perguntas domanda domande vraag vragen "
+        "fråga spørgsmål spørsmål kysymys pytanie pytania otázka kérdés întrebare pitanje ερώτηση "
+        "вопрос вопросы питання запитання въпрос сұрақ soru sorular sual سؤال السؤال سوال שאלה "
+        "प्रश्न প্রশ্ন คำถาม câuhỏi cauhoi pertanyaan soalan 问题 提问 問題 問 問い 质问 질문 質問"
+    ),
+    "answer": (
+        "antwort antworten réponse réponses respuesta respuestas resposta respostas risposta "
+        "risposte antwoord antwoorden svar vastaus odpowiedź odpowiedzi odpověď odpoveď válasz "
+        "răspuns odgovor απάντηση ответ ответы відповідь отговор жауап cevap cevaplar yanıt cavab "
+        "جواب الجواب الإجابة إجابة پاسخ תשובה उत्तर উত্তর คำตอบ trảlời câutrảlời traloi jawaban "
+        "jawapan 回答 答案 答复 答覆 答え 답변 답 回复 回覆 解答"
+    ),
+    "image": (
+        "bild foto imagen imagem immagine afbeelding изображение картинка 图片 图像 画像 이미지"
+    ),
+    "context": "kontext contexte contexto contesto контекст 上下文 背景",
+}
+# One of several answers to choose from: option_a, choice1, respuesta_b.
+ONE_OPTION = re.compile(
+    r"(option|choice|opt|op|ending|sol|opcion|opcao|alternativa|respuesta|resposta|reponse|antwort"
+    r"|answer|вариант|ответ|)([a-h]|\d)"
+)
+# Words in a name that make it something about a question or an answer, and not the text of one.
+_ABOUT = (
+    "id ids type types tag tags kind category class topic level difficulty number num no nr count "
+    "counts index idx position order rank url link links source sources date time timestamp lang "
+    "language quote start end length len size token tokens embedding embeddings vector hash file "
+    "path image images picture audio score scores rating votes status state author keyword "
+    "keywords group options choices wrong incorrect false bad rejected worse negative distractor "
+    "predicted prediction generated model alternative alternatives explanation reason format mode "
+    "template instructions by at is has"
+)
+ABOUT = frozenset(_ABOUT.split())
+
+
+def _folded(name: str) -> str:
+    """Bring a name into a form to compare, without accents."""
+    apart = unicodedata.normalize("NFKD", normalise_name(name))
+    return "".join(c for c in apart if not unicodedata.combining(c)).strip(" :;.?*#\"'`")
+
+
+ELSEWHERE = {_folded(word): name for name, words in _ELSEWHERE.items() for word in words.split()}
+WORDS = {
+    "question": {"question", "query"} | {w for w, n in ELSEWHERE.items() if n == "question"},
+    "answer": {"answer", "response", "reply"} | {w for w, n in ELSEWHERE.items() if n == "answer"},
+}
+
+
+def known_as(name: str) -> str:
+    """Give the English name, as the lists above have it, of a column."""
+    folded = _folded(name)
+    return ELSEWHERE.get(folded, folded)
+
+
+def all_named(columns: Iterable[str], names: Sequence[str]) -> list[str]:
+    """Find the columns whose name is one of `names`, in their order."""
+    known = [(known_as(column), column) for column in columns]
+    return [column for name in names for written, column in known if written == name]
+
+
+def first_named(columns: Iterable[str], names: Sequence[str]) -> str | None:
+    """Find the column whose name comes first in `names`."""
+    return next(iter(all_named(columns, names)), None)
+
+
+def with_word(columns: Iterable[str], what: str) -> list[str]:
+    """Find columns in whose names one word says what they hold: `gold_answer`, `pregunta_faq`.
+
+    Args:
+        columns: names.
+        what: "question" or "answer".
+    """
+    found = []
+    for column in columns:
+        apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column)
+        words = {_folded(word) for word in re.split(r"[\W_]+", apart) if word}
+        if words & WORDS[what] and not words & ABOUT:
+            found.append(column)
+    return found or [name for name in columns if LESSER.get(known_as(name)) == what]
+
+
+def options_of(columns: Sequence[str]) -> tuple[str, ...]:
+    """Find the column of options, or those that hold one option each."""
+    listed = first_named(columns, OPTIONS)
+    if listed:
+        return (listed,)
+    groups: dict[str, list[str]] = {}
+    for column in columns:
+        match = ONE_OPTION.fullmatch(_folded(column))
+        if match and (match[1] or match[2].isalpha()):
+            groups.setdefault(match[1] or "letter", []).append(column)
+    return next((tuple(group) for group in groups.values() if len(group) > 1), ())

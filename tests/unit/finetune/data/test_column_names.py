@@ -1,0 +1,88 @@
+"""Names of columns as shops, schools and bots write them, and what is told where none fits."""
+
+import json
+
+import pytest
+
+from demo.finetune.data.columns import BY_MARKS, recognise, recognise_table, why_unknown
+from demo.finetune.data.read import read_table
+from demo.finetune.data.rows import read_row
+
+
+def used(columns: str) -> str:
+    layout = recognise(columns.split())
+    return " ".join(layout.columns) if layout else ""
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "pertanyaan jawaban",
+        "fråga svar",
+        "Întrebare Răspuns",
+        "интервью_вопрос ответ",
+        "سؤال جواب",
+        "คำถาม คำตอบ",
+        "câu_hỏi câu_trả_lời",
+        "pregunta_faq respuesta",
+        "core_question core_answer",
+        "question gold_answer",
+        "questionText answerText",
+        "Preguntas Respuestas",
+        "problem solution",
+    ],
+)
+def test_names_in_other_words_and_languages(columns: str) -> None:
+    assert used(columns) == columns
+
+
+def test_ornaments_of_what_is_only_about_a_question() -> None:
+    names = "main_node question_tag question_type core_question core_answer answer_id"
+    assert used(names) == "core_question core_answer"
+    assert used("question answer_type wrong_answer") == ""
+    assert used("question_id answer_id") == ""
+
+
+def test_answers_to_choose_from_in_other_languages() -> None:
+    row = {
+        "pregunta": "Which is wet?",
+        "respuesta_a": "a stone",
+        "respuesta_b": "water",
+        "respuesta_correcta": "b",
+    }
+    table = read_table(json.dumps([row]).encode())
+    layout = recognise_table(table)
+    assert layout and layout.options == ("respuesta_a", "respuesta_b")
+    (turn,) = read_row(table.rows[0], layout).exchanges
+    assert turn.question.endswith("(A) a stone\n(B) water")
+    assert turn.reply == "B"
+
+
+def test_a_column_of_questions_is_known_by_its_marks() -> None:
+    rows = [
+        {"id": "q1", "title": "Is it open?", "desc": "Every day but Sunday."},
+        {"id": "q2", "title": "Are dogs welcome?", "desc": "Yes, they even get water."},
+    ]
+    table = read_table(json.dumps(rows).encode())
+    layout = recognise_table(table)
+    assert layout and (layout.name, layout.question, layout.reply) == (BY_MARKS, "title", "desc")
+    assert "“title” holds questions, so “desc” is taken" in layout.remarks[0]
+    more = [{**row, "note": f"Some words about {row['id']}."} for row in rows]
+    assert recognise_table(read_table(json.dumps(more).encode())) is None
+
+
+def test_questions_that_nobody_answers_are_not_learned() -> None:
+    for rows in (
+        [{"question_id": 1, "text": "Name a tree."}, {"question_id": 2, "text": "Name a fish."}],
+        [{"image": "a.png", "text": "What is it?"}, {"image": "b.png", "text": "Who is it?"}],
+    ):
+        table = read_table(json.dumps(rows).encode())
+        assert recognise_table(table) is None
+        assert "seems to hold questions that nobody answers" in why_unknown(table.columns)
+
+
+def test_half_a_pair_is_named() -> None:
+    assert "“prompt” may be the question, and no column's name says" in why_unknown(
+        ["prompt", "ability"]
+    )
+    assert "“completion” may be the reply" in why_unknown(["completion", "pass_rate"])
