@@ -1,14 +1,18 @@
 """The words of the page in simplified Chinese; `strings.py` says where each of them stands.
 
-A third language is one more file like this, and one like `teach/chinese.py`. What is refused in
-deeper layers is said in English.
+A third language is one more file like this, one like `teach/chinese.py`, and one like
+`assets/sentences.zh.tsv` for what deeper layers say.
 """
 
 from demo.ui.library.words import LibraryWords
+from demo.ui.sentences import Sentences
 from demo.ui.strings import ExampleCard, Strings
 from demo.ui.teach.chinese import TEACH
 
+_SAID = Sentences.of("zh")
+
 _LIBRARY = LibraryWords(
+    said=_SAID,
     tab="适配器库",
     title="适配器",
     intro="每个适配器是一个小文件,教会冻结的模型一件事。选一个看看,或带来一个:由本程序生成,或由原作者发布。",
@@ -71,6 +75,7 @@ _LIBRARY = LibraryWords(
 CHINESE = Strings(
     language="zh",
     language_switch="English",
+    said=_SAID,
     title="LLaMA-Adapter Studio",
     tagline="在冻结的 8 位 LLaMA 上看图聊天",
     api="API",

@@ -98,7 +98,8 @@ def key_list(strings: Strings) -> str:
 
 def status_pill(status: Status, strings: Strings) -> str:
     """Render one line that says whether the model answers, and which model it is."""
-    word = {"ready": strings.ready, "failed": strings.failed}.get(status.state, status.message)
+    word = {"ready": strings.ready, "failed": strings.failed}.get(status.state)
+    word = word or strings.said(status.message)
     facts = strings.status_facts if status.threads != 1 else strings.status_facts_one
     facts = facts.format(bits=status.bits, threads=status.threads)
     if status.base:
@@ -121,7 +122,8 @@ def status_pill(status: Status, strings: Strings) -> str:
 
 def failed_panel(status: Status, strings: Strings) -> str:
     """Render why there is no model, to be shown for as long as there is none."""
-    return render("page.html", "failed_panel", title=strings.failed_title, message=status.message)
+    message = strings.said(status.message)
+    return render("page.html", "failed_panel", title=strings.failed_title, message=message)
 
 
 def notice(text: str) -> str:
@@ -263,7 +265,7 @@ def picture_chip(webp: bytes, strings: Strings, *, video: bool = False, sees: st
         source=inlined(webp),
         title=strings.video_in_use if video else strings.picture_in_use,
         more=strings.picture_in_use_more,
-        taught=strings.taught_with.format(sees=sees) if sees else "",
+        taught=strings.taught_with.format(sees=strings.said(sees)) if sees else "",
     )
 
 
@@ -326,7 +328,7 @@ def adapter_sentence(choice: str, cards: tuple[AdapterCard, ...], strings: Strin
         if card["name"] == choice:
             image = "image" in card["modalities"]
             return strings.adapter_facts.format(
-                description=card["description"],
+                description=strings.said(card["description"]),
                 parameters=f"{card['parameters']:,}",
                 modalities=strings.modality_image if image else strings.modality_text,
             )

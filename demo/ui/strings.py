@@ -8,6 +8,7 @@ Words in braces are filled in by the module that shows the sentence.
 from dataclasses import dataclass
 
 from demo.ui.library.words import LibraryWords
+from demo.ui.sentences import Sentences
 from demo.ui.teach.words import TeachWords
 
 
@@ -26,6 +27,7 @@ class Strings:
 
     language: str = "en"  # of these words, as HTML names it
     language_switch: str = "中文"  # the other language's name for itself
+    said: Sentences = Sentences()  # of the layers below the page
 
     title: str = "LLaMA-Adapter Studio"
     tagline: str = "Chat with pictures on a frozen 8-bit LLaMA"

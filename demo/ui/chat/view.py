@@ -80,7 +80,13 @@ class Transcript:
 
     def _running(self, reply: Reply) -> list[ChatMessage]:
         if not reply.text:
-            return [_said(_html(html.waiting_line(reply.waiting or self._strings.typing)))]
+            return [
+                _said(
+                    _html(
+                        html.waiting_line(self._strings.said(reply.waiting) or self._strings.typing)
+                    )
+                )
+            ]
         doubt = [_said(_html(html.doubt_note(self._strings)))] if reply.unfamiliar else []
         return [_said(_text(reply.text)), *doubt]
 
@@ -163,7 +169,7 @@ class Display(Transcript):
         """Show what went wrong, and all else as it is."""
         return {
             self._view.notice: gr.Row(visible=True),
-            self._view.notice_text: html.notice(str(error)),
+            self._view.notice_text: html.notice(self._strings.said(str(error))),
             self._view.resume: gr.Button(visible=isinstance(error, ContextFullError)),
         }
 

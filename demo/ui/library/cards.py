@@ -53,7 +53,7 @@ def cards(
     shown = [
         {
             "name": entry.passport.name,
-            "text": entry.passport.description or words.no_description,
+            "text": words.said(entry.passport.description) or words.no_description,
             "kind": ", ".join(_kinds(entry, words)),
             "size": _size(entry.stamp[1]),
             "own": words.own if entry.owner == owner and owner else words.shipped,
@@ -76,11 +76,12 @@ def cards(
 def facts(entry: LibraryEntry, words: LibraryWords) -> str:
     """Render everything that is known of one adapter."""
     passport, origin = entry.passport, entry.passport.origin
-    made_from = passport.data or words.unknown
+    data = words.said(passport.data)
+    made_from = data or words.unknown
     if origin:
         made_from = words.released_by.format(kind=origin.kind, file=origin.file)
     elif passport.data and passport.examples:
-        made_from = words.examples.format(data=passport.data, count=passport.examples)
+        made_from = words.examples.format(data=data, count=passport.examples)
     rows = [
         (words.base, passport.base),
         (words.tower, passport.tower or "–"),
@@ -95,7 +96,7 @@ def facts(entry: LibraryEntry, words: LibraryWords) -> str:
         TEMPLATE,
         "facts",
         name=passport.name,
-        text=passport.description or words.no_description,
+        text=words.said(passport.description) or words.no_description,
         rows=rows,
         gates=_strip(entry),
         gates_title=words.gates,

@@ -142,7 +142,7 @@ class LibraryHandlers:
         try:
             return action()
         except DemoError as error:
-            text = str(error)
+            text = self._words.said(str(error))
         except Exception:
             logger.exception("the library failed")
             text = self._strings.unexpected

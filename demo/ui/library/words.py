@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+from demo.ui.sentences import Sentences
+
 
 @dataclass(frozen=True)
 class LibraryWords:
     """What the tab says; words in braces are filled in by the module that shows the sentence."""
 
+    said: Sentences = Sentences()  # of the layers below the page
     tab: str = "Library"
     title: str = "Adapters"
     intro: str = (

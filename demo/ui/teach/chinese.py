@@ -1,8 +1,10 @@
 """The words of the tab "Teach" in simplified Chinese."""
 
+from demo.ui.sentences import Sentences
 from demo.ui.teach.words import TeachWords
 
 TEACH = TeachWords(
+    said=Sentences.of("zh"),
     tab="训练",
     title="教它一点东西",
     intro="给它看一些问题和您想要的回答。它会在冻结的模型之上学出一个小适配器,然后您就可以和结果聊天。",
@@ -41,7 +43,6 @@ TEACH = TeachWords(
     formats_copy="复制",
     reading="正在读取数据",
     chosen="{name}:{rows} {counted},按“{layout}”读取",
-    chosen_by_hand="手动指定",
     map_title="每一列是什么?",
     map_more="{why} 列:{columns}。",
     map_question="问题",

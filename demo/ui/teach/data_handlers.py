@@ -105,7 +105,7 @@ class DataHandlers:
             if pairs:  # one that is there already says nothing new
                 pairs = [pair for pair in pairs if pair not in there]
         except DemoError as error:
-            yield {self._data.chosen: html.problem(str(error))}
+            yield {self._data.chosen: html.problem(self._words.said(str(error)))}
             return
         if pairs is None or len(there) + len(pairs) > MOST_TYPED:
             yield from self._take(
@@ -125,7 +125,7 @@ class DataHandlers:
         try:
             rows = self._rows(table, more=MORE_ROWS)
         except InputError as error:
-            return {self._data.chosen: html.problem(str(error))}
+            return {self._data.chosen: html.problem(self._words.said(str(error)))}
         return {self._data.table: [*rows, *([["", ""]] * MORE_ROWS)]}
 
     def from_chat(self, session: str, table: Any) -> ComponentUpdates:
@@ -138,7 +138,7 @@ class DataHandlers:
         try:
             there = _filled(self._rows(table, more=len(rows)))
         except InputError as error:
-            return {self._data.chosen: html.problem(str(error))}
+            return {self._data.chosen: html.problem(self._words.said(str(error)))}
         new = [row for row in rows if row not in there]
         said = [self._words.chat_added.format(count=len(new))]
         if len(rows) < len(wanted):
@@ -303,7 +303,7 @@ class DataHandlers:
             yield from self._watched(visitor, task, self._data.report)
             draft = task.result()
         except DemoError as error:
-            yield {self._data.report: html.problem(str(error))}
+            yield {self._data.report: html.problem(self._words.said(str(error)))}
             return
         assert draft.checked
         fitting = self._fitted(visitor, choices, draft.checked.aim)
@@ -335,7 +335,7 @@ class DataHandlers:
         choices = TrainingOptions(*fields)
         yield {
             self._settings.measure: gr.Button(visible=False),
-            self._settings.needs: html.working(Progress(self._words.measuring)),
+            self._settings.needs: html.working(Progress(self._words.measuring), self._words),
         }
         preparing = self._teaching.preparing
         if choices != draft.choices:
@@ -365,7 +365,9 @@ class DataHandlers:
             last = Progress("")
             for progress in task.watch():
                 # Also when nothing is new: only here can it end when the visitor has left.
-                yield {place: gr.skip() if progress == last else html.working(progress)}
+                yield {
+                    place: gr.skip() if progress == last else html.working(progress, self._words)
+                }
                 last = progress
         finally:
             with self._lock:
@@ -391,7 +393,7 @@ class DataHandlers:
         except Cancelled:
             return
         except DemoError as error:
-            yield {place: html.problem(str(error))}
+            yield {place: html.problem(self._words.said(str(error)))}
         except Exception:
             logger.exception("teaching failed")
             yield {place: html.problem(self._strings.unexpected)}
@@ -400,7 +402,7 @@ class DataHandlers:
         words = self._words
         return {
             self._data.file: None,
-            self._data.chosen: html.working(Progress(words.reading)),
+            self._data.chosen: html.working(Progress(words.reading), words),
             self._data.mapping: gr.Column(visible=False),
             self._data.report: html.quiet(words.check_first),
             self._settings.hint: gr.HTML(visible=True),

@@ -5,7 +5,7 @@ Here is decided what is said; `demo/ui/templates/teach.html` and `run.html` say 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -66,19 +66,20 @@ def notice(text: str) -> str:
     return render("teach.html", "notice", text=text)
 
 
-def working(progress: Progress) -> str:
+def working(progress: Progress, words: TeachWords) -> str:
     """Render what is being done, and how far it is."""
-    return render("teach.html", "working", message=progress.message, share=progress.share)
+    message = words.said(progress.message)
+    return render("teach.html", "working", message=message, share=progress.share)
 
 
 def chosen(draft: Draft, words: TeachWords) -> str:
     """Render which data is in use."""
     table, layout = draft.table, draft.layout
     text = words.chosen.format(
-        name=table.name[:60],
+        name=words.said(table.name[:60]),
         rows=f"{len(table.rows) + len(table.faults):,}",
-        counted=table.counted,
-        layout=words.chosen_by_hand if layout is None or layout.name == "by hand" else layout.name,
+        counted=words.said(table.counted),
+        layout=words.said(layout.name if layout else "by hand"),
     )
     return render("teach.html", "chosen", text=text)
 
@@ -86,7 +87,7 @@ def chosen(draft: Draft, words: TeachWords) -> str:
 def column_note(columns: Sequence[str], words: TeachWords) -> str:
     """Render the question which column is what, with the names of the columns."""
     names = ", ".join(columns)[:NAMES_LENGTH]
-    text = words.map_more.format(why=why_unknown(columns), columns=names)
+    text = words.map_more.format(why=words.said(why_unknown(columns)), columns=names)
     return render("teach.html", "column_note", title=words.map_title, text=text)
 
 
@@ -96,7 +97,11 @@ def formats(words: TeachWords) -> str:
         words.formats_pictures.format(names=", ".join(item.pictures)) if item.pictures else ""
         for item in FORMATS
     ]
-    listed = list(zip(FORMATS, beside, strict=True))
+    said = [
+        replace(item, title=words.said(item.title), explanation=words.said(item.explanation))
+        for item in FORMATS
+    ]
+    listed = list(zip(said, beside, strict=True))
     return render("teach.html", "formats", formats=listed, copy=words.formats_copy)
 
 
@@ -158,7 +163,7 @@ def _remarks(found: DatasetReport, words: TeachWords) -> list[RemarkGroup]:
 
     def group(title: str, lines: Sequence[tuple[str, str]], *, opened: bool = False) -> RemarkGroup:
         more = len(lines) - LISTED
-        shown = [(place, text[:REMARK_LENGTH]) for place, text in lines[:LISTED]]
+        shown = [(place, words.said(text)[:REMARK_LENGTH]) for place, text in lines[:LISTED]]
         rest = words.and_more.format(count=f"{more:,}") if more > 0 else ""
         return RemarkGroup(title, len(lines), shown, rest, opened)
 
@@ -178,7 +183,7 @@ def _remarks(found: DatasetReport, words: TeachWords) -> list[RemarkGroup]:
 
 
 def _place(note: RowNote, counted: str, words: TeachWords) -> str:
-    place = f"{counted} {note.row:,}"
+    place = f"{words.said(counted)} {note.row:,}"
     return words.in_table.format(place=place, table=note.table) if note.table else place
 
 
@@ -293,7 +298,7 @@ def duration(seconds: float, words: TeachWords) -> str:
 def live(run: Run, history: RunHistory, words: TeachWords) -> str:
     """Render a run while it goes on: everything but the comparison at its end."""
     share = history.done / history.started.steps if history.started else 0.0
-    word = state_word(run, words)
+    word, message = state_word(run, words), words.said(run.message)
     return render(
         "run.html",
         "live",
@@ -303,7 +308,7 @@ def live(run: Run, history: RunHistory, words: TeachWords) -> str:
             "name": run.name,
             "facts": _facts(run, history, words),
             "width": f"{100 if run.state == 'done' else 100 * min(share, 1):.1f}",
-            "message": run.message if run.message.rstrip(".") != word else "",
+            "message": message if message.rstrip(".。") != word else "",
         },
         figures=_figures(history, words) if history.steps or history.evaluations else [],
         probes=_probes(history, words) if history.probes else [],

@@ -314,12 +314,14 @@ class RunHandlers:
     def _switch(self) -> ComponentUpdates:
         off = self._teaching.off
         return {
-            self._all.off: gr.HTML(html.notice(off) if off else "", visible=bool(off)),
+            self._all.off: gr.HTML(
+                html.notice(self._words.said(off)) if off else "", visible=bool(off)
+            ),
             self._all.steps: gr.Column(visible=not off),
         }
 
     def _problem(self, text: str) -> ComponentUpdates:
-        shown = gr.HTML(html.problem(text) if text else "", visible=bool(text))
+        shown = gr.HTML(html.problem(self._words.said(text)) if text else "", visible=bool(text))
         return {self._view.problem: shown}
 
     def _guarded(self, do: Callable[[], ComponentUpdates]) -> ComponentUpdates:

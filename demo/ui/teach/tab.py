@@ -141,7 +141,7 @@ def _data(words: TeachWords, limits: DataLimits) -> DataView:
             with gr.Tab(words.samples_tab, id="samples"), gr.Row(elem_classes=["cards"]):
                 samples = {
                     name: gr.Button(
-                        f"{sample.title}\n{sample.description}",
+                        f"{words.said(sample.title)}\n{words.said(sample.description)}",
                         elem_classes=["card"],
                         elem_id=f"sample-{name}",
                     )

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+from demo.ui.sentences import Sentences
+
 
 @dataclass(frozen=True)
 class TeachWords:
     """The words of the tab "Teach", in the order of its four steps."""
 
+    said: Sentences = Sentences()  # of the layers below the page
     tab: str = "Teach"
     title: str = "Teach it something"
     intro: str = (
@@ -58,7 +61,6 @@ class TeachWords:
     formats_copy: str = "Copy"
     reading: str = "Reading the data"
     chosen: str = "{name}: {rows} {counted}s, read as “{layout}”"
-    chosen_by_hand: str = "by hand"
     map_title: str = "Which column is what?"
     map_more: str = "{why} Columns: {columns}."
     map_question: str = "Question"

@@ -159,8 +159,8 @@ def teach_snippets(words: TeachWords) -> dict[str, str]:
         "quiet": teach_html.quiet(NASTY),
         "problem": teach_html.problem(NASTY),
         "calm": teach_html.notice(NASTY),
-        "working": teach_html.working(Progress(NASTY)),
-        "working, half": teach_html.working(Progress(NASTY, 0.456)),
+        "working": teach_html.working(Progress(NASTY), words),
+        "working, half": teach_html.working(Progress(NASTY, 0.456), words),
         "chosen by hand": teach_html.chosen(Draft(table, None, Path()), words),
         "chosen": teach_html.chosen(
             Draft(table, Layout(NASTY, "question", "answer"), Path()), words

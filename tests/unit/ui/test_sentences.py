@@ -1,0 +1,120 @@
+"""What deeper layers say is said in the page's language: all of it that a visitor may meet."""
+
+import ast
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from demo.finetune.runs import run_folder
+from demo.runtime import Runtime
+from demo.settings import ROOT, Settings
+from demo.ui.chinese import CHINESE
+from demo.ui.page import build_page
+from demo.ui.sentences import Sentences, read_sentences
+from demo.ui.strings import ENGLISH
+from demo.ui.theme import ASSETS
+
+KNOWN = read_sentences(ASSETS / "sentences.zh.tsv")
+# What these say to visitors is translated, every sentence of it.
+SPEAKERS = (
+    "chat/adapter_choice", "chat/chat_file", "chat/conversation", "chat/scheduler",
+    "finetune/runs/queue", "finetune/runs/run_folder", "teaching/drafts", "teaching/service",
+    "vision/image", "vision/video", "adapter/intake", "adapter/shelf",
+)  # fmt: skip
+FACTS = {"taught": 12, "taught_known": 9, "otherwise": 20, "otherwise_known": 3}
+
+
+def literals(path: Path) -> list[str]:
+    """Texts in a file's code, with `{}` for what is filled in."""
+    found, inner = [], set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            inner |= {id(value) for value in node.values}
+            parts = [v.value if isinstance(v, ast.Constant) else "{}" for v in node.values]
+            found.append("".join(map(str, parts)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(re.sub(r"\{\w*(?::[^}]*)?\}", "{}", node.value))
+    return found
+
+
+def test_a_message_is_looked_up_whole_then_piece_by_piece() -> None:
+    said = Sentences(
+        {"It is {}. Go.": "是{0}。走。", "Stop.": "停。", "red": "红", "See {}.": "看{0*}。"}
+    )
+    assert said("It is Stop.. Go.") == "是Stop.。走。"  # what is filled in stays as it was
+    assert said("Stop. See red. Who? Stop.") == "停。看红。Who? 停。"
+    assert Sentences()("Stop. Go.") == "Stop. Go."
+    assert said("") == ""
+
+
+def test_every_translation_is_of_a_sentence_that_is_still_said() -> None:
+    code = "\n".join(text for path in (ROOT / "demo").rglob("*.py") for text in literals(path))
+    for name in (
+        "adapters/shapes.safetensors",
+        "adapters/sight.safetensors",
+        "tower/passport.json",
+    ):
+        code += (ROOT / "checkpoints" / name).read_bytes()[:20_000].decode("utf-8", "ignore")
+    composed = ("Knows", "Row {}", "Line {}", "The picture has {} megap")  # of several pieces
+    gone = [
+        text
+        for text in KNOWN
+        if text.removesuffix(", {}").rstrip(".") not in code and not text.startswith(composed)
+    ]
+    assert gone == []
+    for text, said in KNOWN.items():
+        gaps = {int(number) for number in re.findall(r"\{(\d+)", said)}
+        assert gaps <= set(range(text.count("{}"))), text
+
+
+@pytest.mark.parametrize("module", SPEAKERS)
+def test_what_visitors_are_told_is_translated(module: str) -> None:
+    path = ROOT / "demo" / f"{module}.py"
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docs = {
+        (ast.get_docstring(n, clean=False) or "").strip() for n in nodes if isinstance(n, holders)
+    }
+    for text in map(str.strip, literals(path)):
+        if re.fullmatch(r"[A-Z{“'].* .*[a-z}]\.", text) and text not in docs:
+            pieces = re.split(r"(?<=\.)\s+", re.sub(r"^\{\} ", "", text))
+            assert all(any(piece.rstrip(".") in known for known in KNOWN) for piece in pieces), text
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        run_folder.done_message(40, early=True, metrics={**FACTS, "ordinary_kept": 0.87}),
+        run_folder.done_message(1, early=False, metrics=FACTS),
+        run_folder.done_message(1, early=False, metrics={**FACTS, "otherwise": 0}),
+        run_folder.stopped_message(2, gained=False, metrics={"taught": 1, "taught_known": 1}),
+        run_folder.diverged_message(3, 2),
+    ],
+)
+def test_the_verdict_on_a_training_is_wholly_in_the_pages_language(message: str) -> None:
+    assert not re.search("[A-Za-z]{2}", CHINESE.teach.said(message))
+    assert ENGLISH.teach.said(message) == message
+
+
+def test_no_english_stands_on_the_chinese_page(tmp_path: Path) -> None:
+    """Nothing that is built into it is a sentence for which there is a Chinese one."""
+    page = build_page(Runtime(Settings(cache=tmp_path, runs=tmp_path / "runs")))
+    config = page.get_config_file()
+    ids = {*config["page"]["zh"]["components"]}
+    shown = [c["props"] for c in config["components"] if c["id"] in ids]
+    text = json.dumps(shown, ensure_ascii=False, default=str)
+    assert "教它一点东西" in text
+    english = {text for text in KNOWN if "{}" not in text}
+    for words, other in (
+        (ENGLISH, CHINESE),
+        *((getattr(ENGLISH, n), getattr(CHINESE, n)) for n in ("teach", "library")),
+    ):
+        for field in fields(words):
+            here, there = getattr(words, field.name), getattr(other, field.name)
+            if isinstance(here, str) and here != there and "{" not in here:
+                english.add(here)
+    assert len(english) > 400
+    assert [one for one in english if " " in one and json.dumps(one)[1:-1] in text] == []
