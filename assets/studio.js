@@ -115,7 +115,9 @@
       const detail = { do: "version", turn, step: Number(step.dataset.step) };
       document.dispatchEvent(new CustomEvent("studio-act", { detail }));
     }
-    if (event.target.closest("#conversation .go-on")) document.querySelector("#go-on")?.click();
+    for (const name of ["go-on", "ask-base"]) {
+      if (event.target.closest(`#conversation .${name}`)) document.querySelector(`#${name}`)?.click();
+    }
   });
 
   // The invisible guards of demo/ui/html.py stay out of what is copied.

@@ -160,6 +160,14 @@ class Versions:
     count: int = 1
 
 
+@dataclass(frozen=True)
+class BaseAnswer:
+    """What the base alone has said to a turn so far; `blind` if the turn was about a picture."""
+
+    text: str
+    blind: bool = False
+
+
 def unanswered(strings: Strings, versions: Versions) -> str:
     """Say that a question has no reply yet, and lead to its other versions."""
     return render(
@@ -176,6 +184,7 @@ def reply_footer(
     versions: Versions = Versions(),
     last: bool = False,
     note: str = "",
+    base: BaseAnswer | None = None,
 ) -> str:
     """Say who answered, what was read, and how fast; above it a doubt about the picture.
 
@@ -187,6 +196,7 @@ def reply_footer(
         versions: which of the turn's versions this is.
         last: whether it is the last reply, which may be continued.
         note: what is to be known of all replies, said once.
+        base: what the base alone says to the question, if it was asked.
     """
     stopped = {
         "end": "",
@@ -214,6 +224,9 @@ def reply_footer(
         doubt=strings.unfamiliar if unfamiliar else "",
         versions=versions,
         go_on=strings.go_on if cut else "",
+        ask_base=strings.ask_base if last and stats.adapter != "none" and base is None else "",
+        base=base.text if base else "",
+        base_title=strings.base_says_blind if base and base.blind else strings.base_says,
         note=note,
         words=strings,
     )

@@ -168,6 +168,7 @@ def _connect_replies(
         view.chatbot.retry(handlers.retry, choices, **chat),
         view.chatbot.edit(handlers.edit, choices, **chat),
         view.go_on.click(handlers.go_on, choices, **chat),
+        view.ask_base.click(handlers.ask_base, choices, **chat),
         view.resume.click(partial(handlers.retry, drop_oldest=True), choices, **chat),
     ]
 

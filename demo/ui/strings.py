@@ -158,6 +158,9 @@ class Strings:
     stopped_deadline: str = "stopped at the time limit"
     stopped_repeated: str = "stopped: it began to repeat itself"
     go_on: str = "continue"
+    ask_base: str = "ask the base too"
+    base_says: str = "The base alone says"
+    base_says_blind: str = "The base alone, which sees no picture, says"
     version_before: str = "Earlier version"
     version_after: str = "Later version"
 

@@ -154,3 +154,20 @@ def test_every_example_card_is_answered(chat: Chat) -> None:
         expect(chat.facts).to_contain_text("picture used" if number < 6 else "no picture")
         chat.page.get_by_role("button", name="New chat").click()
         expect(chat.questions).to_have_count(0)
+
+
+def test_the_base_is_asked_beside_an_adapter(chat: Chat) -> None:
+    chat.attach(SAMPLES / "house.png")
+    chat.ask("What is this?")
+    chat.answered(1)
+    ask, beside = chat.page.locator(".ask-base"), chat.page.locator("#conversation .base-answer")
+    ask.click()
+    expect(beside).to_contain_text("The base alone, which sees no picture, says")
+    expect(chat.send_button).to_be_visible(timeout=60_000)
+    expect(beside.locator("p")).not_to_have_text("")
+    expect(ask).to_have_count(0)
+    chat.ask("Is it a building?")
+    chat.answered(2)
+    expect(chat.questions).to_have_count(2)
+    expect(beside).to_have_count(1)  # where it stood
+    expect(ask).to_have_count(1)

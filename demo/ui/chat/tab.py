@@ -32,6 +32,7 @@ class ChatView:
     notice_text: gr.HTML
     resume: gr.Button
     go_on: gr.Button  # pressed by the page for "continue" under a reply
+    ask_base: gr.Button  # and for "ask the base too"
     dismiss: gr.Button
     picture: gr.Row
     picture_chip: gr.HTML
@@ -137,13 +138,16 @@ def _chatbot(strings: Strings, cards: list[Any]) -> gr.Chatbot:
     )
 
 
-def _notice(strings: Strings) -> tuple[gr.Row, gr.HTML, gr.Button, gr.Button, gr.Button]:
+def _notice(
+    strings: Strings,
+) -> tuple[gr.Row, gr.HTML, gr.Button, gr.Button, gr.Button, gr.Button]:
     go_on = gr.Button(visible="hidden", elem_id="go-on")
+    ask_base = gr.Button(visible="hidden", elem_id="ask-base")
     with gr.Row(visible=False, elem_id="notice") as row:
         text = gr.HTML()
         resume = gr.Button(strings.resume, variant="primary", size="sm", elem_id="resume")
         dismiss = gr.Button(strings.dismiss, size="sm", elem_id="dismiss")
-    return row, text, resume, go_on, dismiss
+    return row, text, resume, go_on, ask_base, dismiss
 
 
 def _picture(strings: Strings) -> tuple[gr.Row, gr.HTML, gr.Button]:

@@ -6,7 +6,7 @@ line of facts. Always made anew from the server's conversation; what a browser s
 is never read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,9 +16,10 @@ from demo.chat.conversation import ASK_ABOUT_PICTURE, Conversation, Turn
 from demo.errors import ContextFullError, DemoError
 from demo.runtime import Reply, Runtime
 from demo.ui import html
+from demo.ui.chat.beside import BaseAnswers
 from demo.ui.chat.tab import ChatView
 from demo.ui.files import Uploads
-from demo.ui.html import ComponentUpdates, Versions, printable, to_markdown
+from demo.ui.html import BaseAnswer, ComponentUpdates, Versions, printable, to_markdown
 from demo.ui.strings import Strings
 from demo.vision.image import thumbnail
 from demo.vision.video import Video
@@ -42,6 +43,7 @@ class Transcript:
         turns: Sequence[Turn],
         running: Reply | None = None,
         places: Sequence[tuple[int, int]] = (),
+        bases: Mapping[int, BaseAnswer] | None = None,
     ) -> list[ChatMessage]:
         """Give all messages.
 
@@ -50,6 +52,7 @@ class Transcript:
             turns: the conversation.
             running: what there is so far of the reply to the last turn.
             places: of each turn, which of how many versions it is; nothing where all have one.
+            bases: what the base alone said, by the number of the turn.
         """
         messages: list[ChatMessage] = []
         for number, turn in enumerate(turns):
@@ -59,7 +62,8 @@ class Transcript:
                 messages.extend(self._running(running))
                 continue
             versions = Versions(number, *places[number]) if places else Versions(number)
-            messages.extend(self._answer(turn, versions, last=last))
+            base = (bases or {}).get(turn.number)
+            messages.extend(self._answer(turn, versions, base, last=last))
         return messages
 
     def _question(self, session: str, turn: Turn) -> ChatMessage:
@@ -90,7 +94,9 @@ class Transcript:
         doubt = [_said(_html(html.doubt_note(self._strings)))] if reply.unfamiliar else []
         return [_said(_text(reply.text)), *doubt]
 
-    def _answer(self, turn: Turn, versions: Versions, *, last: bool) -> list[ChatMessage]:
+    def _answer(
+        self, turn: Turn, versions: Versions, base: BaseAnswer | None, *, last: bool
+    ) -> list[ChatMessage]:
         if not turn.reply:
             line = html.unanswered(self._strings, versions)
             return [_said(_html(line))]
@@ -104,6 +110,7 @@ class Transcript:
                 versions=versions,
                 last=last,
                 note="" if versions.turn else self._note,
+                base=base,
             )
             messages.append(_said(_html(facts)))
         return messages
@@ -118,11 +125,12 @@ class Display(Transcript):
         uploads: Uploads,
         strings: Strings,
         runtime: Runtime,
+        bases: BaseAnswers,
     ) -> None:
         embedded = runtime.settings.llama is None
         note = strings.small_base.format(base=EMBEDDED) if embedded else ""
         super().__init__(uploads, strings, note)
-        self._view, self._runtime = view, runtime
+        self._view, self._runtime, self._bases = view, runtime, bases
 
     def opening(
         self, session: str, conversation: Conversation, text: str, box: Any
@@ -138,12 +146,17 @@ class Display(Transcript):
     ) -> list[ChatMessage]:
         """Give all messages of a conversation."""
         places = conversation.places() if conversation.paths else ()
-        return self.render(session, conversation.turns, running, places)
+        bases = self._bases.of(conversation)
+        return self.render(session, conversation.turns, running, places, bases)
 
     def started(self, session: str, conversation: Conversation, box: Any) -> ComponentUpdates:
         """Show that a reply begins; the message box gets the value `box` unless None."""
         messages = self.messages(session, conversation, Reply())
         return self._busy(session, messages, box) | self._chip(conversation)
+
+    def working(self, session: str, conversation: Conversation) -> ComponentUpdates:
+        """Show the conversation while something is written beside it."""
+        return self._busy(session, self.messages(session, conversation), None)
 
     def settled(self, session: str, conversation: Conversation) -> ComponentUpdates:
         """Show the conversation while nothing is being answered."""

@@ -123,6 +123,10 @@ def chat_snippets(strings: Strings) -> dict[str, str]:
     video = Video(frames, tuple(0.75 + 1.5 * i for i in range(8)), 12.04)
     return {f"facts, {name}": footer for name, footer in stopped.items()} | {
         "facts, seen": html.reply_footer(seen, strings),
+        "facts, beside the base": html.reply_footer(
+            seen, strings, last=True, base=html.BaseAnswer(NASTY, blind=True)
+        ),
+        "facts, last": html.reply_footer(seen, strings, last=True),
         "facts, one frame": html.reply_footer(replace(seen, frames=1), strings),
         "facts, frames": html.reply_footer(replace(seen, frames=8), strings),
         "facts, corrected": html.reply_footer(seen, strings, corrected=True),
