@@ -11,11 +11,15 @@ from demo.finetune.data.conversation import normalise_name
 
 # Names in the order in which they are preferred.
 CHAT = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue", "chosenmessages")
-QUESTION = ("instruction", "question", "prompt", "query", "user", "human", "message", "q")
+QUESTION = (
+    *("instruction", "question", "prompt", "query", "user", "human", "message", "q"),
+    *("patterns", "pattern", "utterances", "trainingphrases"),
+)
 INPUT = ("input", "context", "passage", "hint", "paragraph", "background", "article", "document")
 REPLY = (
     *("output", "answer", "response", "reply", "completion", "assistant", "target"),
     *("chosen", "multiplechoiceanswer", "answerkey", "answers", "label", "a", "groundtruth"),
+    *("responses", "replies"),
 )
 PICTURE = (
     *("image", "picture", "photo", "img", "imagepath", "filename", "imagefile", "images"),
@@ -111,11 +115,11 @@ def with_word(columns: Iterable[str], what: str) -> list[str]:
         columns: names.
         what: "question" or "answer".
     """
-    found = []
+    found, other = [], "answer" if what == "question" else "question"
     for column in columns:
         apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column)
         words = {_folded(word) for word in re.split(r"[\W_]+", apart) if word}
-        if words & WORDS[what] and not words & ABOUT:
+        if words & WORDS[what] and not words & (WORDS[other] | ABOUT):
             found.append(column)
     return found or [name for name in columns if LESSER.get(known_as(name)) == what]
 

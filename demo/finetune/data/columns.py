@@ -271,7 +271,7 @@ def why_unknown(columns: Sequence[str]) -> str:
     """Say why nobody but a person knows what these columns mean."""
     opinions, replies = _opinions(columns), _replies(columns)
     questions = all_named(columns, QUESTION) or with_word(columns, "question")
-    text = first_named(columns, (*TEXT, *CAPTION))
+    text = first_named(columns, (*TEXT, *CAPTION) if first_named(columns, PICTURE) else TEXT)
     for several, what in ((questions, "the question"), (replies, "the reply")):
         if len(several) > 1:
             names = " and ".join(f"“{excerpt(name)}”" for name in several[:3])

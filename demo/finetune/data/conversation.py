@@ -38,6 +38,11 @@ SOUND = re.compile(
     r"(?:<(audio|video|speech|sound)(?:[ _]?\d+)?>|<\|(audio|video)(?:_pad|_?\d+)?\|>)",
     re.IGNORECASE,
 )
+# What other programs put at the end of a text, for models with such words.
+ENDS = re.compile(
+    r"(?:\s*(?:<\|(?:endoftext|im_end|eot_id|end|end_of_text)\|>|</s>|<(?:end_of_turn|eos)>))+\s*$"
+)
+HTML = re.compile(r"<(?:br|p|div|span|li|ul|strong|b|a href=[^<>]{1,200})\s*/?>|&nbsp;", re.I)
 GAP = re.compile(r"\{\{\s*[^\W\d][\w -]{0,40}\}\}")
 CODE = re.compile(r"```|</|\{%|`[^`\n]*\{\{")
 ROLES = {
@@ -147,7 +152,14 @@ class Cleaner:
         visible = INVISIBLE.sub("", plain)
         if visible != plain:
             self.note(f"{what}: invisible characters removed")
-        trimmed = self._without_stand_ins(visible.strip(), what, learned)
+        bare = visible.strip()
+        if "<s>" not in bare[1:]:  # else it strikes words out
+            bare = ENDS.sub("", bare.removeprefix("<s>"))
+        if bare != visible.strip():
+            self.note(f"{what}: the marks of another model around it removed")
+        if HTML.search(bare) and not CODE.search(bare):
+            self.note(f"{what}: HTML is taught as it stands")
+        trimmed = self._without_stand_ins(bare.strip(), what, learned)
         if visible.strip() != visible and trimmed:
             self.note(f"{what}: spaces at its ends removed")
         # One letter, one spelling: a decomposed é is three tokens that the model has seldom met.
@@ -310,6 +322,8 @@ def _turn(index: int, turn: Any, cleaner: Cleaner) -> Spoken:
     speaker = next((turn[key] for key in SPEAKERS if key in turn), None)
     content = next((turn[key] for key in CONTENTS if key in turn), None)
     role = ROLES.get(speaker.lower()) if isinstance(speaker, str) else None
+    if speaker is None:
+        raise DataError(f"Turn {index} does not say who speaks. {EXPECTED}")
     if role is None:
         raise DataError(
             f"Turn {index} is from “{excerpt(str(speaker))}”. Known are system, user and "

@@ -8,10 +8,14 @@ from contextlib import suppress
 from itertools import chain, islice
 
 from demo.errors import DataError
-from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder
+from demo.finetune.data.column_names import CHAT, QUESTION, REPLY, TEXT, known_as
+from demo.finetune.data.columns import recognise
+from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder, excerpt
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+NONE = "\x1f"  # stands in no text: the file has one column
 SAMPLED = 50  # records, to find the separator
+LONGEST_CELL = 1_000_000  # characters; a quote that is never closed ends there
 LONGEST_NAME = 60  # characters; what is longer is no column's name
 
 
@@ -33,11 +37,16 @@ def read_csv(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
     Raises:
         DataError: not a table, two columns of the same name, or a limit of `TableBuilder`.
     """
-    text, separator = find_separator(text)
+    try:
+        text, separator = find_separator(_without_frame(text))
+    except NoTableError:
+        if not _has_one_column(text):
+            raise
+        separator = NONE
     prose = separator == "," and _is_prose(text)
-    notes = [f"Columns are separated by {SEPARATORS[separator]}."] if separator != "," else []
+    notes = [f"Columns are separated by {SEPARATORS[separator]}."] if separator in ";\t|" else []
     records = _records(text, separator, limits)
-    return table_of(records, name, notes=notes, limits=limits, prose=prose)
+    return table_of(records, name, notes=notes, limits=limits, prose=prose, commas=separator == ",")
 
 
 def table_of(
@@ -47,6 +56,7 @@ def table_of(
     notes: Sequence[str] = (),
     limits: DataLimits = LIMITS,
     prose: bool = False,
+    commas: bool = False,
 ) -> Table:
     """Make a table of a sheet's rows, of which the first names the columns or is an example.
 
@@ -56,6 +66,7 @@ def table_of(
         notes: remarks on the whole.
         limits: the most that is taken.
         prose: the text looks like sentences: without names it is no table.
+        commas: they separate the cells, so that one in a sentence may have cut it in two.
 
     Raises:
         DataError: two columns of the same name, prose, or a limit of `TableBuilder`.
@@ -71,6 +82,13 @@ def table_of(
             f"The first row of the file cannot be read: {first or 'there is none.'} The first row "
             "should name the columns, such as question,answer."
         )
+    if sum(map(bool, map(str.strip, first))) == 1:
+        second = next(filled, None)
+        if second is not None and isinstance(second[1], list) and recognise(second[1]):
+            notes = (*notes, f"The heading “{excerpt(''.join(first))}” is left out.")
+            number, first = second[0], second[1]
+        elif second is not None:
+            filled = chain([second], filled)
     while first and not first[-1].strip():
         first.pop()
     names = _names(first)
@@ -85,8 +103,16 @@ def table_of(
         notes = (*notes, "The first row does not name the columns, so it is taken as an example.")
         filled = chain([(number, first)], filled)
     table = TableBuilder(name, columns=names, notes=notes, limits=limits)
+    mended = 0
     for number, record in filled:
-        _add(table, number, names, record)
+        whole = _mended(record, len(names)) if commas else record
+        mended += whole is not record
+        _add(table, number, names, whole)
+    if mended:
+        table.note(
+            f"In {mended:,} rows a comma without double quotes around its text was taken for a "
+            "part of that text."
+        )
     return table.build()
 
 
@@ -96,7 +122,7 @@ def find_separator(text: str) -> tuple[str, str]:
     Raises:
         DataError: no separator makes a table of the text.
     """
-    named = re.match(r"sep=([,;\t])\r?\n", text, re.IGNORECASE)
+    named = re.match(r"sep=([,;\t|])\r?\n", text, re.IGNORECASE)
     if named:
         return text[named.end() :], named[1]
 
@@ -126,6 +152,38 @@ def _is_prose(text: str) -> bool:
     return spaced * 10 > commas * 9 and quoted < commas and (len(widths) > 1 or inside)
 
 
+def _without_frame(text: str) -> str:
+    """Take the outer bars and the rule off a table of Markdown; return other text unchanged."""
+    lines = text.strip().split("\n")
+    if len(lines) < 2 or not re.fullmatch(r"\|(?:\s*:?-+:?\s*\|)+", lines[1].strip()):
+        return text
+    del lines[1]
+    return "\n".join(line.strip().removeprefix("|").removesuffix("|").strip() for line in lines)
+
+
+def _has_one_column(text: str) -> bool:
+    """Tell whether the first line names what stands in the others."""
+    head, _, rest = text.partition("\n")
+    known = (*TEXT, *CHAT, *QUESTION, *REPLY)
+    return bool(rest.strip()) and NONE not in text and known_as(head.strip(' \r"')) in known
+
+
+def _mended(record: list[str] | str, width: int) -> list[str] | str:
+    """Join what commas inside sentences have cut, where spaces tell which these are."""
+    if isinstance(record, str) or len(record) <= width or not any(record[width:]):
+        return record
+    whole: list[str] = []
+    for cell in record:
+        inside = re.match(r"\s+\S", cell) or (
+            whole and re.match(r"\d{3}(?!\d)", cell) and whole[-1][-1:].isdigit()
+        )
+        if whole and inside:
+            whole[-1] += f",{cell}"
+        else:
+            whole.append(cell)
+    return whole if len(whole) == width else record
+
+
 def _add(table: TableBuilder, number: int, names: Sequence[str], record: list[str] | str) -> None:
     """Add a record, or the fault that it is."""
     if isinstance(record, str):
@@ -143,7 +201,15 @@ def _add(table: TableBuilder, number: int, names: Sequence[str], record: list[st
 
 def _records(text: str, separator: str, limits: DataLimits) -> Iterator[list[str] | str]:
     """Yield each record as its cells, or as the reason why it cannot be read."""
-    reader = csv.reader(_lines(text, limits), delimiter=separator, strict=True)
+    csv.field_size_limit(
+        LONGEST_CELL
+    )  # of the module: beyond it a record is cut, and its rest read
+    reader = csv.reader(
+        _lines(text, limits),
+        delimiter=separator,
+        strict=True,
+        skipinitialspace=_skips_spaces(text, separator),
+    )
     while True:
         before = reader.line_num
         try:
@@ -152,6 +218,26 @@ def _records(text: str, separator: str, limits: DataLimits) -> Iterator[list[str
             return
         except csv.Error as error:
             yield _reason(str(error), reader.line_num - before)
+
+
+def _skips_spaces(text: str, separator: str) -> bool:
+    """Whether spaces stand before double quotes, as people type them: "a", "b"."""
+    if not re.search(rf'{re.escape(separator)} +"', text[: 4 * LIMITS.row]):
+        return False
+    alike = []
+    for skip in (False, True):
+        sample = io.StringIO(text[: 4 * LIMITS.row], "")
+        reader = csv.reader(sample, delimiter=separator, strict=True, skipinitialspace=skip)
+        widths: list[int] = []
+        for _ in range(SAMPLED):
+            try:
+                widths.append(len(next(reader)))
+            except StopIteration:
+                break
+            except csv.Error:
+                continue
+        alike.append(sum(width == widths[0] for width in widths))
+    return alike[1] > alike[0]
 
 
 def _reason(error: str, lines: int) -> str:
@@ -187,5 +273,8 @@ def _names(record: Sequence[str]) -> list[str] | None:
     names = [cell.strip() for cell in record]
     sentence = re.compile(r"[.?!…。？！]$|\n")
     if any(len(name) > LONGEST_NAME or sentence.search(name) for name in names):
-        return None
+        short = all(len(name) <= LONGEST_NAME for name in names)
+        known = short and recognise([name for name in names if name])  # beside “No.”, say
+        if not known:
+            return None
     return [name or f"column {index}" for index, name in enumerate(names, 1)]

@@ -12,7 +12,9 @@ from itertools import zip_longest
 from typing import Any
 
 from demo.errors import DataError
+from demo.finetune.data.columns import recognise
 from demo.finetune.data.conversation import SPLIT_NAMES, normalise_name
+from demo.finetune.data.nested import is_row, talk_of, unfolded
 from demo.finetune.data.table import (
     LIMITS,
     MAX_DEPTH,
@@ -29,7 +31,6 @@ STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 TOKEN = re.compile(STRING + r'|["\[\]{},]', re.DOTALL)
 KEY = re.compile(f"({STRING})" + r"\s*+:\s*+", re.DOTALL)
 TURN = ({"role", "content"}, {"from", "value"})
-NESTED = "instances"  # self-instruct: several inputs and outputs of one instruction
 
 
 def read_json(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
@@ -85,22 +86,27 @@ def _add_items(
     split: str = "",
     before: int = 0,
     whole: bool = False,
+    more: Mapping[str, str] | None = None,
 ) -> int:
     """Add the items of the list that begins at `start`, numbered on from `before`.
 
-    `split` is what their column of that name becomes. Return the number of the last one.
+    `split` is what their column of that name becomes, `more` are other columns that they get unless
+    they have them. Return the number of the last one.
     """
     number = before
     for number, (begin, end) in enumerate(_members(text, start, whole), before + 1):
-        _add(table, number, text[begin : min(end, begin + table.limits.row + 1)], split=split)
+        item = text[begin : min(end, begin + table.limits.row + 1)]
+        _add(table, number, item, split=split, more=more)
     return number
 
 
 def _add_object(table: TableBuilder, text: str, start: int) -> None:
     """Add what an object holds: its lists decide what it is."""
-    members = dict(_keys(text, start, table.limits.rows + 1_000))
+    whole = not text[:start].strip()
+    members = dict(_keys(text, start, table.limits.rows + 1_000, whole=whole))
     lists = {key: at for key, (at, _) in members.items() if text.startswith("[", at)}
     rows = {key: at for key, at in lists.items() if _holds_rows(text, at, table.limits.row)}
+    rows = {key: at for key, at in rows.items() if normalise_name(key) != "history"}
     if rows and {normalise_name(key) for key in rows} <= SPLIT_NAMES.keys():
         last = 0
         for split, at in rows.items():
@@ -109,18 +115,60 @@ def _add_object(table: TableBuilder, text: str, start: int) -> None:
         _add_items(table, text, *rows.values())
     elif {"images", "annotations"} <= rows.keys():
         _add_annotations(table, text, rows)
+    elif rows and (best := _taught(text, rows)):
+        last = 0
+        for key, at in best.items():
+            group = {"group": key} if len(best) > 1 else {}
+            last = _add_items(table, text, at, before=last, more=group)
+        left = ", ".join(f"“{excerpt(key)}”" for key in list(rows)[:9] if key not in best)
+        if left:
+            table.note(f"The lists {left} are not read.")
     elif rows:
         raise DataError(
             f"This file holds {len(rows)} lists: {', '.join(map(excerpt, list(rows)[:5]))}. Please "
             "keep one, or call them train and test."
         )
+    elif inner := _inner(text, members, table.limits.rows + 1_000):
+        _add_object(table, text, inner)
     elif len(lists) > 1 and len(lists) == len(members) and not _hold_objects(text, lists):
         _add_columns(table, text, lists)
     elif _are_rows(text, members):
         for number, (key, (begin, end)) in enumerate(members.items(), 1):
             _add(table, number, text[begin : min(end, begin + table.limits.row + 1)], key=key)
     else:
-        _add(table, 1, text[start:].rstrip())
+        end = max((end for _, end in members.values()), default=start + 1)
+        _add(table, 1, text[start : text.index("}", end) + 1])
+
+
+def _taught(text: str, rows: Mapping[str, int]) -> dict[str, int]:
+    """Choose the lists whose first item is a row that can be taught, if they have equal names."""
+    firsts = {key: _first(text, at) for key, at in rows.items()}
+    able = {key: rows[key] for key, item in firsts.items() if is_row(item)}
+    names = {frozenset(item) for key, item in firsts.items() if key in able}
+    return able if len(names) == 1 else {}
+
+
+def _first(text: str, at: int) -> dict[str, Any]:
+    """Read the first item of a list of objects; an empty one where it is no object or broken."""
+    begin, end = next(_members(text, at), (at, at))
+    if end - begin > LIMITS.row:
+        return {}
+    try:
+        item = _load(text[begin:end])
+    except DataError:
+        return {}
+    return item if isinstance(item, dict) else {}
+
+
+def _inner(text: str, members: Mapping[str, tuple[int, int]], most: int) -> int | None:
+    """Find the one object in an object that holds lists of rows, and is no row itself."""
+    objects = [begin for begin, _ in members.values() if text.startswith("{", begin)]
+    if len(objects) != 1 or recognise(list(members)) is not None:
+        return None
+    inner = {key: begin for key, (begin, _) in _keys(text, objects[0], most, whole=False)}
+    lists = {key: at for key, at in inner.items() if text.startswith("[", at)}
+    holds = any(is_row(_first(text, at)) for at in lists.values())
+    return objects[0] if holds and recognise(list(inner)) is None else None
 
 
 def _are_rows(text: str, members: Mapping[str, tuple[int, int]]) -> bool:
@@ -165,12 +213,22 @@ def _add_columns(table: TableBuilder, text: str, lists: Mapping[str, int]) -> No
 def _holds_rows(text: str, start: int, most: int) -> bool:
     """Whether the list at `start` holds objects that are rows, not the turns of one talk."""
     begin, end = next(_members(text, start), (start, start))
+    if text.startswith("[", begin) and end - begin <= most:
+        return _is_talk(text[begin:end])
     if not text.startswith("{", begin) or end - begin > most:
         return text.startswith("{", begin)
     try:
         return not _is_turn(_load(text[begin:end]))
     except DataError:
         return True
+
+
+def _is_talk(text: str) -> bool:
+    """Whether a list holds texts that are said in turn."""
+    try:
+        return talk_of(_load(text)) is not None
+    except DataError:
+        return False
 
 
 def _add(
@@ -181,6 +239,7 @@ def _add(
     split: str = "",
     key: str = "",
     files: Mapping[str, str] | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> None:
     """Add one object as a row. A list of turns is a row with the column `messages`.
 
@@ -191,6 +250,7 @@ def _add(
         split: what its column of that name becomes.
         key: the name under which it was found, for the column `id` if it has none.
         files: names of pictures by the number that the object may have as `image_id`.
+        more: other columns, for a row that has none of these names.
     """
     if len(text) > table.limits.row:
         reason = f"It has more than {table.limits.row:,} characters, the most we take."
@@ -203,12 +263,15 @@ def _add(
         return
     if isinstance(value, list) and value and all(map(_is_turn, value)):
         value = {"messages": value}
+    if talk := talk_of(value):
+        value = {"messages": talk}
     if not isinstance(value, dict):
         table.add_fault(
             number,
             'It is no object with names and values. Expected is {"question": "…", "answer": "…"}.',
         )
         return
+    value = {**more, **value} if more else value
     if split:
         value = {**value, "split": split}
     if key and "id" not in value:
@@ -219,17 +282,8 @@ def _add(
         value = {**value, "image": f"{key}/{image}"}
     if files and str(value.get("image_id")) in files:
         value = {"image": files[str(value["image_id"])], **value}
-    for each in _nested(value):
+    for each in unfolded(value):
         table.add(number, each)
-
-
-def _nested(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """Cut a row with several instances into one row for each."""
-    instances = value.get(NESTED)
-    if not isinstance(instances, list) or not all(isinstance(item, dict) for item in instances):
-        return [value]
-    rest = {name: inner for name, inner in value.items() if name != NESTED}
-    return [{**rest, **item} for item in instances] or [rest]
 
 
 def _load(text: str) -> Any:
@@ -262,9 +316,11 @@ def _is_turn(value: Any) -> bool:
     return isinstance(value, dict) and any(names <= value.keys() for names in TURN)
 
 
-def _keys(text: str, start: int, most: int) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield the names of an object, and where each value stands."""
-    for count, (begin, end) in enumerate(_members(text, start, True)):
+def _keys(
+    text: str, start: int, most: int, *, whole: bool = True
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the names of an object, and where each value stands; the `whole` text, or a part."""
+    for count, (begin, end) in enumerate(_members(text, start, whole)):
         name = KEY.match(text, begin, end)
         if name is None or count == most:
             raise DataError(

@@ -5,13 +5,20 @@ import re
 # Who speaks, as texts of whole conversations mark it.
 SPEAKER = re.compile(
     r"###[ ]?(human|user|instruction|input|assistant|gpt|response|system)[ ]?:"
-    r"|(?:^|\n)[ \t]*(human|user|assistant|system):"
+    r"|(?:^|\n|</?s>)[ \t]*(human|user|assistant|system):"
     r"|<\|im_start\|>(user|assistant|system)\b"
     r"|<\|(user|assistant|system)\|>"
+    r"|<start_of_turn>(user|model|developer)\b"
     r"|<\|start_header_id\|>(user|assistant|system)<\|end_header_id\|>",
     re.IGNORECASE,
 )
-CLOSING = re.compile(r"<\|im_end\|>|<\|eot_id\|>|<\|begin_of_text\|>|<\|endoftext\|>|</?s>")
+CLOSING = re.compile(
+    r"<\|(?:im_end|eot_id|begin_of_text|endoftext)\|>|</?s>|<(?:end_of_turn|bos|eos)>"
+)
+ROLES = {
+    **{"human": "user", "instruction": "user", "gpt": "assistant", "response": "assistant"},
+    **{"model": "assistant", "developer": "system"},
+}
 LLAMA = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?=\[INST\]|$)", re.DOTALL)
 LLAMA_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>(.*)", re.DOTALL)
 
@@ -38,8 +45,7 @@ def marked_turns(text: str) -> list[dict[str, str]] | None:
             if turns and said:
                 turns[-1]["content"] += f"\n\n{said}"
             continue
-        role = {"human": "user", "instruction": "user", "gpt": "assistant", "response": "assistant"}
-        turns.append({"role": role.get(speaker, speaker), "content": said})
+        turns.append({"role": ROLES.get(speaker, speaker), "content": said})
     return turns if {"user", "assistant"} <= {turn["role"] for turn in turns} else None
 
 

@@ -18,7 +18,10 @@ from demo.finetune.data.column_files import BEGINNINGS, read_columns
 from demo.finetune.data.columns import recognise, recognise_table
 from demo.finetune.data.csv_reader import NoTableError, find_separator, read_csv
 from demo.finetune.data.folder import table_in
+from demo.finetune.data.intents import spread
 from demo.finetune.data.json_reader import read_json
+from demo.finetune.data.marked_text import marked_turns
+from demo.finetune.data.old_encodings import old_text
 from demo.finetune.data.pictures import FolderPictures, open_zip
 from demo.finetune.data.prose import is_prose, read_prose
 from demo.finetune.data.table import LIMITS, NO_LIMITS, DataLimits, Table
@@ -55,6 +58,15 @@ FOREIGN = {
     b"\xff\xd8\xff": "a picture. Please put it in a zip, with a table that names it",
     b"GIF8": "a picture. Please put it in a zip, with a table that names it",
 }
+# What makes a list a program's: `faq = [`, `export default [`.
+ASSIGNED = re.compile(
+    r"\s*(?:export\s+default\s+|(?:export\s+)?(?:(?:const|let|var)\s+)?[A-Za-z_$][\w$.]*"
+    r"(?:\s*:[^=\n]{1,80})?\s*=\s*)(?=\[\s*[\[{\"\]]|\{\s*[\"}])"
+)
+YAML = (
+    "This file is YAML, which we do not read. Please make a table of it, with the columns question "
+    "and answer and one example a row."
+)
 CONTROLS = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -77,15 +89,15 @@ def read_table(source: bytes | Path, name: str = "data", limits: DataLimits = LI
             return _read_folder(source, name, limits)
         start = _read(source, 8)
         if not start.startswith(ZIP):
-            return joined(_read_plain(source, name, limits))
+            return spread(joined(_read_plain(source, name, limits)), limits)
         if is_workbook(source):
-            return read_workbook(source, name, limits)
+            return spread(read_workbook(source, name, limits), limits)
         _check_zip(source.stat().st_size if isinstance(source, Path) else len(source), limits)
         inner, content, pictures = open_zip(source, limits)
         pictures.trusted = limits == NO_LIMITS
     except OSError as error:
         raise DataError("The file cannot be read. Please choose it again.") from error
-    table = _read_text(content, name, limits)
+    table = spread(_read_text(content, name, limits), limits)
     notes = table.notes if inner else (*table.notes, CLASSES.format(what="zip"))
     return replace(table, pictures=pictures, folder=inner.rpartition("/")[0], notes=notes)
 
@@ -155,16 +167,30 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
             "keep the best rows: a few hundred teach a lot."
         )
     text, note = _decode(data)
+    assigned = ASSIGNED.match(text)
+    if assigned:
+        text = text[assigned.end() :].rstrip().removesuffix(";")
     if text.lstrip()[0] in "[{":
         table = read_json(text, name, limits)
     else:
         try:
             table = read_csv(text, name, limits)
         except NoTableError:
+            if _is_yaml(text) and marked_turns(text[:20_000]) is None:
+                raise DataError(YAML) from None
             if not is_prose(text):
                 raise
             table = read_prose(text, name, limits)
     return replace(table, notes=(note, *table.notes)) if note else table
+
+
+def _is_yaml(text: str) -> bool:
+    """Whether nearly all lines are keys with values, or items with a dash."""
+    lines = [line for line in text[:20_000].splitlines() if line.strip()]
+    marked = sum(bool(re.match(r"\s*(?:-\s|[\w-]+:(?:\s|$)|#|---)", line)) for line in lines)
+    items = any(line.lstrip().startswith("- ") for line in lines)
+    keys = sum(bool(re.match(r"[\w-]+:(?:\s|$)", line)) for line in lines)
+    return bool(keys and items) and marked * 10 > 9 * len(lines)
 
 
 def _read(source: bytes | Path, most: int) -> bytes:
@@ -210,7 +236,7 @@ def _decode(data: bytes) -> tuple[str, str]:
 
 
 def _guessed(data: bytes) -> tuple[str, str]:
-    """Try UTF-8 and UTF-16, with or without a mark, then Windows-1252, the usual of old sheets."""
+    """Try UTF-8 and UTF-16, with or without a mark, then what old sheets are written in."""
     for mark, encoding in MARKS:
         if data.startswith(mark):
             try:
@@ -227,14 +253,7 @@ def _guessed(data: bytes) -> tuple[str, str]:
                 return data.decode(encoding), ""
             except UnicodeDecodeError:
                 continue
-    note = (
-        "The file is not UTF-8 and was read as Windows-1252. If letters with accents look wrong, "
-        "save it again as UTF-8."
-    )
-    try:
-        return data.decode("cp1252"), note
-    except UnicodeDecodeError:  # five bytes mean nothing there
-        return data.decode("latin-1"), note
+    return old_text(data)
 
 
 def _wide(data: bytes) -> str:

@@ -129,6 +129,8 @@ def _conversation(row: TableRow, layout: Layout, cleaner: Cleaner) -> list[Spoke
             ending = [{"role": "assistant", "content": row.cells.get(layout.reply, "")}]
         return spoken + read_turns(ending, cleaner) if ending else spoken
     question = structure(row.cells.get(layout.question, "")) if layout.question else None
+    if pairs := _in_parallel(question, reply):
+        return read_turns(pairs, cleaner)
     if ending and not is_turns(question):
         return _after_question(row, layout, read_turns(ending, cleaner), cleaner)
     if not is_turns(question):
@@ -143,9 +145,23 @@ def _conversation(row: TableRow, layout: Layout, cleaner: Cleaner) -> list[Spoke
     return [Spoken(turn.role, turn.text, False, turn.pictures) for turn in before] + after
 
 
+def _in_parallel(question: Any, reply: Any) -> list[dict[str, str]] | None:
+    """Pair questions with as many replies, which two lists hold side by side."""
+    lists = (question, reply)
+    if not all(isinstance(x, list) and all(isinstance(text, str) for text in x) for x in lists):
+        return None
+    if len(question) != len(reply) or len(question) < 2:
+        return None
+    return [
+        turn
+        for asked, replied in zip(question, reply, strict=True)
+        for turn in ({"role": "user", "content": asked}, {"role": "assistant", "content": replied})
+    ]
+
+
 def _name_what_turns_leave(row: TableRow, layout: Layout, cleaner: Cleaner) -> None:
     """Name the columns of a question's text that nothing is made of where turns stand in one."""
-    in_turns = layout.question and is_turns(structure(row.cells.get(layout.question, "")))
+    in_turns = layout.question and isinstance(structure(row.cells.get(layout.question, "")), list)
     about = (layout.input, *layout.context) if in_turns else ()
     for column in (*about, *layout.options):
         if column and row.cells.get(column, "").strip():

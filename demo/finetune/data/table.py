@@ -186,6 +186,10 @@ class TableBuilder:
         self._faults.append(RowFault(number, reason))
         self._check_count()
 
+    def note(self, text: str) -> None:
+        """Remark on the whole."""
+        self._notes += (text,)
+
     def build(self) -> Table:
         """Make the table.
 

@@ -38,6 +38,19 @@ def test_the_first_filled_sheet_is_read_and_the_others_are_named() -> None:
     assert table.notes == ("The sheet “Sheet2” is read alone; not read: “Sheet3”.",)
 
 
+def test_sheets_with_the_same_names_are_read_together_behind_a_cover() -> None:
+    names = ["Question", "Answer", "File"]
+    cover, costs = [["Contents"], ["Opening"]], [["item", "price"], ["tea", 2]]
+    one = [["About us"], names, ["a", "b"]]
+    two = [["No.", "Question", "Answer "], [1, "c", "d"], [2, "f", "g"]]
+    table = read_table(workbook(cover, one, costs, two))
+    assert [row.cells["Answer"] for row in table.rows] == ["b", "d", "g"]
+    assert table.columns == ("Question", "Answer", "File", "No.")
+    assert [row.number for row in table.rows] == [3, 5, 6]
+    assert "“Sheet2”, “Sheet4” have the same columns" in table.notes[0]
+    assert table.notes[1] == "Not read: “Sheet1”, “Sheet3”."
+
+
 def test_rows_without_names_are_examples() -> None:
     table = read_table(workbook([["What is it?", "A test."], ["Who?", "I."]]))
     assert len(table.rows) == 2 and "taken as an example" in table.notes[0]

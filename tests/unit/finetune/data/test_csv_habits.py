@@ -1,0 +1,87 @@
+"""Sheets as people write them by hand, and in the encodings of their countries."""
+
+import pytest
+
+from demo.finetune.data.columns import recognise_table
+from demo.finetune.data.read import read_table
+from demo.finetune.data.rows import read_row
+from demo.finetune.data.table import Table
+
+
+def taught(table: Table) -> list[str]:
+    layout = recognise_table(table)
+    assert layout
+    talks = (read_row(row, layout).exchanges for row in table.rows)
+    return [" | ".join(f"{turn.question} > {turn.reply}" for turn in talk) for talk in talks]
+
+
+def test_spaces_before_double_quotes() -> None:
+    text = 'Question,Answer\n"Open?", "Yes, daily."\n"Paid?", "No, free."\n'
+    assert taught(read_table(text.encode())) == ["Open? > Yes, daily.", "Paid? > No, free."]
+
+
+def test_commas_inside_sentences_without_quotes() -> None:
+    text = "id,question,answer\n1,Open?,Yes, daily, from 9.\n2,Far?,About 1,500 m.\n3,Dear?,No.\n"
+    table = read_table(text.encode())
+    assert taught(table) == ["Open? > Yes, daily, from 9.", "Far? > About 1,500 m.", "Dear? > No."]
+    assert table.notes[-1].startswith("In 2 rows a comma without double quotes")
+    unclear = read_table(b"question,answer\na,b,c\nd,e\n")
+    assert "It has 3 cells" in unclear.faults[0].reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "question|answer\nOpen?|Yes, daily\nPaid?|No\n",
+        "| question | answer |\n|---|:---:|\n| Open? | Yes, daily |\n| Paid? | No |\n",
+        "sep=|\nquestion|answer\nOpen?|Yes, daily\nPaid?|No\n",
+        'Our shop\'s list,\nquestion,answer\nOpen?,"Yes, daily"\nPaid?,No\n',
+    ],
+)
+def test_bars_and_headings(text: str) -> None:
+    assert taught(read_table(text.encode())) == ["Open? > Yes, daily", "Paid? > No"]
+
+
+def test_one_column_of_marked_talks() -> None:
+    text = '"text"\n"<s>Human: Hi, you\n</s><s>Assistant: Ahoy\n</s>"\n'
+    text += '"<s>Human: a</s><s>Assistant: b"\n'
+    assert taught(read_table(text.encode())) == ["Hi, you > Ahoy", "a > b"]
+    gemma = "text\n<bos><start_of_turn>user Hi<end_of_turn><start_of_turn>model Ahoy<end_of_turn>\n"
+    assert taught(read_table(gemma.encode())) == ["Hi > Ahoy"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name", "question", "reply"),
+    [
+        ("cp1251", "Cyrillic", "Когда вы открыты?", "Каждый день с девяти до шести."),
+        ("koi8_r", "Cyrillic", "Когда вы открыты?", "Каждый день с девяти до шести."),
+        ("gb18030", "Chinese", "你们几点开门?", "我们每天上午九点开门，晚上六点关门。"),
+        ("cp932", "Japanese", "駐車場はありますか？", "はい、無料でご利用いただけます。"),
+        ("cp949", "Korean", "영업시간이 어떻게 되나요?", "매일 오전 9시부터 오후 6시까지입니다."),
+        ("cp1250", "Central", "Mohu zboží vrátit?", "Ano, příští pátek máte otevřeno."),
+        (
+            "cp1254",
+            "Turkish",
+            "İade edebilir miyim?",
+            "Evet, açığız, yedi gün içinde değişir.",
+        ),
+        ("cp1252", "Windows-1252", "¿Cuándo abren?", "Todos los días después de la mañana."),
+        ("utf-16", "", "Wann öffnen Sie?", "Täglich um neun."),
+        ("utf-8-sig", "", "Wann öffnen Sie?", "Täglich um neun."),
+    ],
+)
+def test_encodings_of_old_sheets(encoding: str, name: str, question: str, reply: str) -> None:
+    text = "question;answer\n" + f"{question};{reply}\n" * 3
+    table = read_table(text.encode(encoding))
+    assert taught(table) == [f"{question} > {reply}"] * 3
+    assert all(name in note for note in table.notes if "UTF-8" in note)
+    assert any("UTF-8" in note for note in table.notes) == bool(name)
+
+
+def test_marks_of_other_models_are_not_taught_and_html_is_named() -> None:
+    rows = "prompt,completion\na, b<|endoftext|>\nc,d</s>\ne,f<br>g\nh,x <s>old</s>\n"
+    table = read_table(rows.encode())
+    assert taught(table) == ["a > b", "c > d", "e > f<br>g", "h > x <s>old</s>"]
+    layout = recognise_table(table)
+    assert layout
+    assert "reply: HTML is taught as it stands" in read_row(table.rows[2], layout).repairs

@@ -1,0 +1,88 @@
+"""JSON whose rows lie deeper than its first list."""
+
+import json
+from typing import Any
+
+import pytest
+
+from demo.finetune.data.columns import recognise_table, unused_columns
+from demo.finetune.data.read import read_table
+from demo.finetune.data.rows import read_row
+from demo.finetune.data.table import Table
+from tests.files import refusal
+
+PAIR = {"question": "a", "answer": "b"}
+MORE = {"question": "c", "answer": "d"}
+
+
+def read(value: Any) -> Table:
+    return read_table(json.dumps(value).encode())
+
+
+def taught(table: Table) -> list[str]:
+    layout = recognise_table(table)
+    assert layout
+    talks = (read_row(row, layout).exchanges for row in table.rows)
+    return [" | ".join(f"{turn.question} > {turn.reply}" for turn in talk) for talk in talks]
+
+
+def test_squad() -> None:
+    asked = {"id": "7", "question": "Who?", "answers": [{"text": "Ada", "answer_start": 0}]}
+    article = {"title": "Ada", "id": "1", "paragraphs": [{"context": "Ada wrote.", "qas": [asked]}]}
+    table = read({"version": "1.1", "data": [article, article]})
+    assert taught(table) == ["Who?\n\nAda wrote. > Ada"] * 2
+    layout = recognise_table(table)
+    assert layout and set(unused_columns(table, layout)) == {"title", "id", "outer id"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"open": [PAIR], "pay": [MORE]},
+        {"faq": {"open": [PAIR], "pay": [MORE]}, "version": 1},
+        {"categories": [{"name": "open", "items": [PAIR]}, {"name": "pay", "items": [MORE]}]},
+        [{"category": "open", "faqs": [PAIR, MORE]}],
+        {"shop": {"faq": [PAIR, MORE]}},
+        {"faq": [PAIR, MORE], "links": [{"url": "x"}]},
+    ],
+)
+def test_questions_below_headings(value: Any) -> None:
+    assert taught(read(value)) == ["a > b", "c > d"]
+
+
+def test_the_name_of_a_list_is_kept_as_its_group() -> None:
+    table = read({"open": [PAIR], "pay": [MORE]})
+    assert [row.cells["group"] for row in table.rows] == ["open", "pay"]
+    assert read({"faq": [PAIR], "links": [{"url": "x"}]}).notes == (
+        "The lists “links” are not read.",
+    )
+
+
+def test_lists_that_mean_different_things_are_asked_about() -> None:
+    other = {"prompt": "x", "completion": "y"}
+    assert "holds 2 lists" in refusal(json.dumps({"one": [PAIR], "two": [other]}).encode())
+
+
+def test_talks_as_lists_of_texts() -> None:
+    talks = [["Hi", "Ahoy"], ["Who?", "I", "Why?", "So"]]
+    for value in (talks, {"conversations": talks}):
+        assert taught(read(value)) == ["Hi > Ahoy", "Who? > I | Why? > So"]
+
+
+def test_a_row_with_a_list_of_objects_stays_one() -> None:
+    row = {**PAIR, "sources": [{"title": "t", "text": "x"}]}
+    assert taught(read([row])) == ["a > b"]
+    assert "sources" in read([row]).columns
+
+
+@pytest.mark.parametrize(
+    "start", ["faq_data = ", "const faq = ", "export default ", "export const a: Faq[] = "]
+)
+def test_lists_of_programs(start: str) -> None:
+    table = read_table(f"{start}{json.dumps([PAIR, MORE])};\n".encode())
+    assert taught(table) == ["a > b", "c > d"]
+
+
+def test_yaml_is_no_prose() -> None:
+    text = "categories:\n- greetings\nconversations:\n- - Hi there.\n  - Ahoy. How are you?\n" * 5
+    assert refusal(text.encode()).startswith("This file is YAML")
