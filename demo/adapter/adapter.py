@@ -21,6 +21,9 @@ A memory (`key-value-memory`) has, instead of `visual.inner` and `visual.outer`,
 A query transformer has beside them `visual.{inner,outer}_norm`, `visual.queries` (Q, h), and in
 each of `visual.blocks.N` `attention_norm`, `qkv`, `mixed`, `mlp_norm`, `inner` and `outer`.
 
+An adapter that knows facts has no prompts of its own (K is 0 there) but `pool.groups.N` (L, K, D),
+one for each fact, whose question and answer are in the passport.
+
 A file is read against this template: any other name, shape or type, or a value that is not finite,
 is refused before the adapter is used. The header's `sha256` is that of passport and tensors, so a
 file that changed on its way is refused as well; files from before there was one have none.
@@ -37,7 +40,9 @@ from torch.nn import functional as F
 
 from demo.adapter.changes import Changes
 from demo.adapter.config import AdapterSpec, Passport, ProjectionKind, VisualSpec, passport_of
+from demo.adapter.fact_pool import FactPool
 from demo.adapter.header import digest_of, in_order, read_file
+from demo.adapter.tensor_checks import check_names, check_shape, check_values
 from demo.atomic_file import replace_file
 from demo.errors import CheckpointError
 from demo.llama.delta import Delta
@@ -45,7 +50,6 @@ from demo.llama.model import Llama, Prefix
 
 NEVER = -1e4  # a logit that is never chosen
 LEAST_SHARE = 1e-3  # of an attribute's value, which has no logarithm at 0
-MAX_VALUE = 1e4  # no trained prompt, gate or projection comes near; overflow starts beyond
 
 
 class Adapter(nn.Module):
@@ -59,10 +63,12 @@ class Adapter(nn.Module):
     def __init__(self, spec: AdapterSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.prompts = nn.Parameter(torch.randn(spec.layers, spec.prompts, spec.width))
+        own = 0 if spec.facts else spec.prompts
+        self.prompts = nn.Parameter(torch.randn(spec.layers, own, spec.width))
         self.gate = nn.Parameter(torch.zeros(spec.layers, spec.heads))
         self.visual = projection(spec.visual, spec.width) if spec.visual else None
         self.changes = Changes(spec.delta, spec.width) if spec.delta else None
+        self.pool = FactPool(spec) if spec.facts else None
 
     def prefix(
         self, model: Llama, features: Tensor | None = None, *, strength: float = 1.0
@@ -74,12 +80,15 @@ class Adapter(nn.Module):
 
         Args:
             model: the base whose last L layers read it.
-            features: (B, S) of the pictures, or (B, T, S) of their tokens, None without one.
+            features: (B, S) of the pictures, or (B, T, S) of their tokens, None without one. Of
+                an adapter that knows facts, (B, 1) which of them is asked for, None for none.
             strength: multiplies what the gates let through; 0 is the base.
 
         Raises:
             ValueError: features for an adapter without a projection, or of another size.
         """
+        if self.pool:
+            return self._fact_prefix(model, self.pool, features, strength)
         visual = torch.zeros(1, 1, self.spec.width, device=self.prompts.device)
         if features is not None:
             if self.visual is None:
@@ -89,7 +98,22 @@ class Adapter(nn.Module):
         gate, prompts = strength * self.opening(), self.prompts[:, None] + visual  # (L, B, K, D)
         if self.spec.early:
             gate, prompts = self._spread(model, gate, visual, seen=features is not None)
-        delta = self.delta(model, strength=strength)
+        return self._through(model, gate, prompts, self.delta(model, strength=strength))
+
+    def _fact_prefix(
+        self, model: Llama, pool: FactPool, places: Tensor | None, strength: float
+    ) -> Prefix:
+        """Compute the prefix of the facts at `places` (B, 1); closed for none of them.
+
+        Gates stay as they began: each fact's prompts then learn by themselves alone.
+        """
+        chosen = [0] if places is None else [int(place) for place in places[:, 0]]
+        gate = (0.0 if places is None else strength) * self.opening().detach()
+        return self._through(model, gate, pool.prompts(chosen), None)
+
+    @staticmethod
+    def _through(model: Llama, gate: Tensor, prompts: Tensor, delta: Delta | None) -> Prefix:
+        """Run prompts (L, B, K, D) through the base's last L layers' W_k and W_v."""
         first, keys, values = model.config.layers - len(gate), [], []
         for layer, rows in enumerate(prompts, first):
             key, value = model.prompt_keys_values(layer, rows, delta)
@@ -403,15 +427,15 @@ def load_adapter(path: Path) -> tuple[Adapter, Passport]:
     with torch.device("meta"):
         adapter = Adapter(passport.spec)
     template = adapter.state_dict()
-    _check_names(set(template), set(header.tensors), path.name)
+    check_names(set(template), set(header.tensors), path.name)
     for name, expected in template.items():
-        _check_shape(name, *header.tensors[name], expected, path.name)
+        check_shape(name, *header.tensors[name], expected, path.name)
     try:
         tensors = load(data)
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"'{path.name}' is damaged. Get the adapter again.") from error
     for name in template:
-        _check_values(name, tensors[name], path.name)
+        check_values(name, tensors[name], path.name)
     saved = header.metadata.get("sha256")
     if saved and saved != _digest(header.metadata["passport"], tensors):
         raise CheckpointError(
@@ -423,28 +447,3 @@ def load_adapter(path: Path) -> tuple[Adapter, Passport]:
 
 def _digest(passport: str, tensors: dict[str, torch.Tensor]) -> str:
     return digest_of(passport, ((name, t.numpy().tobytes()) for name, t in tensors.items()))
-
-
-def _check_names(expected: set[str], found: set[str], file: str) -> None:
-    odd = sorted(expected ^ found)
-    if odd:
-        word = "lacks" if odd[0] in expected else "has the unknown"
-        raise CheckpointError(f"'{file}' {word} tensor '{odd[0][:80]}'. It is not a whole adapter.")
-
-
-def _check_shape(
-    name: str, kind: str, shape: tuple[int, ...], expected: torch.Tensor, file: str
-) -> None:
-    if shape != expected.shape or kind != "F32":
-        raise CheckpointError(
-            f"'{file}' holds '{name}' as {kind[:10]} {shape}; its passport says "
-            f"F32 {tuple(expected.shape)}. The file is damaged."
-        )
-
-
-def _check_values(name: str, found: torch.Tensor, file: str) -> None:
-    if not torch.isfinite(found).all() or (found.abs() > MAX_VALUE).any():
-        raise CheckpointError(
-            f"'{file}' holds values in '{name}' that are not finite or far too large. "
-            "The file is damaged or its training diverged."
-        )

@@ -19,7 +19,9 @@ from demo.llama.config import LlamaConfig
 from demo.llama.tokenizer.chat_template import PromptForm
 
 FORMAT = 1
-MAX_PASSPORT = 64_000  # characters; ours have about a thousand
+MAX_PASSPORT = 500_000  # characters; ours have about a thousand, and the facts
+MAX_FACTS_TEXT = 400_000  # characters, of all facts as JSON
+MOST_FACTS = 500  # of an adapter: more are learned together
 GateForm = Literal["tanh", "raw"]
 GATE_FORMS: tuple[GateForm, ...] = get_args(GateForm)
 
@@ -39,6 +41,7 @@ class AdapterSpec:
         delta: what is changed beside the prompts, None for nothing. With it there may be none.
         early: of them, the base's first ones, which alone take pictures (early fusion, arXiv
             2304.15010, section 3.2); 0 where pictures go to all prompts.
+        facts: that each have K prompts a layer of their own (`fact_pool.py`); 0 where all share.
 
     Raises:
         CheckpointError: sizes that cannot be, or a gate that this version does not know.
@@ -52,6 +55,7 @@ class AdapterSpec:
     gate: GateForm = "tanh"
     delta: DeltaSpec | None = None
     early: int = 0
+    facts: int = 0
 
     def __post_init__(self) -> None:
         least = 0 if self.delta and self.layers == self.prompts == 0 else 1
@@ -64,6 +68,12 @@ class AdapterSpec:
         if not 0 <= self.early <= (self.layers if self.visual else 0):
             raise CheckpointError(
                 f"This adapter has {self.early} early layers, which cannot be. Get it again."
+            )
+        alone = self.visual is None and self.delta is None
+        whole = isinstance(self.facts, int) and not isinstance(self.facts, bool)
+        if not whole or not 0 <= self.facts <= (MOST_FACTS if alone else 0):
+            raise CheckpointError(
+                f"This adapter has {self.facts!r} facts, which cannot be. Get it again."
             )
         if self.gate not in GATE_FORMS:
             raise CheckpointError(
@@ -96,14 +106,14 @@ class AdapterSpec:
     @property
     def parameters(self) -> int:
         """How many numbers are trained."""
-        prompts = self.layers * (self.prompts * self.width + self.heads)
+        prompts = self.layers * (max(1, self.facts) * self.prompts * self.width + self.heads)
         beside = (self.visual, self.delta)
         return prompts + sum(part.parameters(self.width) for part in beside if part)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the passport's fields; three came later and are left out where they are usual."""
+        """Give the passport's fields; four came later and are left out where they are usual."""
         fields = asdict(self) | {"visual": self.visual.to_json() if self.visual else None}
-        usual = {"gate": "tanh", "delta": None, "early": 0}
+        usual = {"gate": "tanh", "delta": None, "early": 0, "facts": 0}
         return {k: v for k, v in fields.items() if k not in usual or v != usual[k]}
 
     @classmethod
@@ -223,6 +233,7 @@ class Passport:
     license: str = ""
     format: int = FORMAT
     origin: Origin | None = None  # of an adapter that somebody else released
+    facts: tuple[tuple[str, str], ...] = ()  # question and answer of each group of its pool
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
@@ -241,6 +252,12 @@ class Passport:
                     "This adapter's passport describes it in something else than text. It is "
                     "damaged; get it again."
                 )
+        texts = [text for fact in self.facts for text in fact]
+        if len(self.facts) != self.spec.facts or not all(isinstance(t, str) and t for t in texts):
+            raise CheckpointError(
+                f"This adapter's passport names {len(self.facts)} facts for {self.spec.facts} "
+                "groups of prompts, or something else than texts. It is damaged; get it again."
+            )
         if (self.spec.visual is None) != (self.tower_fingerprint is None):
             raise CheckpointError(
                 "This adapter's passport names a vision tower without a visual projection, or the "
@@ -268,6 +285,8 @@ class Passport:
         raw = asdict(self) | {"spec": self.spec.to_json()}
         if self.origin is None:  # which came later
             del raw["origin"]
+        if not self.facts:
+            del raw["facts"]
         return json.dumps(raw, sort_keys=True)
 
     @classmethod
@@ -282,7 +301,10 @@ class Passport:
                 raise ValueError(f"{len(text)} characters")
             raw = json.loads(text)
             spec, origin = AdapterSpec.from_json(raw.pop("spec")), raw.pop("origin", None)
-            return cls(**raw, spec=spec, origin=Origin.from_json(origin) if origin else None)
+            facts = tuple((question, answer) for question, answer in raw.pop("facts", ()))
+            return cls(
+                **raw, spec=spec, origin=Origin.from_json(origin) if origin else None, facts=facts
+            )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 "This adapter's passport cannot be read. It is damaged or from another program; "

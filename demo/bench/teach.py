@@ -29,6 +29,7 @@ from demo.bench.given import FactJudge
 from demo.bench.report import Bar, BenchReport, Figure
 from demo.finetune.runs.job import Tools, begin
 from demo.finetune.runs.run_folder import RunFolder, RunRequest
+from demo.finetune.runs.setup import PreparedData
 from demo.finetune.train.config import PRESETS, presets
 from demo.finetune.train.evaluate import (
     ORDINARY,
@@ -42,6 +43,7 @@ from demo.finetune.train.events import Step
 from demo.finetune.train.state import TrainerState
 from demo.finetune.train.trainer import training_run
 from demo.llama.tokenizer.chat_template import Message
+from demo.questions.matcher import load_matcher
 from demo.settings import ROOT, Settings
 
 FOLDER = ROOT / "assets" / "benchmarks" / "teach"
@@ -153,10 +155,11 @@ def measure_set(name: str, preset: str, seed: int) -> dict[str, float]:
     for event in training_run(tools.model, state, prepared.training_set):
         seconds += event.seconds if isinstance(event, Step) else 0.0
     state.settle()
+    pupil = Pupil(tools, adapter, prepared)
     learned = prepared.training_set.examples
     size = sum(len(example.ids) for example in learned) / len(learned)
     return {
-        **_asked(tools, adapter, taught),
+        **_asked(pupil, taught),
         "steps": float(choices.steps),
         "tokens a step": size * choices.batch,
         "seconds of steps": seconds,
@@ -189,10 +192,49 @@ def _retrieved(taught: TaughtSet) -> tuple[float, float]:
     return 100 * sum(right) / len(right), 100 * sum(none) / max(1, len(none))
 
 
-def _asked(tools: Tools, adapter: Adapter, taught: TaughtSet) -> dict[str, float]:
+class Pupil:
+    """What was taught, to be asked.
+
+    Args:
+        tools: of its run.
+        adapter: that learned.
+        prepared: what it learned from.
+    """
+
+    def __init__(self, tools: Tools, adapter: Adapter, prepared: PreparedData) -> None:
+        self.tools, self.adapter = tools, adapter
+        self._features = prepared.training_set.features
+        self._matcher = load_matcher() if prepared.pool else None
+        if self._matcher and prepared.pool:
+            self._known = self._matcher.known(prepared.pool.facts)
+
+    def place(self, question: str) -> int | None:
+        """Return which fact's own prompts a question chooses, as in the chat; None for none."""
+        match = self._matcher.match(question, self._known) if self._matcher else None
+        return match.place if match else None
+
+    def replies(
+        self, questions: Sequence[str], longest: int, *, strength: float = 1.0
+    ) -> list[str]:
+        """Answer questions, each by itself, in so many tokens at most."""
+        tools, tokenizer, replies = self.tools, self.tools.base.tokenizer, list[str]()
+        asked = [
+            ProbeQuestion(q, tuple(tokenizer.chat([Message("user", q)])), self.place(q))
+            for q in questions
+        ]
+        for start in range(0, len(asked), tools.slots):
+            replies += answers(
+                tools.decoder, tools.model, tokenizer, self.adapter,
+                asked[start : start + tools.slots], self._features,
+                strength=strength, longest=longest,
+            )  # fmt: skip
+        return replies
+
+
+def _asked(pupil: Pupil, taught: TaughtSet) -> dict[str, float]:
     judge = FactJudge([row[:2] for row in taught.rows])
-    replies = [
-        _replies(tools, adapter, questions, SHORT)
+    tools, replies = pupil.tools, [
+        pupil.replies(questions, SHORT)
         for questions in (
             [row[0] for row in taught.rows], [row[2] for row in taught.rows], taught.untaught,
         )
@@ -205,9 +247,9 @@ def _asked(tools: Tools, adapter: Adapter, taught: TaughtSet) -> dict[str, float
             _share(judge.gives(place, r, row[part]) for place, (r, row) in enumerate(pairs))
         )
     shares.append(_share(not judge.gives_any(reply) for reply in replies[2]))
-    shares.append(_share(_kept(tools, adapter)))
+    shares.append(_share(_kept(pupil)))
     ids = tools.base.tokenizer.encode_text(ORDINARY.read_text("utf-8"))[:ORDINARY_TOKENS]
-    off, on = perplexities(tools.model, adapter, ids)
+    off, on = perplexities(tools.model, pupil.adapter, ids)
     figures = [*shares, 100 * (on / off - 1)]
     return dict(zip(list(NAMES)[: len(figures)], figures, strict=True))  # costs come behind them
 
@@ -218,28 +260,10 @@ def _share(hits: Iterable[bool]) -> float:
     return 100 * sum(found) / max(1, len(found))
 
 
-def _kept(tools: Tools, adapter: Adapter) -> list[bool]:
+def _kept(pupil: Pupil) -> list[bool]:
     """Return, of each ordinary question that the base answers right, whether it still is."""
     asked = read_ordinary((FOLDER / f"{QUESTIONS}.txt").read_text("utf-8"))
-    base = _replies(tools, adapter, [question for question, _ in asked], LONG, strength=0.0)
+    base = pupil.replies([question for question, _ in asked], LONG, strength=0.0)
     right = [each for each, reply in zip(asked, base, strict=True) if holds(reply, each[1])]
-    replies = _replies(tools, adapter, [question for question, _ in right], LONG)
+    replies = pupil.replies([question for question, _ in right], LONG)
     return [holds(reply, words) for reply, (_, words) in zip(replies, right, strict=True)]
-
-
-def _replies(
-    tools: Tools,
-    adapter: Adapter,
-    questions: Sequence[str],
-    longest: int,
-    *,
-    strength: float = 1.0,
-) -> list[str]:
-    tokenizer, replies = tools.base.tokenizer, list[str]()
-    asked = [ProbeQuestion(q, tuple(tokenizer.chat([Message("user", q)]))) for q in questions]
-    for start in range(0, len(asked), tools.slots):
-        replies += answers(
-            tools.decoder, tools.model, tokenizer, adapter, asked[start : start + tools.slots],
-            None, strength=strength, longest=longest,
-        )  # fmt: skip
-    return replies

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from demo.llama.delta import Delta
     from demo.llama.model import Prefix
     from demo.llama.tokenizer.chat_template import PromptForm
+    from demo.questions.matcher import KnownFacts, Matcher
     from demo.vision.clip import Tower
 
 AUTO, PLAIN_BASE = RESERVED
 KEPT_PREFIXES = 64
+KEPT_FACTS = 16  # adapters whose facts are ready to be compared
 KEPT_DELTAS = 4  # hundreds of megabytes each on a large base
 
 
@@ -42,6 +44,7 @@ class AdapterChoice:
         delta: what it changes beside the prefix, None for nothing.
         form: how its prompts are written, None for the base's own template.
         unfamiliar: the picture in use is unlike those that the vision tower was trained on.
+        recalled: what was taught and is asked for, None for none of it.
     """
 
     name: str = PLAIN_BASE
@@ -50,6 +53,15 @@ class AdapterChoice:
     form: PromptForm | None = None
     unfamiliar: bool = False
     delta: Delta | None = None
+    recalled: Recalled | None = None
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """A taught question that somebody asks, in whatever words, and how sure that is, 0.5 to 1."""
+
+    question: str
+    sure: float
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,8 @@ class AdapterChooser:
         self._library = library
         self._prefixes: LRUCache[tuple[object, ...], Prefix] = LRUCache(KEPT_PREFIXES)
         self._deltas: LRUCache[tuple[object, ...], Delta | None] = LRUCache(KEPT_DELTAS)
+        self._known: LRUCache[tuple[object, ...], KnownFacts] = LRUCache(KEPT_FACTS)
+        self._matcher: Matcher | None = None  # once it is needed
         self._lock = threading.Lock()
 
     def refuse_blind(self, wanted: str, owner: str, shown: VisualInput) -> None:
@@ -100,8 +114,12 @@ class AdapterChooser:
         strength: float,
         shown: VisualInput | None = None,
         tower: Tower | None = None,
+        asked: str = "",
     ) -> AdapterChoice:
         """Choose the adapter for a turn and compute its prefix.
+
+        An adapter that was taught facts has prompts for each of them. The question chooses one, or
+        none: the base then answers as if there were no adapter.
 
         Args:
             engine: the base that answers.
@@ -110,6 +128,7 @@ class AdapterChooser:
             strength: multiplies the adapter's gates.
             shown: the picture or video in use, None without one; `refuse_blind` let it pass.
             tower: sees it.
+            asked: the message that is answered.
 
         Raises:
             InputError: there is no such adapter for this owner, or none that sees.
@@ -120,6 +139,8 @@ class AdapterChooser:
         with self._lock:
             chosen, unfamiliar = self._chosen(engine, wanted, owner, shown, tower)
             name, stamp = chosen.entry.passport.name, chosen.entry.stamp
+            if chosen.adapter.pool:
+                return self._recall(engine, chosen, strength, asked)
             key = (name, stamp, shown.digest if shown else "", strength)
             prefix = self._prefixes.get(key)
             if prefix is None:
@@ -130,6 +151,34 @@ class AdapterChooser:
         origin = chosen.entry.passport.origin
         form = origin.prompt if origin else None
         return AdapterChoice(name, key, prefix, form, unfamiliar, delta)
+
+    def _recall(
+        self, engine: Engine, chosen: _Candidate, strength: float, asked: str
+    ) -> AdapterChoice:
+        """Choose the fact that is asked for, and compute its prefix."""
+        from demo.questions.matcher import Fact, load_matcher
+
+        if self._matcher is None:
+            self._matcher = load_matcher()
+        entry = chosen.entry
+        name, known = entry.passport.name, self._known.get((entry.path, entry.stamp))
+        if known is None:
+            known = self._matcher.known([Fact(*fact) for fact in entry.passport.facts])
+            self._known[entry.path, entry.stamp] = known
+        match = self._matcher.match(asked, known)
+        if match is None:
+            return AdapterChoice(name)
+        key = (name, entry.stamp, match.place, strength)
+        prefix = self._prefixes.get(key)
+        if prefix is None:
+            import torch
+
+            place = torch.tensor([[float(match.place)]])
+            adapter = chosen.adapter.to(engine.model.device)
+            prefix = adapter.fixed_prefix(engine.model, place, strength=strength)
+            self._prefixes[key] = prefix
+        recalled = Recalled(known.facts[match.place].question, match.sure)
+        return AdapterChoice(name, key, prefix, recalled=recalled)
 
     def _delta(self, engine: Engine, chosen: _Candidate, strength: float) -> Delta | None:
         """Compute what an adapter changes, whatever it is shown; the last few are kept."""

@@ -42,6 +42,7 @@ class ReplyStats:
     stopped: Literal["end", "length", "cancelled", "deadline", "repeated"]
     frames: int = 0  # of a video, when that was what was seen
     unfamiliar: bool = False  # what was seen is unlike what the vision tower was trained on
+    recalled: str = ""  # the taught question that was asked, in whatever words
 
     @classmethod
     def of(cls, stream: Stream, choice: AdapterChoice, shown: VisualInput | None) -> ReplyStats:
@@ -57,6 +58,7 @@ class ReplyStats:
             tokens_per_s=(count - 1) / (last - first) if first and last and last > first else 0.0,
             stopped=stream.stopped or "cancelled",
             unfamiliar=choice.unfamiliar,
+            recalled=choice.recalled.question if choice.recalled else "",
         )
 
 
@@ -64,9 +66,8 @@ class ReplyStats:
 class Turn:
     """A user's message, the picture or video that came with it, and the reply ("" for none yet).
 
-    `liked` and `corrected` are the visitor's word on the reply; a corrected one is the visitor's.
-    `unfamiliar` says that the reply is the model's, about a picture unlike those its tower learned
-    from. `number` names the turn in its conversation; one that was retried or edited gets another.
+    `liked` and `corrected` (it is then the visitor's own) are the visitor's word on the reply,
+    `unfamiliar` that the picture is unlike those its tower learned from. `number` names the turn.
     """
 
     text: str
@@ -441,10 +442,9 @@ class ConversationStore:
 
     def _make_room(self) -> None:
         for used in (False, True):
-            for conversation in self._kept.values():
-                if conversation.picture_bytes:
-                    conversation.shrink_pictures(used=used)
-                    if not self._is_full():
-                        return
+            for conversation in (kept for kept in self._kept.values() if kept.picture_bytes):
+                conversation.shrink_pictures(used=used)
+                if not self._is_full():
+                    return
         while len(self._kept) > 1 and self._is_full():
             self._kept.popitem(last=False)

@@ -161,7 +161,9 @@ class ReplyWriter:
         from demo.chat.scheduler import GenerationRequest
 
         asked, window = time.monotonic(), self._settings.context
-        choice = self.chooser.choose(engine, adapter, owner, sampling.strength, shown, tower)
+        choice = self.chooser.choose(
+            engine, adapter, owner, sampling.strength, shown, tower, conversation.turns[-1].text
+        )
         tokenizer = engine.base.tokenizer
         so_far = tokenizer.encode_text(begun) if begun else []
         ids = conversation.prompt(

@@ -151,6 +151,9 @@ def doubt_note(strings: Strings) -> str:
     return render("chat.html", "doubt_note", text=strings.unfamiliar)
 
 
+RECALLED = 80  # characters of a taught question in a reply's footer
+
+
 @dataclass(frozen=True)
 class Versions:
     """Which of the versions of turn `turn` is shown, from 1, and how many there are."""
@@ -208,7 +211,11 @@ def reply_footer(
     cut = stats.stopped in ("length", "cancelled", "deadline") and last and not corrected
     tokens = strings.tokens.format(prompt=stats.prompt_tokens, reply=stats.reply_tokens)
     speed = strings.speed.format(speed=f"{stats.tokens_per_s:.0f}")
+    said = stats.recalled
+    said = said if len(said) <= RECALLED else said[: RECALLED - 1].rstrip() + "…"
+    recalled = strings.recalled.format(question=said) if said else ""
     facts = [
+        (recalled, strings.recalled_hint, False),
         (_used(stats, strings), "", not stats.image),
         (tokens, strings.tokens_hint, True),
         (strings.first_token.format(seconds=f"{stats.first_token_s:.2f}"), "", True),

@@ -152,6 +152,8 @@ class Strings:
     tokens_hint: str = "Tokens of the prompt and of the reply"
     first_token: str = "first token {seconds} s"
     speed: str = "{speed} tokens/s"
+    recalled: str = "from what you taught: {question}"
+    recalled_hint: str = "Your question was taken for this one, which the adapter was taught."
     unfamiliar: str = "I am not sure about this picture: it is unlike those I learned from."
     stopped_length: str = "cut at {count} tokens"
     stopped_cancelled: str = "stopped"

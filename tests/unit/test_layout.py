@@ -31,6 +31,7 @@ ORDER = (
     ("demo.llama.weights",),
     ("demo.llama",),
     ("demo.vision",),
+    ("demo.questions",),
     ("demo.adapter",),
     ("demo.finetune.data", "demo.chat"),
     ("demo.model_loading", "demo.finetune.train"),

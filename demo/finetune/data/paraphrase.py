@@ -308,7 +308,7 @@ def vary_rows(
     questions = [row.conversation.exchanges[0].question for row in single]
     varied, kept_out, old = list[EncodedRow](), list[EncodedRow](), set(map(id, known))
     for row, others in zip(single, wordings(questions, WORDINGS + 1, seed), strict=True):
-        asked = [_asked_as(row, other, tokenizer) for other in others if other.strip()]
+        asked = [asked_as(row, other, tokenizer) for other in others if other.strip()]
         kept_out += [asked.pop()] if len(asked) >= FEWEST else []
         varied += map(_begun, asked[:KEPT_WORDINGS] if id(row) in old else asked)
     return VariedRows([*list(rows) * AS_TAUGHT, *known, *varied], kept_out)
@@ -376,7 +376,14 @@ def _begun(row: EncodedRow) -> EncodedRow:
     return replace(row, example=replace(whole, ids=whole.ids[:end], labels=whole.labels[:end]))
 
 
-def _asked_as(row: EncodedRow, question: str, tokenizer: Tokenizer) -> EncodedRow:
+def asked_as(row: EncodedRow, question: str, tokenizer: Tokenizer) -> EncodedRow:
+    """Return a row of one exchange with its question in other words.
+
+    Args:
+        row: as it was taught.
+        question: the same in other words.
+        tokenizer: of the base.
+    """
     exchanges = (Exchange(question, row.conversation.exchanges[0].reply),)
     conversation = replace(row.conversation, exchanges=exchanges)
     example = encode(tokenizer, exchanges, row.example.picture, system=conversation.system)

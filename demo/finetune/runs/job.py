@@ -44,6 +44,7 @@ from demo.finetune.train.events import (
     RunState,
 )
 from demo.finetune.train.loss import FrozenBase
+from demo.finetune.train.recall import make_recall
 from demo.finetune.train.state import TrainerState, TrainingSet, load_checkpoint, save_checkpoint
 from demo.finetune.train.trainer import evaluate, training_run
 from demo.finetune.train.workers import Workers
@@ -269,9 +270,11 @@ class Job:
         step, kept = state.step, state.kept_step
         metrics: dict[str, float] = {}
         if kept:
+            tokenizer = tools.base.tokenizer
+            recall = make_recall(data.pool, tokenizer) if data.pool else None
             found = final_evaluation(
                 tools.model,
-                tools.base.tokenizer,
+                tokenizer,
                 tools.decoder,
                 state.adapter,
                 data.held_out,
@@ -281,6 +284,7 @@ class Job:
                 pictures=data.pictures,
                 taught=data.aim == "facts",
                 otherwise=data.otherwise,
+                recall=recall,
             )
             metrics = found.metrics
             passport = replace(passport, metrics=metrics)

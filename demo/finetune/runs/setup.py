@@ -13,12 +13,14 @@ from torch import Tensor
 
 from demo.adapter.adapter import Adapter, load_adapter
 from demo.adapter.config import AdapterSpec, Passport, read_passport
+from demo.adapter.delta_spec import FORMS
 from demo.atomic_file import replace_file
 from demo.errors import CheckpointError, DataError, DemoError
 from demo.finetune.data.columns import recognise_table, why_unknown
 from demo.finetune.data.dataset import Aim, CheckSettings, Dataset, check
 from demo.finetune.data.dataset_file import load_dataset, save_dataset
 from demo.finetune.data.examples import EncodedRow, Example, template_fingerprint
+from demo.finetune.data.fact_rows import PooledFacts, fits_pool, pool_rows
 from demo.finetune.data.paraphrase import VariedRows, load_facts, save_facts, vary_rows
 from demo.finetune.data.pictures import SeenPicture
 from demo.finetune.data.read import read_table, with_pictures
@@ -27,12 +29,14 @@ from demo.finetune.data.table import NO_LIMITS, excerpt
 from demo.finetune.runs.run_folder import MOST_PROBES, RunFolder, RunRequest
 from demo.finetune.train.config import FACTS_REHEARSAL, TrainingOptions
 from demo.finetune.train.evaluate import ProbeQuestion
+from demo.finetune.train.fact_groups import grown, new_pool
 from demo.finetune.train.loss import begin_at, rehearsed_texts
 from demo.finetune.train.state import Order, TrainingSet
 from demo.llama.base import Base
 from demo.llama.model import Llama
 from demo.llama.tokenizer.chat_template import Message
 from demo.llama.tokenizer.tokenizer import Tokenizer
+from demo.questions.matcher import Fact
 from demo.vision.clip import Tower
 from demo.vision.image import Picture
 
@@ -57,6 +61,7 @@ class PreparedData:
         aim: what the rows teach.
         rows: that are learned, in however many wordings.
         fingerprint: of what there is to learn.
+        pool: facts that each get prompts of their own, None where all rows share them.
         tower: what the pictures went through, None without pictures.
         pictures: the row of the features that each has.
     """
@@ -72,6 +77,7 @@ class PreparedData:
     fingerprint: str
     tower: Tower | None = None
     pictures: tuple[SeenPicture, ...] = ()
+    pool: PooledFacts | None = None
 
     def learned_features(self) -> Tensor:
         """Return the features (pictures, S) of what is learned alone; there must be pictures."""
@@ -102,6 +108,10 @@ def prepare_data(
         features = _features(folder, pictures, seen)
     facts = dataset.aim == "facts"
     known = load_facts(folder.before, learned, tokenizer) if facts else ()
+    pool = _pooled(folder, dataset, choices, learned, known, tokenizer)
+    if pool:
+        save_facts(folder.taught, [*known, *learned])
+        return _prepared_pool(pool, dataset, request, tokenizer, learned, held_out)
     asked = _questions([*learned, *known] if facts else held_out or learned, tokenizer)
     varied = _in_words(learned, dataset.aim, choices, tokenizer, known)
     if facts and not pictures:
@@ -117,15 +127,10 @@ def prepare_data(
         else (),
         FACTS_REHEARSAL if facts else TrainingSet.rehearsal_weight,
     )
-    sample = SAMPLES[request.sample].probes if request.sample else ()
-    typed = tuple(
-        ProbeQuestion(text, tuple(tokenizer.chat([Message("user", text)])))
-        for text in (request.probes or sample)
-    )
     return PreparedData(
         training_set,
         tuple(item.example for item in held_out),
-        typed or asked[:MOST_PROBES],
+        _typed(request, tokenizer) or asked[:MOST_PROBES],
         asked,
         tuple((q.text, q.expected) for q in asked) if facts else (),
         tuple(item.example for item in varied.kept_out),
@@ -134,6 +139,66 @@ def prepare_data(
         dataset.fingerprint,
         seen,
         pictures,
+    )
+
+
+def _typed(request: RunRequest, tokenizer: Tokenizer) -> tuple[ProbeQuestion, ...]:
+    """Return the questions that somebody wants answered on the way."""
+    sample = SAMPLES[request.sample].probes if request.sample else ()
+    return tuple(
+        ProbeQuestion(text, tuple(tokenizer.chat([Message("user", text)])))
+        for text in (request.probes or sample)
+    )
+
+
+def _pooled(
+    folder: RunFolder,
+    dataset: Dataset,
+    choices: TrainingOptions,
+    learned: Sequence[EncodedRow],
+    known: Sequence[EncodedRow],
+    tokenizer: Tokenizer,
+) -> PooledFacts | None:
+    """Give facts prompts of their own where that is possible, and the start has none that share."""
+    start = read_passport(folder.start) if folder.start.exists() else None
+    before = [Fact(*fact) for fact in start.facts] if start else []
+    if not pools(dataset, choices) or (start and not before) or not fits_pool(learned, before):
+        return None
+    return pool_rows(learned, tokenizer, choices.seed, before, known)
+
+
+def pools(dataset: Dataset, choices: TrainingOptions) -> bool:
+    """Tell whether rows are facts in texts that are to be taught by prompts alone."""
+    alone = choices.form == FORMS[0] and choices.zero_init
+    return dataset.aim == "facts" and not dataset.pictures and alone
+
+
+def _prepared_pool(
+    pool: PooledFacts,
+    dataset: Dataset,
+    request: RunRequest,
+    tokenizer: Tokenizer,
+    learned: Sequence[EncodedRow],
+    held_out: Sequence[EncodedRow],
+) -> PreparedData:
+    """Return facts as a pool learns them: nothing is held out, and nothing has to be rehearsed.
+
+    What an example's prefix is computed from is its fact's place, as it is a picture's features
+    elsewhere.
+    """
+    places = torch.arange(len(pool.facts), dtype=torch.float32)[:, None]  # (G, 1)
+    asked = _questions(pool.asked, tokenizer)
+    return PreparedData(
+        TrainingSet([item.example for item in pool.learned], features=places),
+        tuple(item.example for item in held_out),
+        _typed(request, tokenizer) or asked[:MOST_PROBES],
+        asked,
+        tuple((question.text, question.expected) for question in asked),
+        tuple(item.example for item in pool.kept_out),
+        dataset.aim,
+        len(learned),
+        dataset.fingerprint,
+        pool=pool,
     )
 
 
@@ -184,9 +249,14 @@ def check_settings(choices: TrainingOptions) -> CheckSettings:
 def first_batch(dataset: Dataset, choices: TrainingOptions, tokenizer: Tokenizer) -> list[Example]:
     """Return what a run's first step learns from."""
     learned = _some(dataset.train, choices.steps * choices.batch, choices.seed)
-    varied = _in_words(learned, dataset.aim, choices, tokenizer).learned
+    alone = pools(dataset, choices) and fits_pool(learned)
+    if alone:
+        varied = pool_rows(learned, tokenizer, choices.seed).learned
+    else:
+        varied = _in_words(learned, dataset.aim, choices, tokenizer).learned
     examples = [item.example for item in varied]
-    order = Order([len(example.ids) for example in examples], choices.batch, choices.seed)
+    sizes = [0 if alone else len(example.ids) for example in examples]
+    order = Order(sizes, choices.batch, choices.seed)
     return [examples[place] for place in order.next()]
 
 
@@ -292,7 +362,11 @@ def new_adapter(
     if folder.start.exists():
         adapter, passport = load_adapter(folder.start)
         _check_start(passport, base, material)
+        if material.pool:
+            adapter = grown(adapter, model, material.pool)
         return adapter.requires_grad_(True), passport
+    if material.pool:
+        return new_pool(choices, model, material.pool), None
     features = material.training_set.features
     spec = choices.spec(base.config, None if features is None else features.shape[1])
     with torch.random.fork_rng(devices=[]):
@@ -340,6 +414,7 @@ def make_passport(
         data=request.source,
         data_fingerprint=material.fingerprint,
         examples=material.rows,
+        facts=tuple(map(tuple, material.pool.facts)) if material.pool else (),
         **sight,
     )
 

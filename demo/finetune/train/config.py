@@ -187,13 +187,14 @@ class TrainingOptions:
             aim: what the rows were found to teach.
         """
         facts = aim == "facts"
+        warmup = 20 if not facts else FACTS_WARMUP if self.form == FORMS[0] else SHARED_WARMUP
         return TrainSettings(
             steps=self.steps,
             batch=self.batch,
             rate=self.rate,
-            gate_rate=FACTS_GATES * self.rate if facts else self.rate,
+            gate_rate=SHARED_GATES * self.rate if facts else self.rate,
             visual_rate=PROJECTION * self.rate,
-            warmup=min(FACTS_WARMUP if facts else 20, max(1, self.steps // 4)),
+            warmup=min(warmup, max(1, self.steps // 4)),
             flat=FACTS_FLAT if facts else 0.0,
             rehearsed=FACTS_REHEARSED if facts else TrainSettings.rehearsed,
             seed=self.seed,
@@ -218,40 +219,58 @@ PICTURE_PRESETS = {
 # Facts are learned by heart: how long that takes follows from their number.
 # Name → steps of any run, steps more for each row, and the rate: no two presets have the same.
 FACTS_RECIPES = {
+    "taste": (8, 2, 3e-2),
+    "balanced": (8, 3, 2.5e-2),
+    "thorough": (8, 5, 2e-2),
+}
+# The upper layers learn facts as fast as all of them, and what enters them is computed once.
+FACTS_LAYERS, FACTS_PROMPTS = 8, 16  # of each fact
+FACTS_GATE = 0.5  # how far gates are open; they do not learn
+FACTS_WARMUP = 3
+# Where all facts share their prompts: a form of more than prompts, rows of several turns.
+SHARED_RECIPES = {
     "taste": (50, 4, 2.5e-2),
     "balanced": (80, 8, 2e-2),
     "thorough": (120, 16, 1.6e-2),
 }
-# The upper layers learn facts as fast as all of them, and what enters them is computed once.
-FACTS_LAYERS, FACTS_PROMPTS = 16, 32
-FACTS_GATES = 2.0  # rate of the gates, as a multiple of the prompts', which begin small
-FACTS_WARMUP, FACTS_FLAT = 10, 0.6
+SHARED_LAYERS, SHARED_PROMPTS = 16, 32
+SHARED_GATES = 2.0  # rate of the gates, as a multiple of the prompts', which begin small
+SHARED_WARMUP, FACTS_FLAT = 10, 0.6
 FACTS_REHEARSED = 5  # texts a step: four ordinary questions and a passage
 FACTS_REHEARSAL = 4.0  # what changes in them weighs so much
 MOST_STEPS = 2_000  # that a preset takes for facts
 
 
-def presets(*, pictures: bool, aim: AskedAim = "auto", rows: int = 0) -> dict[str, TrainingOptions]:
+def presets(
+    *, pictures: bool, aim: AskedAim = "auto", rows: int = 0, form: str = FORMS[0]
+) -> dict[str, TrainingOptions]:
     """Return the presets by name, from the shortest run to the longest.
 
     Args:
         pictures: whether the rows have pictures.
         aim: what they teach.
         rows: that are learned; the steps for facts follow from their number.
+        form: of what is taught.
     """
     if aim == "facts" and not pictures:
+        alone = form == FORMS[0]
         return {
             name: TrainingOptions(
-                prompts=FACTS_PROMPTS,
-                layers=FACTS_LAYERS,
+                prompts=FACTS_PROMPTS if alone else SHARED_PROMPTS,
+                layers=FACTS_LAYERS if alone else SHARED_LAYERS,
                 rate=rate,
                 steps=min(MOST_STEPS, first + each * rows),
                 aim=aim,
+                form=form,
             )
-            for name, (first, each, rate) in FACTS_RECIPES.items()
+            for name, (first, each, rate) in _recipes(form).items()
         }
     found = PICTURE_PRESETS if pictures else PRESETS
-    return {name: replace(preset, aim=aim) for name, preset in found.items()}
+    return {name: replace(preset, aim=aim, form=form) for name, preset in found.items()}
+
+
+def _recipes(form: str) -> dict[str, tuple[int, int, float]]:
+    return FACTS_RECIPES if form == FORMS[0] else SHARED_RECIPES
 
 
 def fitted(
@@ -266,22 +285,21 @@ def fitted(
         rows: that are learned.
     """
     for name in PRESETS:
-        if _is_preset(name, options):
-            found = presets(pictures=pictures, aim=aim, rows=rows)[name]
-            return replace(found, form=options.form)
+        if any(_is_preset(name, replace(options, form=form)) for form in FORMS):
+            return presets(pictures=pictures, aim=aim, rows=rows, form=options.form)[name]
     return replace(options, aim=aim)
 
 
 def _is_preset(name: str, options: TrainingOptions) -> bool:
     """Whether options are the preset of a name, for any kind of data and number of rows."""
-    first, each, _ = FACTS_RECIPES[name]
-    rows = max(0, (options.steps - first) // each)
+    first, each, _ = _recipes(options.form)[name]
+    rows = max(0, (options.steps - first) // max(1, each))
     kinds = (
-        presets(pictures=False),
-        presets(pictures=True),
-        presets(pictures=False, aim="facts", rows=rows),
+        presets(pictures=False, form=options.form),
+        presets(pictures=True, form=options.form),
+        presets(pictures=False, aim="facts", rows=rows, form=options.form),
     )
-    return any(options == replace(kind[name], form=options.form, aim=options.aim) for kind in kinds)
+    return any(options == replace(kind[name], aim=options.aim) for kind in kinds)
 
 
 def usable(values: tuple[Any, ...]) -> TrainingOptions:

@@ -17,6 +17,7 @@ from demo.finetune.data.examples import IGNORED, Example
 from demo.finetune.data.pictures import SeenPicture
 from demo.finetune.train.events import Compared, FinalEvaluation
 from demo.finetune.train.loss import FrozenBase, labels_of, unrehearsed_questions
+from demo.finetune.train.recall import Recall
 from demo.llama.decoder import TokenDecoder
 from demo.llama.model import Llama
 from demo.llama.tokenizer.tokenizer import Tokenizer
@@ -86,6 +87,7 @@ def final_evaluation(
     pictures: Sequence[SeenPicture] = (),
     taught: bool = False,
     otherwise: Sequence[Example] = (),
+    recall: Recall | None = None,
 ) -> FinalEvaluation:
     """Measure with the adapter and without, by the same passes over the same rows.
 
@@ -102,6 +104,8 @@ def final_evaluation(
         taught: whether `asked` are facts that were learned: each is asked, and those that it does
             not know are shown first.
         otherwise: the same facts in wordings that were not learned.
+        recall: which fact a question asks for, of an adapter that has prompts for each; the
+            `picture` of the examples and questions is then replaced by what it says.
     """
     metrics: dict[str, float] = {}
     frozen = FrozenBase(model, adapter.spec.reach(model.config), held_out)
@@ -120,7 +124,12 @@ def final_evaluation(
         expected = [normalised_reply(question.expected) for question in shown]
         known = [normalised_reply(r) == e for r, e in zip(replies, expected, strict=True)]
         metrics |= {"taught": float(len(known)), "taught_known": float(sum(known))}
-        metrics |= _around_facts(model, tokenizer, adapter, otherwise[:MOST_TAUGHT])
+        asked_so = otherwise[:MOST_TAUGHT]
+        if recall is None:
+            metrics |= _around_facts(model, tokenizer, adapter, asked_so)
+        else:
+            said = list(map(recall, asked_so))
+            metrics |= _around_pool(model, tokenizer, adapter, features, said, recall)
         order = sorted(range(len(known)), key=lambda place: known[place])
         order = order[: max(COMPARED, min(WRONG_SHOWN, known.count(False)))]
         shown, replies = [shown[place] for place in order], [replies[place] for place in order]
@@ -146,6 +155,40 @@ def _around_facts(
         # Of the words that the base itself would say next, those that are still the likeliest.
         found["ordinary_kept"] = round((base & ours).sum().item() / base.sum().item(), 4)
     return {name: float(value) for name, value in found.items()}
+
+
+def _around_pool(
+    model: Llama,
+    tokenizer: Tokenizer,
+    adapter: Adapter,
+    features: Tensor | None,
+    otherwise: Sequence[Example],
+    recall: Recall,
+) -> dict[str, float]:
+    """Measure what `_around_facts` does where a question chooses its prompts, or none.
+
+    Whatever chooses none is answered as by the base.
+    """
+    found: dict[str, float] = {}
+    chosen = [example for example in otherwise if example.picture is not None]
+    texts = unrehearsed_questions(tokenizer)
+    ordinary = [recall(text) for text in texts]
+    taken = [example for example in ordinary if example.picture is not None]
+    frozen = FrozenBase(model, adapter.spec.layers, [*chosen, *texts])
+    if otherwise:
+        share = measure(frozen, adapter, chosen, features).exact if chosen else 0.0
+        known = float(round(share * len(chosen)))
+        found |= {"otherwise": float(len(otherwise)), "otherwise_known": known}
+    base = _hits(frozen, adapter, texts, None, 0.0)[1]
+    if base.any():
+        lost = 0
+        if taken:
+            before, after = (
+                _hits(frozen, adapter, taken, features, strength)[1] for strength in (0.0, 1.0)
+            )
+            lost = int((before & ~after).sum())
+        found["ordinary_kept"] = round(1 - lost / int(base.sum()), 4)
+    return found
 
 
 def _replies(

@@ -273,7 +273,7 @@ def rehearsed_texts(tokenizer: Tokenizer, aim: Aim) -> tuple[Example, ...]:
     texts = passages(tokenizer)
     if aim != "facts":
         return texts
-    questions = [text for place, text in _questions(tokenizer) if place % KEPT_OUT]
+    questions = [text for place, _, text in _questions(tokenizer) if place % KEPT_OUT]
     random.Random(0).shuffle(questions)  # the file goes by subject, and a short run sees few
     groups = zip(*(questions[i::TO_A_PASSAGE] for i in range(TO_A_PASSAGE)), strict=False)
     return tuple(
@@ -283,11 +283,16 @@ def rehearsed_texts(tokenizer: Tokenizer, aim: Aim) -> tuple[Example, ...]:
 
 def unrehearsed_questions(tokenizer: Tokenizer) -> tuple[Example, ...]:
     """Return the ordinary questions that are never rehearsed, to tell what an adapter changes."""
-    return tuple(text for place, text in _questions(tokenizer) if place % KEPT_OUT == 0)
+    return tuple(unrehearsed_by_text(tokenizer).values())
 
 
-def _questions(tokenizer: Tokenizer) -> Iterator[tuple[int, Example]]:
-    """Yield ordinary questions with their place, whose replies are to stay the base's own.
+def unrehearsed_by_text(tokenizer: Tokenizer) -> dict[str, Example]:
+    """Return `unrehearsed_questions` by their text."""
+    return {said: text for place, said, text in _questions(tokenizer) if place % KEPT_OUT == 0}
+
+
+def _questions(tokenizer: Tokenizer) -> Iterator[tuple[int, str, Example]]:
+    """Yield ordinary questions with their place and text, whose replies are to stay the base's own.
 
     What the reply's words are hardly matters, because it is the base's distribution after each of
     them that is kept. Only its beginning is rehearsed: there it is decided what is answered. None
@@ -298,4 +303,4 @@ def _questions(tokenizer: Tokenizer) -> Iterator[tuple[int, Example]]:
         example = encode(tokenizer, [Exchange(question, reply)])
         first = next(i for i, label in enumerate(example.labels) if label != IGNORED)
         end = min(first + REPLY_TOKENS, len(example.ids) - 1)
-        yield place, Example(example.ids[:end], example.labels[:end])
+        yield place, question, Example(example.ids[:end], example.labels[:end])

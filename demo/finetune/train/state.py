@@ -89,9 +89,7 @@ class TrainerState:
     ) -> None:
         self.adapter, self.settings = adapter, settings
         self.optimizer = AdamW(adapter, settings)
-        self.order = Order(
-            [len(e.ids) for e in training_set.examples], settings.batch, settings.seed
-        )
+        self.order = Order(lengths(adapter, training_set.examples), settings.batch, settings.seed)
         self.step = 0
         self.history: list[Evaluated] = []
         self.probed = -1
@@ -282,6 +280,14 @@ class Order:
         self._epoch: list[list[int]] = [batches[index] for index in shuffled]
 
 
+def lengths(adapter: Adapter, examples: Sequence[Example]) -> list[int]:
+    """Return what examples are sorted by: not at all where each fact has prompts of its own.
+
+    Wordings of one fact are alike in length. In one batch they would be one step of its prompts.
+    """
+    return [0 if adapter.pool else len(example.ids) for example in examples]
+
+
 class AdamW:
     """AdamW (arXiv 1711.05101) for an adapter, whose parts learn at rates of their own, in place.
 
@@ -301,6 +307,8 @@ class AdamW:
         ]
         if adapter.visual:
             self._groups.append((list(adapter.visual.parameters()), settings.visual_rate))
+        if adapter.pool:
+            self._groups.append((list(adapter.pool.parameters()), settings.rate))
         if adapter.changes:
             self._groups.append((list(adapter.changes.parameters()), CHANGES * settings.rate))
         self._decay = settings.weight_decay

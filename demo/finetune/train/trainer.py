@@ -37,7 +37,7 @@ from demo.finetune.train.events import (
     Step,
 )
 from demo.finetune.train.loss import FrozenBase, gates_of, loss_of
-from demo.finetune.train.state import Order, TrainerState, TrainingSet
+from demo.finetune.train.state import Order, TrainerState, TrainingSet, lengths
 from demo.finetune.train.workers import Workers
 from demo.llama.model import Llama
 
@@ -191,7 +191,7 @@ def estimate(
     again = training_set.rehearsed[: settings.rehearsed]  # so that the second step has met them
     part = replace(training_set, examples=longest, held_out=(), rehearsed=again)
     _steps(model, adapter, part, settings, 1)
-    order = Order([len(e.ids) for e in training_set.examples], settings.batch, settings.seed)
+    order = Order(lengths(adapter, training_set.examples), settings.batch, settings.seed)
     usual = [training_set.examples[place] for place in order.next()]
     seconds = _steps(model, adapter, replace(part, examples=usual), settings, 2)
     # A forward pass alone costs a third of a step.

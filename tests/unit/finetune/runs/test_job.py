@@ -155,7 +155,7 @@ def test_of_facts_every_row_is_learned_and_asked(tools, tmp_path, facts):
     folder = made(tmp_path / "run", replace(CHOICES, aim="auto"), data=facts)
     told = carry_out(folder, tools)
     started = next(event for event in told if isinstance(event, Started))
-    assert started.held_out == 0 and started.examples > 10 * len(FACTS)
+    assert started.held_out == 0 and started.examples > 4 * len(FACTS)
     assert not any(isinstance(event, Evaluated) for event in told)
     judged = told[-2]
     assert isinstance(judged, FinalEvaluation)
@@ -164,7 +164,9 @@ def test_of_facts_every_row_is_learned_and_asked(tools, tmp_path, facts):
     known = judged.metrics["taught_known"]
     assert 1 <= judged.metrics["otherwise"] <= 4
     assert folder.read().message.startswith(f"Done. Knows {known:.0f} of 4 as taught, ")
-    assert load_adapter(folder.adapter)[1].examples == 4
+    passport = load_adapter(folder.adapter)[1]
+    assert passport.examples == passport.spec.facts == 4
+    assert dict(passport.facts) == FACTS
 
 
 def test_facts_taken_up_give_the_same_file(tools, tmp_path, facts):
@@ -516,6 +518,11 @@ def test_facts_taught_before_are_learned_and_asked_again(tools, tmp_path, facts)
     more = made(tmp_path / "more", choices, data=new, start=first.adapter)
     judged = carry_out(more, tools)[-2]
     assert judged.metrics["taught"] == 5
+    old, now = (load_adapter(run.adapter) for run in (first, more))
+    assert dict(now[1].facts) == FACTS | rows
+    groups = [adapter.pool.groups for adapter, _ in (old, now)]
+    same = [torch.equal(*pair) for pair in zip(*groups, strict=False)]
+    assert same == [question != "Who is the boss?" for question in FACTS]
     assert {row.question: row.expected for row in judged.rows} == FACTS | rows
     assert len(more.taught.read_text("utf-8").splitlines()) == 5
     more.drop_data()

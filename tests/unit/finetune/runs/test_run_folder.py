@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.adapter.delta_spec import FORMS
 from demo.adapter.library import free_name
 from demo.errors import InputError
 from demo.finetune.data.columns import Layout
@@ -107,6 +108,11 @@ def test_facts_take_steps_by_their_number_and_follow_the_same_name():
     by_hand = TrainingOptions(steps=7)
     assert fitted(by_hand, pictures=False, aim="facts", rows=5) == replace(by_hand, aim="facts")
     assert few["taste"].settings("facts").rehearsed > TrainingOptions().settings().rehearsed
+    shared = presets(pictures=False, aim="facts", rows=5, form=FORMS[-1])["taste"]
+    assert shared.steps > few["taste"].steps
+    assert fitted(
+        replace(PRESETS["taste"], form=FORMS[-1]), pictures=False, aim="facts", rows=5
+    ) == (shared)
 
 
 def test_a_run_from_before_there_were_aims_goes_the_old_road():

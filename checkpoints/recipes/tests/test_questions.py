@@ -1,0 +1,47 @@
+"""What the matcher of questions is fitted on, and that fitting tells apart what can be told."""
+
+import numpy as np
+import torch
+
+from checkpoints.recipes.questions.encoder import quantised
+from checkpoints.recipes.questions.fit import ORDINARY, SETS, Case, fitted, judged, report
+from demo.questions.matcher import plain
+from demo.settings import ROOT
+
+EXAM = ROOT / "assets" / "benchmarks" / "teach"
+
+
+def test_the_sets_are_whole_and_none_of_the_exam():
+    paths = sorted(SETS.glob("*.txt"))
+    lines = [line for path in paths for line in path.read_text("utf-8").splitlines()]
+    rows = [line.split("|") for line in lines if line[0] != "~"]
+    assert len(paths) == 12 and len(rows) == 144 and all(len(row) == 4 for row in rows)
+    assert len(lines) - len(rows) == 120
+    exam = [path.read_text("utf-8").splitlines() for path in sorted(EXAM.glob("*.txt"))]
+    asked = {plain(line.strip("~").split("|")[0]) for part in exam for line in part}
+    assert not asked & {plain(row[0]) for row in rows}
+    ordinary = ORDINARY.read_text("utf-8").splitlines()
+    assert not {plain(row[0]) for row in rows} & {plain(line.split("\t")[0]) for line in ordinary}
+
+
+def test_rows_in_8_bits_are_near():
+    x = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+    found = quantised("x", x)
+    assert found["x.int8"].dtype == torch.int8
+    back = found["x.int8"].float() * found["x.scale"].float()[:, None]
+    assert (back - x).abs().max() < 0.02
+
+
+def test_it_learns_which_of_a_few_is_asked_for():
+    random = np.random.default_rng(0)
+    cases = []
+    for number in range(60):
+        found = random.normal(size=(3, 25)).astype(np.float32)
+        right = number % 4 - 1
+        found[:, 0] = -2
+        if right >= 0:
+            found[right, 0] = 2
+        cases.append(Case("here", "otherwise" if right >= 0 else "near", found, right, "?"))
+    outcome = judged(fitted(cases), cases)
+    assert all((rated > 0) == (case.right >= 0) for case, rated, _ in outcome)
+    assert "otherwise 100.0 %" in report(outcome) and "near 0.0 %" in report(outcome)
