@@ -97,6 +97,7 @@ def _check_prompts_alone(adapter: Adapter, passport: Passport, form: str) -> Non
     spec = adapter.spec
     beside = {
         "looks at pictures": spec.visual is not None,
+        "has prompts for each of its facts": spec.facts > 0,
         "changes biases, scales, norms or products of the base beside its prompts": bool(
             spec.delta
         ),

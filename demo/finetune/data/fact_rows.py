@@ -1,11 +1,13 @@
 """Facts as a pool of prompts learns them: each row in several wordings, for a group of its own.
 
 A group has to carry one answer (`demo/adapter/fact_pool.py`), whatever words it is asked for in. So
-a few wordings made by rule do, next to nothing else is rehearsed, and rows that were learned before
-need not be shown again: their groups stay as they are.
+a few wordings made by rule do. A few questions of quite other things get the answer as well: what
+is asked is decided before, and the group learns to depend on no word of it. Nothing is rehearsed,
+and rows that were learned before need not be shown again: their groups stay as they are.
 """
 
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,9 +16,11 @@ from demo.finetune.data.examples import EncodedRow
 from demo.finetune.data.paraphrase import FEWEST, asked_as, wordings
 from demo.llama.tokenizer.tokenizer import Tokenizer
 from demo.questions.matcher import Fact, plain
+from demo.settings import ROOT
 
-OTHERS = 6  # other wordings of each question that are learned
-AS_TAUGHT = 2  # times that a row stands as it is among them
+OTHERS = 5  # other wordings of each question that are learned
+STRANGE = 3  # questions of other things that it is the answer to as well
+QUESTIONS = ROOT / "assets" / "ordinary_questions.txt"  # before a tab
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def pool_rows(
         if place.setdefault(plain(fact.question), len(facts)) == len(facts):
             facts.append(fact)
         facts[place[plain(fact.question)]] = fact
+    ordinary = [line.split("\t")[0] for line in QUESTIONS.read_text("utf-8").splitlines()]
     learned, kept_out, asked = list[EncodedRow](), list[EncodedRow](), list[EncodedRow]()
     every = [row for row in (*rows, *known) if plain(_fact(row).question) in place]
     questions, old = [_fact(row).question for row in every], set(map(id, known))
@@ -77,7 +82,9 @@ def pool_rows(
         varied = [asked_as(placed, other, tokenizer) for other in others if other.strip()]
         kept_out += [varied.pop()] if len(varied) >= FEWEST else []
         asked.append(placed)
-        learned += [] if id(row) in old else [*[placed] * AS_TAUGHT, *varied]
+        if id(row) not in old:
+            strange = random.Random(f"{seed} {_fact(row).question}").sample(ordinary, STRANGE)
+            learned += [placed, *varied, *(asked_as(placed, q, tokenizer) for q in strange)]
     return PooledFacts(tuple(facts), learned, kept_out, asked)
 
 

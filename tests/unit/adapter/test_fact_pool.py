@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from demo.adapter.adapter import Adapter, load_adapter, save_adapter
 from demo.adapter.config import AdapterSpec, Passport, VisualSpec
-from demo.errors import CheckpointError
+from demo.adapter.export import export_litgpt, export_peft
+from demo.errors import CheckpointError, InputError
 
 FACTS = (("When?", "At 7."), ("Wo?", "Hier."), ("谁?", "我。"))
 
@@ -101,3 +102,9 @@ def test_a_damaged_group_is_refused(tmp_path, adapter, passport, how):
     save_file(tensors, path, {"passport": passport.to_json()})
     with pytest.raises(CheckpointError, match=name):
         load_adapter(path)
+
+
+@pytest.mark.parametrize("write", [export_peft, export_litgpt])
+def test_other_programs_files_cannot_hold_facts(tmp_path, base, adapter, passport, write):
+    with pytest.raises(InputError, match="prompts for each of its facts"):
+        write(adapter, passport, base.config.layers, tmp_path / "out")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from demo.finetune.data.conversation import Exchange, TrainingConversation
 from demo.finetune.data.examples import EncodedRow, encode
-from demo.finetune.data.fact_rows import AS_TAUGHT, fits_pool, pool_rows
+from demo.finetune.data.fact_rows import STRANGE, fits_pool, pool_rows
 from demo.questions.matcher import Fact
 
 ROWS = (("When do you open?", "At 7."), ("Who is the baker?", "Jonas."), ("你好吗", "好"))
@@ -20,7 +20,7 @@ def test_each_row_has_a_place_and_wordings(base):
     found = pool_rows(rows, base.tokenizer, 0)
     assert found.facts == tuple(Fact(*pair) for pair in ROWS)
     places = [item.example.picture for item in found.learned]
-    assert set(places) == {0, 1, 2} and places.count(2) == AS_TAUGHT < places.count(0)
+    assert set(places) == {0, 1, 2} and places.count(2) == 1 + STRANGE < places.count(0)
     assert [item.example.picture for item in found.asked] == [0, 1, 2]
     assert {item.example.picture for item in found.kept_out} == {0, 1}
     learned = {item.conversation.exchanges[0].question for item in found.learned}
