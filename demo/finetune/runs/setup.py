@@ -414,7 +414,7 @@ def make_passport(
         data=request.source,
         data_fingerprint=material.fingerprint,
         examples=material.rows,
-        facts=tuple(map(tuple, material.pool.facts)) if material.pool else (),
+        facts=tuple((q, a) for q, a in material.pool.facts) if material.pool else (),
         **sight,
     )
 
