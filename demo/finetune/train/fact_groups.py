@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from demo.adapter.adapter import Adapter
-from demo.finetune.data.examples import IGNORED
+from demo.finetune.data.examples import IGNORED, Example
 from demo.finetune.data.fact_rows import PooledFacts
 from demo.finetune.train.config import FACTS_GATE, TrainingOptions
 from demo.llama.model import Llama
+
+TOGETHER = 16  # facts whose texts are run at once
 
 
 def new_pool(choices: TrainingOptions, model: Llama, pool: PooledFacts) -> Adapter:
@@ -59,35 +61,41 @@ def _begin(adapter: Adapter, model: Llama, pool: PooledFacts) -> None:
     assert adapter.pool
     # The first wording of a fact is the one that was taught.
     first = {item.example.picture: item.example for item in reversed(pool.learned)}
-    for place, example in first.items():
-        assert place is not None
-        reply = sum(label != IGNORED for label in example.labels)
-        begin_group(adapter.pool.groups[place], model, example.ids, reply)
+    places = sorted(place for place in first if place is not None)
+    for start in range(0, len(places), TOGETHER):
+        part = places[start : start + TOGETHER]
+        groups = [adapter.pool.groups[place] for place in part]
+        begin_groups(groups, model, [first[place] for place in part])
 
 
 @torch.no_grad()
-def begin_group(group: Tensor, model: Llama, ids: Sequence[int], reply: int) -> None:
-    """Set a fact's prompts (L, K, D) to what each layer makes of a chat about it.
+def begin_groups(groups: Sequence[Tensor], model: Llama, texts: Sequence[Example]) -> None:
+    """Set facts' prompts (L, K, D) to what each layer makes of a chat about them.
 
     The first is the chat's first token, where heads rest that look for nothing, the others are its
     last ones: what comes before the reply, and the reply.
 
     Args:
-        group: changed in place.
+        groups: changed in place.
         model: the base.
-        ids: of the chat, with the reply.
-        reply: tokens of it that are learned.
+        texts: a chat for each group, with the reply marked.
     """
-    layers, prompts, _ = group.shape
-    rest = max(prompts - 1, 0)
-    last = range(max(1, len(ids) - max(rest, reply)), len(ids))  # a long reply from its beginning
-    chosen = sorted(
-        [0, *(last[i % len(last)] for i in range(rest))] if len(ids) > 1 else [0] * prompts
-    )
-    first = model.config.layers - layers
-    x = model.embed(torch.tensor([list(ids)], device=model.device))
+    ids = torch.zeros(len(texts), max(len(text.ids) for text in texts), dtype=torch.long)
+    for row, text in enumerate(texts):
+        ids[row, : len(text.ids)] = torch.tensor(text.ids)  # what stands behind is never seen
+    chosen = [_chosen(text, groups[0].shape[1]) for text in texts]
+    first = model.config.layers - len(groups[0])
+    x = model.embed(ids.to(model.device))
     for layer in range(model.config.layers):
         if layer >= first:
-            states = model.norm(x, model.weights.attention_norm[layer])[0]  # (T, D)
-            group[layer - first] = states[chosen].to(group.device)
+            states = model.norm(x, model.weights.attention_norm[layer])  # (B, T, D)
+            for row, group in enumerate(groups):
+                group[layer - first] = states[row, chosen[row]].to(group.device)
         x = model.run(x, range(layer, layer + 1))
+
+
+def _chosen(text: Example, prompts: int) -> list[int]:
+    """Choose the tokens of a chat that so many prompts begin at; of a long reply its beginning."""
+    size, reply = len(text.ids), sum(label != IGNORED for label in text.labels)
+    last = range(min(max(1, size - max(prompts - 1, reply)), size - 1), size)
+    return sorted([0, *(last[i % len(last)] for i in range(prompts - 1))])
