@@ -213,7 +213,8 @@ def reply_footer(
     speed = strings.speed.format(speed=f"{stats.tokens_per_s:.0f}")
     said = stats.recalled
     said = said if len(said) <= RECALLED else said[: RECALLED - 1].rstrip() + "…"
-    recalled = strings.recalled.format(question=said) if said else ""
+    from_taught = strings.recalled
+    recalled = from_taught.format(question=said) if said else ""
     facts = [
         (recalled, strings.recalled_hint, False),
         (_used(stats, strings), "", not stats.image),
