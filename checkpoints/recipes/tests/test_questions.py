@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from checkpoints.recipes.questions.encoder import quantised
-from checkpoints.recipes.questions.fit import ORDINARY, SETS, Case, fitted, judged, report
+from checkpoints.recipes.questions.fit import SETS, Case, fitted, judged, report
 from demo.questions.matcher import plain
 from demo.settings import ROOT
 
@@ -20,8 +20,6 @@ def test_the_sets_are_whole_and_none_of_the_exam():
     exam = [path.read_text("utf-8").splitlines() for path in sorted(EXAM.glob("*.txt"))]
     asked = {plain(line.strip("~").split("|")[0]) for part in exam for line in part}
     assert not asked & {plain(row[0]) for row in rows}
-    ordinary = ORDINARY.read_text("utf-8").splitlines()
-    assert not {plain(row[0]) for row in rows} & {plain(line.split("\t")[0]) for line in ordinary}
 
 
 def test_rows_in_8_bits_are_near():
