@@ -36,6 +36,7 @@ BARRED = ("tools", "functions", "audio", "audios", "video", "videos", "sound", "
 VERDICT = ("label", "ktotag", "desirable", "approved", "accepted", "liked")
 OPINION = ("rejected", "rejectedmessages", "rating", "score", "reward", "stars")
 # Taken where no better name is there.
+LONGEST_NAME = 4  # words
 LESSER = {"problem": "question", "solution": "answer", "utterance": "question"}
 # What people call their columns elsewhere, one and several of it: German, French, Spanish,
 # Portuguese, Italian, Dutch, Swedish, Danish, Norwegian, Finnish, Polish, Czech, Slovak, Hungarian,
@@ -119,7 +120,11 @@ def with_word(columns: Iterable[str], what: str) -> list[str]:
     for column in columns:
         apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column)
         words = {_folded(word) for word in re.split(r"[\W_]+", apart) if word}
-        if words & WORDS[what] and not words & (WORDS[other] | ABOUT):
+        if (
+            len(words) <= LONGEST_NAME
+            and words & WORDS[what]
+            and not words & (WORDS[other] | ABOUT)
+        ):
             found.append(column)
     return found or [name for name in columns if LESSER.get(known_as(name)) == what]
 

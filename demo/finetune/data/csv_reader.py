@@ -273,8 +273,7 @@ def _names(record: Sequence[str]) -> list[str] | None:
     names = [cell.strip() for cell in record]
     sentence = re.compile(r"[.?!…。？！]$|\n")
     if any(len(name) > LONGEST_NAME or sentence.search(name) for name in names):
-        short = all(len(name) <= LONGEST_NAME for name in names)
-        known = short and recognise([name for name in names if name])  # beside “No.”, say
-        if not known:
+        known = sum(known_as(name) in (*CHAT, *QUESTION, *REPLY) for name in names)
+        if known < 2:  # they may stand beside “No.”
             return None
     return [name or f"column {index}" for index, name in enumerate(names, 1)]

@@ -7,7 +7,7 @@ no file, however built, more memory than its text and one row.
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -111,18 +111,19 @@ def _add_object(table: TableBuilder, text: str, start: int) -> None:
         last = 0
         for split, at in rows.items():
             last = _add_items(table, text, at, split=split, before=last)
+        _name_left(table, members, rows)
     elif len(rows) == 1:
         _add_items(table, text, *rows.values())
+        _name_left(table, members, rows)
     elif {"images", "annotations"} <= rows.keys():
         _add_annotations(table, text, rows)
+        _name_left(table, members, ("images", "annotations"))
     elif rows and (best := _taught(text, rows)):
         last = 0
         for key, at in best.items():
             group = {"group": key} if len(best) > 1 else {}
             last = _add_items(table, text, at, before=last, more=group)
-        left = ", ".join(f"“{excerpt(key)}”" for key in list(rows)[:9] if key not in best)
-        if left:
-            table.note(f"The lists {left} are not read.")
+        _name_left(table, members, best)
     elif rows:
         raise DataError(
             f"This file holds {len(rows)} lists: {', '.join(map(excerpt, list(rows)[:5]))}. Please "
@@ -130,6 +131,8 @@ def _add_object(table: TableBuilder, text: str, start: int) -> None:
         )
     elif inner := _inner(text, members, table.limits.rows + 1_000):
         _add_object(table, text, inner)
+        begins = {key: begin for key, (begin, _) in members.items()}
+        _name_left(table, members, [key for key, begin in begins.items() if begin == inner])
     elif len(lists) > 1 and len(lists) == len(members) and not _hold_objects(text, lists):
         _add_columns(table, text, lists)
     elif _are_rows(text, members):
@@ -138,6 +141,14 @@ def _add_object(table: TableBuilder, text: str, start: int) -> None:
     else:
         end = max((end for _, end in members.values()), default=start + 1)
         _add(table, 1, text[start : text.index("}", end) + 1])
+
+
+def _name_left(table: TableBuilder, members: Iterable[str], used: Collection[str]) -> None:
+    """Name what stands in an object beside the lists that are read."""
+    left = [f"“{excerpt(key)}”" for key in members if key not in used]
+    if left:
+        more = f" and {len(left) - 9} more" if len(left) > 9 else ""
+        table.note(f"Not read, because it stands beside the rows: {', '.join(left[:9])}{more}.")
 
 
 def _taught(text: str, rows: Mapping[str, int]) -> dict[str, int]:

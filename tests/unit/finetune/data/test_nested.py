@@ -54,7 +54,7 @@ def test_the_name_of_a_list_is_kept_as_its_group() -> None:
     table = read({"open": [PAIR], "pay": [MORE]})
     assert [row.cells["group"] for row in table.rows] == ["open", "pay"]
     assert read({"faq": [PAIR], "links": [{"url": "x"}]}).notes == (
-        "The lists “links” are not read.",
+        "Not read, because it stands beside the rows: “links”.",
     )
 
 
