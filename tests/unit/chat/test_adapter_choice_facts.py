@@ -1,0 +1,64 @@
+"""The question chooses which fact's prompts answer, or none."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from demo.adapter.adapter import Adapter, save_adapter
+from demo.adapter.config import AdapterSpec, Passport
+from demo.adapter.library import Library
+from demo.chat.adapter_choice import AdapterChoice, AdapterChooser
+from demo.chat.conversation import ReplyStats
+
+FACTS = (("When do you open?", "At 7."), ("Who bakes the bread?", "Jonas Brandt."))
+
+
+@pytest.fixture
+def engine(base, model) -> SimpleNamespace:
+    return SimpleNamespace(base=base, model=model)
+
+
+@pytest.fixture
+def adapter(base) -> Adapter:
+    torch.manual_seed(0)
+    spec = AdapterSpec.for_base(base.config, layers=2, prompts=3)
+    adapter = Adapter(replace(spec, facts=len(FACTS)))
+    torch.nn.init.constant_(adapter.gate, 0.5)
+    return adapter
+
+
+@pytest.fixture
+def chooser(base, adapter, tmp_path) -> AdapterChooser:
+    passport = Passport("bakery", "", base.name, base.fingerprint, adapter.spec, facts=FACTS)
+    save_adapter(adapter, passport, tmp_path / "bakery.safetensors")
+    return AdapterChooser(Library(tmp_path))
+
+
+def test_each_fact_has_a_prefix_and_a_key_of_its_own(engine, adapter, chooser):
+    found = [chooser.choose(engine, "bakery", "", 1.0, asked=question) for question, _ in FACTS]
+    for place, choice in enumerate(found):
+        expected = adapter.fixed_prefix(engine.model, torch.tensor([[float(place)]]))
+        assert torch.equal(choice.prefix.key, expected.key)
+        assert choice.recalled.question == FACTS[place][0] and choice.recalled.sure == 1
+    assert len({choice.key for choice in found}) == 2
+    again = chooser.choose(engine, "bakery", "", 1.0, asked="who bakes the bread")
+    assert again.prefix is found[1].prefix and again.key == found[1].key
+    weaker = chooser.choose(engine, "bakery", "", 0.5, asked=FACTS[1][0])
+    assert weaker.key != again.key and not torch.equal(weaker.prefix.gate, again.prefix.gate)
+
+
+def test_what_was_not_taught_is_the_bases(engine, chooser):
+    for asked in ("What is the capital of France?", "", "Who bakes the pizza?"):
+        assert chooser.choose(engine, "bakery", "", 1.0, asked=asked) == AdapterChoice("bakery")
+
+
+def test_a_reply_says_what_was_asked_for(engine, chooser):
+    request = SimpleNamespace(ids=[1, 2], begun=0.0)
+    stream = SimpleNamespace(ids=[3], first=0.1, last=0.1, request=request, stopped="end")
+    taken, none = (
+        ReplyStats.of(stream, chooser.choose(engine, "bakery", "", 1.0, asked=asked), None)
+        for asked in ("when do you open", "Why is the sky blue?")
+    )
+    assert (taken.recalled, none.recalled) == (FACTS[0][0], "")
