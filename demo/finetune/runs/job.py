@@ -32,6 +32,7 @@ from demo.finetune.runs.run_folder import (
     stopped_message,
 )
 from demo.finetune.runs.setup import PreparedData, make_passport, new_adapter, prepare_data
+from demo.finetune.train.config import FACTS_PROMPTS, SHARED_PROMPTS
 from demo.finetune.train.evaluate import MAX_REPLY, answers, final_evaluation, thumbnail_text
 from demo.finetune.train.events import (
     EndReason,
@@ -121,9 +122,10 @@ def begin(
     """
     more = folder.start.exists()
     prompts = read_passport(folder.start).spec.prompts if more else request.choices.prompts
+    prompts = max(prompts, FACTS_PROMPTS, SHARED_PROMPTS)  # what is taught is not known yet
     tools = load(request.settings, prompts, *_positions(request.choices.window))
     data = prepare_data(folder, request, tools.base.tokenizer, tools.tower)
-    adapter, start = new_adapter(folder, request.choices, tools.base, tools.model, data)
+    adapter, start = new_adapter(folder, data.choices, tools.base, tools.model, data)
     return tools, data, adapter.to(tools.model.device), start
 
 
@@ -194,7 +196,7 @@ class Job:
         tools, data, adapter, start = begin(self._folder, request, self._load)
         if self._writes:
             self._agreed(None)
-        state = TrainerState(adapter, request.choices.settings(data.aim), data.training_set)
+        state = TrainerState(adapter, data.choices.settings(data.aim), data.training_set)
         if self._folder.checkpoint.exists():
             load_checkpoint(state, self._folder.checkpoint)
         self._enter("running")

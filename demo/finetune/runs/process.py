@@ -192,7 +192,7 @@ def estimate_child(path: Path) -> int:
     event: Event
     try:
         tools, data, adapter, _ = begin(folder, request)
-        settings = request.choices.settings(data.aim)
+        settings = data.choices.settings(data.aim)
         event = estimate(tools.model, adapter, settings, data.training_set, len(data.held_out))
     except DemoError as error:
         event = RunStage("failed", str(error))

@@ -3,7 +3,7 @@
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from demo.finetune.data.read import read_table, with_pictures
 from demo.finetune.data.samples import SAMPLES, load_sample
 from demo.finetune.data.table import NO_LIMITS, excerpt
 from demo.finetune.runs.run_folder import MOST_PROBES, RunFolder, RunRequest
-from demo.finetune.train.config import FACTS_REHEARSAL, TrainingOptions
+from demo.finetune.train.config import FACTS_REHEARSAL, TrainingOptions, fitted
 from demo.finetune.train.evaluate import ProbeQuestion
 from demo.finetune.train.fact_groups import grown, new_pool
 from demo.finetune.train.loss import begin_at, rehearsed_texts
@@ -62,6 +62,7 @@ class PreparedData:
         rows: that are learned, in however many wordings.
         fingerprint: of what there is to learn.
         pool: facts that each get prompts of their own, None where all rows share them.
+        choices: as asked for; a preset becomes that of the aim and the number of rows.
         tower: what the pictures went through, None without pictures.
         pictures: the row of the features that each has.
     """
@@ -78,6 +79,7 @@ class PreparedData:
     tower: Tower | None = None
     pictures: tuple[SeenPicture, ...] = ()
     pool: PooledFacts | None = None
+    choices: TrainingOptions = field(default_factory=TrainingOptions)
 
     def learned_features(self) -> Tensor:
         """Return the features (pictures, S) of what is learned alone; there must be pictures."""
@@ -97,6 +99,8 @@ def prepare_data(
     """
     dataset = read_dataset(folder, request, tokenizer)
     choices = request.choices
+    if dataset.aim == "facts" and not dataset.pictures:  # a preset's steps follow from the rows
+        choices = fitted(choices, pictures=False, aim="facts", rows=len(dataset.train))
     learned = _some(dataset.train, choices.steps * choices.batch, choices.seed)
     held_out = _some(dataset.held_out, choices.final_eval_rows, choices.seed)
     features: Tensor | None = None
@@ -111,7 +115,8 @@ def prepare_data(
     pool = _pooled(folder, dataset, choices, learned, known, tokenizer)
     if pool:
         save_facts(folder.taught, [*known, *learned])
-        return _prepared_pool(pool, dataset, request, tokenizer, learned, held_out)
+        found = _prepared_pool(pool, dataset, request, tokenizer, learned, held_out)
+        return replace(found, choices=choices)
     asked = _questions([*learned, *known] if facts else held_out or learned, tokenizer)
     varied = _in_words(learned, dataset.aim, choices, tokenizer, known)
     if facts and not pictures:
@@ -139,6 +144,7 @@ def prepare_data(
         dataset.fingerprint,
         seen,
         pictures,
+        choices=choices,
     )
 
 
