@@ -15,7 +15,17 @@ QUESTION = (
     *("instruction", "question", "prompt", "query", "user", "human", "message", "q"),
     *("patterns", "pattern", "utterances", "trainingphrases"),
 )
-INPUT = ("input", "context", "passage", "hint", "paragraph", "background", "article", "document")
+INPUT = (
+    "input",
+    "context",
+    "passage",
+    "hint",
+    "paragraph",
+    "background",
+    "article",
+    "document",
+    "body",
+)
 REPLY = (
     *("output", "answer", "response", "reply", "completion", "assistant", "target"),
     *("chosen", "multiplechoiceanswer", "answerkey", "answers", "label", "a", "groundtruth"),
@@ -35,9 +45,14 @@ TEXT = ("text", "content")
 BARRED = ("tools", "functions", "audio", "audios", "video", "videos", "sound", "sounds", "speech")
 VERDICT = ("label", "ktotag", "desirable", "approved", "accepted", "liked")
 OPINION = ("rejected", "rejectedmessages", "rating", "score", "reward", "stars")
-# Taken where no better name is there.
 LONGEST_NAME = 4  # words
-LESSER = {"problem": "question", "solution": "answer", "utterance": "question"}
+CORRECT = ("correct", "correcta", "correta", "correto", "correcto", "richtig", "corretta")
+# Taken where no better name is there.
+LESSER = {
+    **{"problem": "question", "utterance": "question", "solution": "answer"},
+    **dict.fromkeys(CORRECT, "answer"),
+    "preferred": "answer",
+}
 # What people call their columns elsewhere, one and several of it: German, French, Spanish,
 # Portuguese, Italian, Dutch, Swedish, Danish, Norwegian, Finnish, Polish, Czech, Slovak, Hungarian,
 # Romanian, Croatian, Greek, Russian, Ukrainian, Bulgarian, Kazakh, Turkish, Azerbaijani, Arabic,

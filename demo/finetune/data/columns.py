@@ -22,6 +22,7 @@ from demo.finetune.data.column_names import (
     CAPTION,
     CHAT,
     CHOSEN,
+    CORRECT,
     HISTORY,
     INPUT,
     OPINION,
@@ -34,10 +35,11 @@ from demo.finetune.data.column_names import (
     VERDICT,
     all_named,
     first_named,
+    known_as,
     options_of,
     with_word,
 )
-from demo.finetune.data.conversation import is_turns, normalise_name
+from demo.finetune.data.conversation import is_split, is_turns, normalise_name
 from demo.finetune.data.marked_text import marked_turns
 from demo.finetune.data.table import Table, excerpt, plain, structure, yes_or_no
 
@@ -224,8 +226,10 @@ def recognise_table(table: Table) -> Layout | None:
     filled = filled_columns(table)
     layout = recognise(filled) or recognise(table.columns) or _marked_text(table, filled)
     layout = layout or _by_question_marks(table, filled) or _plain_text(filled)
-    if layout is None or _nobody_answers(table, layout):
+    if layout is None or _nobody_answers(table, layout) or _marks_alone(table, layout):
         return None
+    if layout.split and not any(map(is_split, cells_of(table, layout.split, SAMPLED))):
+        layout = replace(layout, split=None)  # a subset of another kind
     if layout.verdict and any(
         yes_or_no(cell) is None for cell in cells_of(table, layout.verdict, SAMPLED)
     ):
@@ -333,11 +337,13 @@ def _asked_and_replied(columns: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _by_question_marks(table: Table, filled: Sequence[str]) -> Layout | None:
     """Take a column full of questions, where exactly one other holds texts that could answer."""
-    known = (*QUESTION, *REPLY, *CHAT, *INPUT, *PICTURE, *OPINION, *VERDICT, *BARRED)
-    if all_named(filled, known):
+    known = (*QUESTION, *CHAT, *INPUT, *PICTURE, *OPINION, *VERDICT, *BARRED)
+    replies = _replies(filled)
+    if all_named(filled, known) or len(replies) > 1:
         return None
-    asking = [name for name in filled if asks(table, name)]
+    asking = [name for name in filled if asks(table, name) and name not in replies]
     others = [name for name in filled if name not in asking and holds_texts(table, name)]
+    others = replies or others
     if len(asking) != 1 or len(others) != 1 or filled.index(asking[0]) > filled.index(others[0]):
         return None
     return Layout(BY_MARKS, asking[0], others[0], split=first_named(filled, SPLIT))
@@ -353,6 +359,15 @@ def asked_alone(columns: Sequence[str]) -> str | None:
     """Find the column that numbers questions, in a table that has no reply."""
     numbers = (name for name in columns if normalise_name(name) in ("questionid", "qid"))
     return None if _replies(columns) else next(numbers, None)
+
+
+def _marks_alone(table: Table, layout: Layout) -> bool:
+    """Whether a column called “correct” says that something is, and not what."""
+    if layout.reply is None or known_as(layout.reply) not in CORRECT:
+        return False
+    cells = list(cells_of(table, layout.reply, SAMPLED))
+    numbers = bool(layout.options) and all(cell.isdecimal() for cell in cells)
+    return not numbers and all(yes_or_no(cell) is not None for cell in cells)
 
 
 def _replies(columns: Sequence[str]) -> list[str]:

@@ -57,7 +57,8 @@ ROLES = {
     "model": "assistant",
     "chatgpt": "assistant",
 }
-SPEAKERS, CONTENTS = ("role", "from", "speaker"), ("content", "value", "text")
+SPEAKERS = ("role", "from", "speaker", "sender")
+CONTENTS = ("content", "value", "text", "message")
 PICTURES = ("image", "images", "picture", "image_url")
 CALLS = ("tool_calls", "function_call", "tool_call_id")
 # Marks that say whether a turn is learned, and those that say whether it is not.
@@ -71,6 +72,11 @@ EXPECTED = 'Expected is [{"role": "user", "content": "…"}, {"role": "assistant
 def normalise_name(name: str) -> str:
     """Bring a name into a form to compare: without case, spaces, "_" and "-"."""
     return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def is_split(value: str) -> bool:
+    """Tell whether a value names the part to learn or the part to hold out."""
+    return normalise_name(value) in SPLIT_NAMES
 
 
 @dataclass(frozen=True)

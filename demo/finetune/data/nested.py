@@ -5,6 +5,7 @@ name of a category.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from demo.finetune.data.conversation import is_turn
 from demo.finetune.data.intents import is_intent
 
 INSTANCES = "instances"  # self-instruct: several inputs and outputs of one instruction
+CODE = re.compile(r"[a-z]{2}(?:[-_][A-Za-z]{2,4})?")  # of a language
 DEEPEST = 4  # levels of lists in lists
 
 
@@ -21,6 +23,13 @@ def unfolded(value: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Of two values with one name, the inner keeps it, and the other is called "outer …".
     """
+    if languages := _languages(value):
+        return _by_language(value, languages)
+    asked = value.get("question")
+    if isinstance(asked, dict) and isinstance(asked.get("stem"), str):  # CommonsenseQA, ARC
+        around = {key: _shared(inner) for key, inner in value.items() if key != "question"}
+        inner = {"question" if key == "stem" else key: each for key, each in asked.items()}
+        return [{**{f"outer {k}" if k in inner else k: v for k, v in around.items()}, **inner}]
     name = INSTANCES if _holds_objects(value.get(INSTANCES)) else _rows_in(value, DEEPEST)
     if name is None:
         return [dict(value)]
@@ -30,6 +39,29 @@ def unfolded(value: Mapping[str, Any]) -> list[dict[str, Any]]:
         renamed = {f"outer {key}" if key in item else key: inner for key, inner in around.items()}
         found += unfolded({**renamed, **item})
     return found or [around]
+
+
+def _languages(value: Mapping[str, Any]) -> tuple[str, ...]:
+    """Find the languages in which an object has its question and its reply, each by its code."""
+    found = [tuple(inner) for inner in value.values() if _is_by_language(inner)]
+    return found[0] if len(found) > 1 and len({frozenset(codes) for codes in found}) == 1 else ()
+
+
+def _is_by_language(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and len(value) > 0
+        and all(isinstance(text, str) and CODE.fullmatch(key) for key, text in value.items())
+    )
+
+
+def _by_language(value: Mapping[str, Any], languages: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Make a row for each language."""
+    spoken = {name for name, inner in value.items() if _is_by_language(inner)}
+    return [
+        {"language": code, **{n: v[code] if n in spoken else v for n, v in value.items()}}
+        for code in languages
+    ]
 
 
 def is_row(value: Any, levels: int = DEEPEST) -> bool:

@@ -71,6 +71,29 @@ def test_a_column_of_questions_is_known_by_its_marks() -> None:
     assert recognise_table(read_table(json.dumps(more).encode())) is None
 
 
+def test_half_known_pairs() -> None:
+    rows = [{"titulo": "Open?", "respuesta": "Yes."}, {"titulo": "Paid?", "respuesta": "No."}]
+    layout = recognise_table(read_table(json.dumps(rows).encode()))
+    assert layout and (layout.question, layout.reply) == ("titulo", "respuesta")
+    assert used("pregunta correcta incorrecta1 incorrecta2") == "pregunta correcta"
+    assert used("Pergunta A B C Correta") == "Pergunta Correta A B C"
+    marked = [{"question": "Who?", "correct": True}, {"question": "Why?", "correct": False}]
+    assert recognise_table(read_table(json.dumps(marked).encode())) is None
+
+
+def test_a_subset_may_be_another_than_train_and_test() -> None:
+    rows = [{"input": "a", "output": "b", "subset": "wiki"}]
+    layout = recognise_table(read_table(json.dumps(rows).encode()))
+    assert layout and layout.split is None
+    layout = recognise_table(read_table(json.dumps([{**rows[0], "subset": "dev"}]).encode()))
+    assert layout and layout.split == "subset"
+
+
+def test_the_body_of_a_problem_belongs_to_its_question() -> None:
+    layout = recognise(["Body", "Question", "Answer"])
+    assert layout and (layout.question, layout.input) == ("Question", "Body")
+
+
 def test_questions_that_nobody_answers_are_not_learned() -> None:
     for rows in (
         [{"question_id": 1, "text": "Name a tree."}, {"question_id": 2, "text": "Name a fish."}],

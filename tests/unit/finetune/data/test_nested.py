@@ -86,3 +86,21 @@ def test_lists_of_programs(start: str) -> None:
 def test_yaml_is_no_prose() -> None:
     text = "categories:\n- greetings\nconversations:\n- - Hi there.\n  - Ahoy. How are you?\n" * 5
     assert refusal(text.encode()).startswith("This file is YAML")
+
+
+def test_a_question_with_its_choices_inside() -> None:
+    choices = [{"label": "A", "text": "ant"}, {"label": "B", "text": "whale"}]
+    row = {"answerKey": "B", "id": "1", "question": {"stem": "Which swims?", "choices": choices}}
+    assert taught(read([row])) == ["Which swims?\n\nOptions:\n(A) ant\n(B) whale > B"]
+
+
+def test_turns_of_senders() -> None:
+    turns = [{"id": 0, "sender": "user", "text": "Hi"}, {"id": 1, "sender": "bot", "message": "Yo"}]
+    assert taught(read([{"dialog_id": 1, "dialog": turns}])) == ["Hi > Yo"]
+
+
+def test_questions_by_language() -> None:
+    row = {"id": "1", "q": {"en": "Open?", "de": "Offen?"}, "a": {"en": "Yes.", "de": "Ja."}}
+    table = read([row])
+    assert taught(table) == ["Open? > Yes.", "Offen? > Ja."]
+    assert [row.cells["language"] for row in table.rows] == ["en", "de"]
