@@ -32,7 +32,7 @@
 
   // The header's link to the API page presses the one in Gradio's own footer, which is hidden.
   document.addEventListener("click", (event) => {
-    if (event.target.closest("#api")) document.querySelector("footer .show-api")?.click();
+    if (event.target.closest("#api, [data-api]")) document.querySelector("footer .show-api")?.click();
   });
 
   // Escape stops the running reply.
@@ -70,17 +70,19 @@
     mending = requestAnimationFrame(mend);
   }).observe(document.documentElement, { childList: true, subtree: true });
 
-  // The open tab is part of the address: #teach.
+  // The open tab is part of the address: #teach, #library, #about.
   document.addEventListener("click", (event) => {
     const tab = event.target.closest("#tabs > .tab-wrapper [role=tab]");
     if (!tab) return;
-    const teach = tab.id.startsWith("teach-tab");
+    const name = tab.id.replace(/-tab.*/, "");
     const { pathname, search } = location;
-    history.replaceState(history.state, "", pathname + search + (teach ? "#teach" : ""));
+    const hash = name === "chat" ? "" : `#${name}`;
+    history.replaceState(history.state, "", pathname + search + hash);
   });
-  if (location.hash === "#teach") {
+  const opened = location.hash.match(/^#(teach|library|about)$/)?.[1];
+  if (opened) {
     const wait = setInterval(() => {
-      const tab = document.querySelector("#tabs > .tab-wrapper [id^=teach-tab][role=tab]");
+      const tab = document.querySelector(`#tabs > .tab-wrapper [id^=${opened}-tab][role=tab]`);
       if (!tab) return;
       clearInterval(wait);
       setTimeout(() => tab.click(), 300);

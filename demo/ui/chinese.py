@@ -4,6 +4,7 @@ A third language is one more file like this, one like `teach/chinese.py`, and on
 `assets/sentences.zh.tsv` for what deeper layers say.
 """
 
+from demo.ui.about.chinese import ABOUT
 from demo.ui.library.words import LibraryWords
 from demo.ui.sentences import Sentences
 from demo.ui.strings import ExampleCard, Strings
@@ -74,6 +75,8 @@ _LIBRARY = LibraryWords(
 
 CHINESE = Strings(
     language="zh",
+    html_language="zh-Hans",
+    locale="zh_CN",
     language_switch="English",
     said=_SAID,
     title="LLaMA-Adapter Studio",
@@ -97,7 +100,7 @@ CHINESE = Strings(
     failed_title="无法加载模型",
     chat_tab="对话",
     welcome="今天看点什么?",
-    welcome_more="拖入、粘贴或拍一张图片,或拖入短视频,然后用英语提问;也可以从下面的例子开始。",
+    welcome_more="拖入、粘贴或拍一张图片,或拖入短视频,然后用英语提问;在“训练”中教它您自己的例子;也可以从下面的例子开始。",
     message_label="您的消息",
     message_hint="提问,或拖入图片、视频",
     settings="设置",
@@ -166,6 +169,10 @@ CHINESE = Strings(
         "这是一个小模型({base}),会出错。"
         "更大的模型回答更好:python app.py --llama ID,ID 为 Hub 上 LLaMA 的名字。"
     ),
+    page_can=(
+        "模型并不了解此页。在这里它可以用文字回答,看您附上的图片或短视频,"
+        "并在“训练”中从您的例子学习;“适配器库”有它的适配器,“关于”说明它如何工作。"
+    ),
     foreign=(
         "{base} 只学过英语,无法回答这条消息。"
         "请用英语提问,选择用您的语言教过的适配器,或用 --llama 启动更大的模型。"
@@ -204,6 +211,7 @@ CHINESE = Strings(
     corrected="由您更正",
     teach=TEACH,
     library=_LIBRARY,
+    about=ABOUT,
     unexpected="我们这边出了问题,已记录。请再试一次。",
     examples=(
         ExampleCard("这是什么?", "What is this?", "apple.png"),

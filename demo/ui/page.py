@@ -12,6 +12,7 @@ from demo.chat.conversation import Conversation
 from demo.finetune.data.table import DataLimits
 from demo.runtime import Runtime, Status
 from demo.ui import html
+from demo.ui.about.tab import build_about
 from demo.ui.api import add_endpoints
 from demo.ui.chat.chats import ChatListHandlers, build_list
 from demo.ui.chat.handlers import ChatHandlers
@@ -86,6 +87,8 @@ def _lay_out(page: gr.Blocks, runtime: Runtime, strings: Strings, samples: Path)
             teach = build_teach(strings.teach, own_runs, limits, badge)
         with gr.Tab(strings.library.tab, elem_id="library-tab") as library_tab:
             library = build_library(strings.library)
+        with gr.Tab(strings.about.tab, elem_id="about-tab"):
+            build_about(strings.about)
 
     # A function and not the bound method: gradio copies its configuration for every page it
     # sends, deeply, and through the method it would copy the runtime with the model.

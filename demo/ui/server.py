@@ -16,8 +16,10 @@ from starlette.middleware import Middleware
 from demo.chat.conversation import KEPT_CONVERSATIONS
 from demo.logs import log_failure
 from demo.settings import Settings
+from demo.ui.chinese import CHINESE
 from demo.ui.door import Door, DoorRules
 from demo.ui.limits import ENVELOPE_BYTES, LARGEST_BYTES, BodyLimit, UploadLimit
+from demo.ui.preview import LinkPreview
 from demo.ui.sessions import VisitStates
 from demo.ui.streams import Listeners, queue_of
 from demo.ui.strings import ENGLISH, Strings
@@ -25,7 +27,7 @@ from demo.ui.theme import ASSETS, build_theme
 
 OPEN = DoorRules()  # to everybody
 SCRIPTS = ("studio", "layout", "teach")  # in assets/
-STYLES = ("studio", "teach", "library", "phone")  # a later one wins
+STYLES = ("studio", "teach", "library", "about", "phone")  # a later one wins
 
 
 def reply_places(settings: Settings) -> int:
@@ -71,6 +73,11 @@ def launch_options(
         "app_kwargs": {
             "lifespan": guarded(rules, strings),
             "middleware": [
+                Middleware(
+                    LinkPreview,
+                    languages={"/": strings, f"/{CHINESE.language}": CHINESE},
+                    picture=ASSETS / "preview.png",
+                ),
                 Middleware(BodyLimit, strings=strings, uploads=largest + ENVELOPE_BYTES),
                 Middleware(
                     UploadLimit,

@@ -7,6 +7,7 @@ Words in braces are filled in by the module that shows the sentence.
 
 from dataclasses import dataclass
 
+from demo.ui.about.words import AboutWords
 from demo.ui.library.words import LibraryWords
 from demo.ui.sentences import Sentences
 from demo.ui.teach.words import TeachWords
@@ -26,6 +27,8 @@ class Strings:
     """The words of the page: its frame, the chat, the settings, what goes wrong."""
 
     language: str = "en"  # of these words, as HTML names it
+    html_language: str = "en"
+    locale: str = "en_US"
     language_switch: str = "中文"  # the other language's name for itself
     said: Sentences = Sentences()  # of the layers below the page
 
@@ -54,8 +57,8 @@ class Strings:
     chat_tab: str = "Chat"
     welcome: str = "What shall we look at?"
     welcome_more: str = (
-        "Drop, paste or take a picture, or drop a short video, and ask about it, or start with "
-        "one of these."
+        "Drop, paste or take a picture, or drop a short video, and ask about it; teach it your own "
+        "examples in the tab Teach; or start with one of these."
     )
     message_label: str = "Your message"
     message_hint: str = "Ask, or drop a picture or a video"
@@ -140,6 +143,11 @@ class Strings:
         "This is a small model ({base}) and it makes mistakes. A larger one answers better: "
         "python app.py --llama ID, with the id of a LLaMA on the Hub."
     )
+    page_can: str = (
+        "The model does not know this page. Here it can answer in words, look at a picture or a "
+        "short video that you attach, and learn from your own examples in the tab Teach; the "
+        "Library has its adapters, About says how it works."
+    )
     foreign: str = (
         "{base} was taught English alone, so it cannot answer this. Please ask in English, choose "
         "an adapter that was taught in your language, or start a larger model with --llama."
@@ -183,6 +191,7 @@ class Strings:
     corrected: str = "corrected by you"
     teach: TeachWords = TeachWords()
     library: LibraryWords = LibraryWords()
+    about: AboutWords = AboutWords()
     uploads_full: str = (
         "Too many files are being received at the moment. Please try again in some minutes."
     )

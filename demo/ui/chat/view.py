@@ -6,6 +6,7 @@ line of facts. Always made anew from the server's conversation; what a browser s
 is never read.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,6 +25,15 @@ from demo.ui.strings import Strings
 from demo.vision.image import thumbnail
 from demo.vision.video import Video
 
+# A question about what one can do here, of which the model knows nothing.
+_ABOUT_PAGE = re.compile(
+    r"\bwhat\b.{0,20}\b(?:can|could|do)\b.{0,6}\b(?:you|this|it)\b.{0,12}"
+    r"\b(?:do|offer|able|help)\b|\bwhat (?:are|is) (?:you|this (?:page|site|app|place|tool))\b"
+    r"|\bwho are you\b|\bhow (?:can|do|does) (?:you|i|this)\b.{0,12}\b(?:help|work|use|start)\b"
+    r"|\byour (?:skills|abilities|capabilities|features)\b|\bhow to (?:use|start)\W*$|^\W*help\W*$"
+    r"|你(?:能|会|可以)(?:做|干)(?:什么|啥)|你是谁|怎么用",
+    re.IGNORECASE,
+)
 EMBEDDED = "SmolLM2-135M"  # the base that comes with the program
 CHIP = 96  # pixels of the thumbnail beside "picture in use"
 ChatMessage = Any  # a dict; gradio's own type asks for fields that it does not read
@@ -109,11 +119,16 @@ class Transcript:
                 unfamiliar=turn.unfamiliar,
                 versions=versions,
                 last=last,
-                note="" if versions.turn else self._note,
+                note=self._noted(turn, first=not versions.turn),
                 base=base,
             )
             messages.append(_said(_html(facts)))
         return messages
+
+    def _noted(self, turn: Turn, *, first: bool) -> str:
+        """Say, outside of the reply, what the model could not say in it."""
+        told = [self._strings.page_can] if asks_about_page(turn.text) else []
+        return " ".join([*told, self._note] if first else told)
 
 
 class Display(Transcript):
@@ -219,6 +234,11 @@ class Display(Transcript):
                 sees=tower.sees if tower else "",
             ),
         }
+
+
+def asks_about_page(text: str) -> bool:
+    """Tell whether a short question asks what one can do here; a long one is about something."""
+    return len(text) <= 80 and _ABOUT_PAGE.search(text) is not None
 
 
 def question_at(turns: Sequence[Turn], index: int) -> int | None:

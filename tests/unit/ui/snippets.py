@@ -126,6 +126,7 @@ def chat_snippets(strings: Strings) -> dict[str, str]:
         "facts, beside the base": html.reply_footer(
             seen, strings, last=True, base=html.BaseAnswer(NASTY, blind=True)
         ),
+        "facts, with a note": html.reply_footer(seen, strings, note=strings.page_can),
         "facts, last": html.reply_footer(seen, strings, last=True),
         "facts, one frame": html.reply_footer(replace(seen, frames=1), strings),
         "facts, frames": html.reply_footer(replace(seen, frames=8), strings),

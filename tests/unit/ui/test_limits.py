@@ -231,7 +231,7 @@ def test_a_request_of_very_many_parts_is_refused_and_a_long_one_not_even_read() 
 
 def test_limits_follow_what_the_program_was_started_with(tmp_path: Path) -> None:
     options = launch_options(Settings(cache=tmp_path, runs=tmp_path, data_zip_mb=300))
-    body, upload = (middleware.kwargs for middleware in options["app_kwargs"]["middleware"])
+    _, body, upload = (middleware.kwargs for middleware in options["app_kwargs"]["middleware"])
     assert options["max_file_size"] == upload["largest"] == 300 * 2**20
     assert body["uploads"] == 302 * 2**20
     small = launch_options(Settings(cache=tmp_path, runs=tmp_path, data_zip_mb=10, data_mb=10))

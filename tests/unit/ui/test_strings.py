@@ -12,7 +12,7 @@ import pytest
 import app
 from demo.runtime import Runtime
 from demo.settings import ROOT, Settings
-from demo.ui import api, door, files, limits, visit
+from demo.ui import api, door, files, limits, preview, visit
 from demo.ui.chat import chats, handlers, view
 from demo.ui.chinese import CHINESE
 from demo.ui.page import build_page
@@ -30,6 +30,7 @@ EVENTS = (
     files,
     handlers,
     limits,
+    preview,
     view,
     visit,
     data_handlers,
@@ -111,7 +112,10 @@ ALIKE = {"title", "api", "top_p", "top_k", "name_default", "map_nothing", "progr
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "english"), [(CHINESE, ENGLISH), (CHINESE.teach, ENGLISH.teach)])
+@pytest.mark.parametrize(
+    ("words", "english"),
+    [(CHINESE, ENGLISH), (CHINESE.teach, ENGLISH.teach), (CHINESE.about, ENGLISH.about)],
+)
 def test_another_language_says_everything_and_asks_for_the_same(words: Any, english: Any) -> None:
     def asked(text: str) -> list[str]:
         return sorted(name for _, name, _, _ in string.Formatter().parse(text) if name)

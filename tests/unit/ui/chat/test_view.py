@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
 from demo.chat.conversation import ReplyStats, Turn
 from demo.runtime import Reply
 from demo.ui import html
-from demo.ui.chat.view import Transcript, question_at, reply_at
+from demo.ui.chat.view import Transcript, asks_about_page, question_at, reply_at
 from demo.ui.files import Uploads
 from demo.ui.strings import ENGLISH
 from demo.vision.image import Picture
@@ -63,3 +65,29 @@ def test_a_running_reply_stands_in_for_the_last_turns(uploads: Uploads) -> None:
     assert "Loading, 40%" in waiting[-1]["content"][0]["value"]
     growing = transcript.render("ada", (Turn("one"),), Reply("so far"))
     assert growing[-1]["content"][0]["text"] == "so far"
+
+
+@pytest.mark.parametrize(
+    ("text", "about"),
+    [
+        ("hi, what can you do?", True),
+        ("What can I do with this page? What can it do", True),
+        ("Who are you?", True),
+        ("How do I use this?", True),
+        ("what are your abilities", True),
+        ("help!", True),
+        ("你能做什么", True),
+        ("What can a doctor do about a cold?", False),
+        ("What is the capital of France?", False),
+        ("What do you think of rain?", False),
+        ("Help me write a letter.", False),
+        ("What are you going to need to bake a cake? " + "Tell me all of it. " * 5, False),
+    ],
+)
+def test_what_the_page_can_do_is_said_by_the_page(uploads: Uploads, text: str, about: bool) -> None:
+    assert asks_about_page(text) == about
+    transcript = Transcript(uploads, ENGLISH, "A note.")
+    turns = (Turn(text, None, "I can help.", STATS),) * 2
+    facts = [message["content"][0].get("value", "") for message in transcript.render("ada", turns)]
+    assert [ENGLISH.page_can in part for part in (facts[2], facts[5])] == [about, about]
+    assert [("A note." in part) for part in (facts[2], facts[5])] == [True, False]
