@@ -31,7 +31,8 @@ class Example:
     Attributes:
         ids: (T,) the tokens that the model reads.
         labels: (T,) `labels[t]` is the token to predict after `ids[t]`, or -100.
-        picture: the row of the picture's features, None without a picture.
+        picture: the row of the picture's features, None without a picture; of a fact that has
+            prompts of its own its place, which chooses the prefix as a picture does.
 
     Raises:
         ValueError: the lengths differ, or nothing is to be learned.

@@ -37,7 +37,8 @@ class TrainingSet:
     Attributes:
         examples: to be learned.
         held_out: to evaluate on, while it learns.
-        features: (pictures, S), what `Example.picture` of both counts; None without pictures.
+        features: (pictures, S), what `Example.picture` of both counts, or (facts, 1) their places;
+            None without either.
         rehearsed: texts without pictures that are to stay as they are (`loss.py`).
         rehearsal_weight: of what changes in them; at 1 a voice cost 16 % of perplexity.
     """
