@@ -19,7 +19,7 @@ RESULTS = ASSETS / "benchmarks"
 
 
 @dataclass(frozen=True)
-class Shown:
+class BenchmarkFigure:
     """A figure of the tab: a row of a benchmark's file, and the row it is compared with."""
 
     file: str
@@ -29,20 +29,20 @@ class Shown:
 
 
 FIGURES = (
-    Shown(
+    BenchmarkFigure(
         "decode",
         "ours, an adapter active in all layers",
         "llama.cpp Q8_0",
         ("figure_write", "figure_peer"),
     ),
-    Shown("photo", "first word about a photo", "", ("figure_photo", "")),
-    Shown(
+    BenchmarkFigure("photo", "first word about a photo", "", ("figure_photo", "")),
+    BenchmarkFigure(
         "shapes",
         "shapes, exact answers",
         "best possible without a picture",
         ("figure_shapes", "figure_blind"),
     ),
-    Shown(
+    BenchmarkFigure(
         "learn",
         "easy-vqa, zero-init gates, 100 steps",
         "easy-vqa, open gates, 100 steps",
