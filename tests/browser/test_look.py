@@ -107,6 +107,18 @@ def test_phone_can_be_typed_and_touched_on(visit: Callable[..., Chat], width: in
     fits("teach")
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_picker_has_one_line_for_each_adapter(visit: Callable[..., Chat], width: int) -> None:
+    page = visit(viewport={"width": width, "height": 800}).page
+    page.get_by_label("Adapter", exact=True).click()
+    expect(page.get_by_role("option", name="shapes")).to_be_visible()
+    for option in page.locator("#adapter [role=option]").all():
+        box = option.bounding_box()
+        assert box["height"] == 44
+        assert box["width"] >= 190
+        assert box["x"] + box["width"] <= width
+
+
 def test_the_switch_wins_over_the_system_and_is_remembered(visit: Callable[..., Chat]) -> None:
     chat = visit(color_scheme="light")
     chat.page.get_by_role("button", name="Switch between light and dark").click()
