@@ -36,7 +36,7 @@ WRITTEN = ("The picture shows", " {name}", ",", " {group}", ",", " {top}")
 WRITTEN_NEXT = ("It may also be", " {name}", ",", " {group}")
 WRITTEN_COLOUR = "The picture shows a thing. Its colour is"
 NEXT = (5, 3)  # prompts that tell name and group of what is second likeliest
-COLOURED = 2  # prompts that tell the colour
+COLOURED = 4  # prompts that tell the colour
 OPEN = 0.5  # tanh of the gates to begin with
 VALUE = 0.1  # deviation of the numbers by which a kind's value is mixed
 FAINT = 0.05  # deviation of the prompts' own numbers
@@ -269,12 +269,16 @@ def shares_of(
     shares[near[number]] = rest / over.clamp(min=1)
     shares[number] = own
     shares /= shares.sum()
+    return shares, sureness(shares, number, kinds)
+
+
+def sureness(shares: Tensor, number: int, kinds: Sequence[Known]) -> Sure:
+    """Say how finely shares of kinds (K,) tell one: by its name, its group, or neither."""
+    likely = shares.nonzero()[:, 0].tolist()
     name, group = kinds[number].name, kinds[number].group
-    alike = [shares[at] for at in near[number].tolist() if kinds[at].name == name]
-    fine = float(shares[number] + sum(alike))
-    within = [shares[at] for at in near[number].tolist() if kinds[at].group == group]
-    coarse = float(shares[number] + sum(within))
-    return shares, "fine" if fine >= FINE else "coarse" if coarse >= COARSE else "unsure"
+    fine = sum(float(shares[at]) for at in likely if kinds[at].name == name)
+    coarse = sum(float(shares[at]) for at in likely if kinds[at].group == group)
+    return "fine" if fine >= FINE else "coarse" if coarse >= COARSE else "unsure"
 
 
 FINE, COARSE = 0.45, 0.6  # from which the name, or its group, is said without a doubt

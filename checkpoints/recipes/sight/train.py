@@ -7,12 +7,14 @@ The projection is a memory with the tower's own captions as its keys and, as its
 of the base that reads "The picture shows a king penguin, a bird, an animal." (`memory.py`). The
 keys are not trained. Prompts, gates and values learn what to say, in `--steps` steps, from shares
 of kinds as a tower tells them: sure of one, or torn between those that its own captions put close
-together. No picture is needed. `--init` begins with what another file has learned, its
-values too where they are of the same kinds; `--steps 0` keeps it.
+together. No picture is needed, but where there is a file of real looks (`looks.py`) some questions
+are about those. `--init` begins with what another file has learned, its values too where they are
+of the same kinds; `--steps 0` keeps it.
 
 `--llama` and `--clip` take any base and any tower with a text half, as the program's flags do: so
 whoever has a larger base gives it sight with one command. Progress goes to the terminal, a JSON
-line every 20 steps, and the file is written every 100, from where `--init` goes on.
+line every 5 steps, and the file is written every 25, from where `--init` goes on. `--back 0.25`
+goes back a quarter of the way at the end: what was known before is then kept better.
 """
 
 import argparse
@@ -20,11 +22,12 @@ import copy
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from checkpoints.recipes.data.wordnet import bare
@@ -37,6 +40,7 @@ from checkpoints.recipes.sight.memory import (
     read_captions,
     remember,
     shares_of,
+    sureness,
     targets,
 )
 from checkpoints.recipes.sight.people import Tree, as_people_type, colour_question, question
@@ -44,7 +48,7 @@ from checkpoints.recipes.sight.questions import Known, caption, tower_kinds
 from demo.adapter.adapter import Adapter, load_adapter, save_adapter
 from demo.adapter.config import AdapterSpec, Passport
 from demo.adapter.visual_spec import VisualSpec
-from demo.finetune.data.examples import Example, encode, template_fingerprint
+from demo.finetune.data.examples import IGNORED, Example, encode, template_fingerprint
 from demo.finetune.train.config import TrainSettings
 from demo.finetune.train.events import Finished, Step
 from demo.finetune.train.loss import rehearsed_texts
@@ -66,21 +70,26 @@ ASIDES = ROOT / "demo" / "bench" / "asides.tsv"  # what the exam asks about othe
 DESCRIPTION = "Names what a picture shows, and answers people's questions about it."
 DATA = "Questions made from WordNet's tree, told as the tower's captions tell pictures apart"
 SORTS = {
-    "name": 0.2,
-    "noun": 0.2,
+    "name": 0.17,
+    "noun": 0.17,
     "kind": 0.05,
-    "yes_no": 0.21,
-    "either": 0.03,
-    "colour": 0.1,
-    "caption": 0.08,
+    "yes_no": 0.22,
+    "either": 0.02,
+    "colour": 0.2,
+    "caption": 0.07,
     "scene": 0.03,
-    "refusal": 0.06,
+    "refusal": 0.07,
 }
-THEN = ("noun", "yes_no", "either", "colour", "kind", "caption", "refusal")  # what is asked second
-AGAIN = 0.3  # of questions are followed by another one about the same picture
-MEDIA = {"photo": 0.66, "drawing": 0.28, "scene": 0.06}
-A_TEXT = 4  # questions for every text that is rehearsed
-EACH, SAID = 20, 5  # steps from one file, one line, to the next
+# What is asked second.
+THEN = ("noun", "yes_no", "either", "colour", "colour", "colour", "kind", "caption", "refusal")
+AGAIN = 0.35  # of questions are followed by another one about the same picture
+MEDIA = {"photo": 0.55, "drawing": 0.39, "scene": 0.06}
+LOOKED = {"photo": 0.15, "drawing": 0.6, "scene": 0.0}  # are of real pictures, where there are such
+REHEARSED = 5  # texts a step
+# Beside which pictures these are, and how many of them come after a question about the picture.
+BESIDE = {"photo": 0.4, "drawing": 0.45, "scene": 0.15}
+AFTER, ROUNDS = 0.25, 4
+EACH, SAID = 25, 5  # steps from one file, one line, to the next
 MOSTLY = 0.4  # of a thing's pixels, from which it is said to be of a colour
 
 
@@ -94,7 +103,8 @@ class SightRecipe:
     steps: int = 300
     batch: int = 16
     rate: float = 4e-3
-    value_rate: float = 5e-4  # of the memory's values
+    value_rate: float = 1e-3  # of the memory's values
+    back: float = 0.0  # of the way from the start that is gone back at the end (arXiv 2109.01903)
     seed: int = 0
 
     def spec(self, base: Base, features: int, kinds: int) -> AdapterSpec:
@@ -161,33 +171,68 @@ def coloured(known: Known, chance: random.Random) -> tuple[Tensor, str, bool]:
     return shares, own, bool(shares.max() >= MOSTLY)
 
 
+@dataclass(frozen=True)
+class Looks:
+    """What the tower made of real pictures.
+
+    Attributes:
+        shares: (N, K + A) of kinds, and of colours.
+        media: what each of the N is.
+    """
+
+    shares: Tensor
+    media: tuple[str, ...]
+
+    @classmethod
+    def load(cls, path: Path) -> "Looks":
+        """Read a file that `looks.py` wrote."""
+        parts = load_file(path)
+        return cls(torch.cat(list(parts.values())), tuple(m for m in parts for _ in parts[m]))
+
+    def number(self, kinds: int, row: int) -> int:
+        """Return what the tower takes a picture for."""
+        return int(self.shares[row, :kinds].argmax())
+
+
 def examples_of(
     tokenizer: Tokenizer,
     kinds: tuple[Known, ...],
     captions: Captions,
     count: int,
     seed: int,
+    looks: Looks | None = None,
 ) -> tuple[list[Example], Tensor]:
     """Return questions with their replies, and shares of kinds and colours, (count, K + A).
 
-    What is asked of, and how surely it is seen, differs from question to question.
+    What is asked of, and how surely it is seen, differs from question to question. Of a real
+    picture it is known what the tower takes it for, and that is told, whatever it shows.
     """
     chance, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     near = captions.rivals()  # (K, R)
     tree = Tree(kinds, near.tolist())
     media = {m: [i for i, k in enumerate(kinds) if k.medium == m] for m in MEDIA}
-    shares_of_media = list(MEDIA), list(MEDIA.values())
+    real: dict[str, list[int]] = {m: [] for m in MEDIA}
+    for row, medium in enumerate(looks.media if looks else ()):
+        real[medium].append(row)
     examples, shares = [], []
     for row in range(count):
         sort = chance.choices(list(SORTS), list(SORTS.values()))[0]
-        medium = "scene" if sort == "scene" else chance.choices(*shares_of_media)[0]
-        number = chance.choice(media[medium])
-        share, sure = shares_of(number, near, kinds, generator)
+        medium = "scene" if sort == "scene" else _drawn(MEDIA, chance)
+        if looks and real[medium] and chance.random() < LOOKED[medium]:
+            look = chance.choice(real[medium])
+            number, (share, hues) = looks.number(len(kinds), look), _parted(looks, look, kinds)
+            sure = sureness(share, number, kinds)
+            own, mostly = BASIC_COLOURS[int(hues.argmax())], bool(hues.max() >= MOSTLY)
+        else:
+            number = chance.choice(media[medium])
+            share, sure = shares_of(number, near, kinds, generator)
+            hues, own, mostly = coloured(kinds[number], chance)
         known = replace(kinds[number], sure="fine" if medium == "scene" else sure)
-        hues, own, mostly = coloured(known, chance)
         sorts = [sort, *(chance.choice(THEN) for _ in range(chance.random() < AGAIN))]
         lessons = []
         for each in sorts:
+            if each == "scene" and known.shape is None:  # a real one that is taken for another
+                each = "name"
             if each == "colour":
                 noun = bare(chance.choice((known.name, known.group, "thing", "picture")))
                 lesson = colour_question(own, mostly, chance, noun)
@@ -200,17 +245,39 @@ def examples_of(
     return examples, torch.stack(shares)
 
 
-def rehearsed(tokenizer: Tokenizer, exam: Path, rows: Sequence[int], seed: int) -> list[Example]:
+def _drawn(shares: Mapping[str, float], chance: random.Random) -> str:
+    return chance.choices(list(shares), list(shares.values()))[0]
+
+
+def _parted(looks: Looks, row: int, kinds: Sequence[Known]) -> tuple[Tensor, Tensor]:
+    return looks.shares[row, : len(kinds)], looks.shares[row, len(kinds) :]
+
+
+def by_medium(shares: Tensor, kinds: Sequence[Known]) -> list[list[int]]:
+    """Return the rows of shares (N, K + A) that are of each medium of `BESIDE`, in its order."""
+    media = [kinds[at].medium for at in shares[:, : len(kinds)].argmax(1).tolist()]
+    return [[row for row, found in enumerate(media) if found == medium] for medium in BESIDE]
+
+
+def rehearsed(
+    tokenizer: Tokenizer,
+    exam: Path,
+    rows: Sequence[Sequence[int]],
+    seed: int,
+    before: Sequence[Example] = (),
+) -> list[Example]:
     """Return ordinary questions and passages, in some order, each beside some picture.
 
     The base's own distribution in them is kept, which is part of every step's loss. Every
-    fourteenth question is left out, and the exam's, so that both tell what is lost.
+    fourteenth question is left out, and the exam's, so that both tell what is lost. Each comes
+    `ROUNDS` times, beside different pictures, and now and then after what was said of it.
 
     Args:
         tokenizer: of the base.
         exam: lines that begin with a question and a tab; none of these is rehearsed.
-        rows: of the pictures.
+        rows: of the pictures of each medium of `BESIDE`.
         seed: of the order.
+        before: what is said of each picture.
     """
     chance = random.Random(seed)
     kept = [line.split("\t")[0] for line in exam.read_text("utf-8").splitlines()]
@@ -219,8 +286,25 @@ def rehearsed(tokenizer: Tokenizer, exam: Path, rows: Sequence[int], seed: int) 
         for text in rehearsed_texts(tokenizer, "facts")
         if not any(question in tokenizer.decode(text.ids) for question in kept)
     ]
-    chance.shuffle(texts)
-    return [replace(text, picture=chance.choice(rows)) for text in texts]
+    groups, found = [g for g in zip(rows, BESIDE.values(), strict=False) if g[0]], []
+    for _ in range(ROUNDS):
+        chance.shuffle(texts)
+        for text in texts:
+            row = chance.choice(chance.choices([g for g, _ in groups], [w for _, w in groups])[0])
+            if before and chance.random() < AFTER:
+                text = _after(before[row], text)
+            found.append(replace(text, picture=row))
+    return found
+
+
+def _after(said: Example, text: Example) -> Example:
+    """Put a question behind a conversation; a text that is no question stays as it is."""
+    turns = [place for place, token in enumerate(text.ids) if token == text.ids[0]]
+    if len(turns) < 2 or text.ids[: turns[1]] != said.ids[: turns[1]]:
+        return text
+    rest = slice(turns[1] - 1, None)  # with the line's end before it
+    known = (*said.ids, said.labels[-1])
+    return Example((*known, *text.ids[rest]), (*[IGNORED] * len(known), *text.labels[rest]))
 
 
 def learn(
@@ -232,6 +316,7 @@ def learn(
     kinds: tuple[Known, ...],
     keep: Path,
     passport: Passport,
+    looks: Looks | None = None,
 ) -> None:
     """Teach prompts and gates in place; every so many steps the file is written.
 
@@ -239,17 +324,19 @@ def learn(
         ArithmeticError: the loss is no longer finite.
     """
     total = recipe.steps * recipe.batch
-    examples, shares = examples_of(base.tokenizer, kinds, captions, total, recipe.seed)
-    texts = rehearsed(base.tokenizer, ASIDES, range(len(shares)), recipe.seed)
+    examples, shares = examples_of(base.tokenizer, kinds, captions, total, recipe.seed, looks)
+    rows = by_medium(shares, kinds)
+    texts = rehearsed(base.tokenizer, ASIDES, rows, recipe.seed, examples)
     settings = TrainSettings(
         recipe.steps, recipe.batch, recipe.rate, recipe.rate, recipe.value_rate,
-        flat=0.3, rehearsed=recipe.batch // A_TEXT, seed=recipe.seed,
+        flat=0.3, rehearsed=REHEARSED, seed=recipe.seed,
     )  # fmt: skip
     memory = adapter.visual.to(model.device)
     adapter.visual = OracleProjection(memory)
     course = TrainingSet(examples, (), shares, texts)
     start = time.monotonic()
     adapter.requires_grad_(True).to(model.device)
+    begun = [part.detach().clone() for part in adapter.parameters()]
     for event in training_run(model, TrainerState(adapter, settings, course), course):
         if isinstance(event, Finished) and event.why == "diverged":
             raise ArithmeticError(f"the loss is not finite after step {event.step}")
@@ -258,6 +345,9 @@ def learn(
             print(json.dumps(line | {"seconds": round(time.monotonic() - start)}), flush=True)
         if isinstance(event, Step) and event.step % EACH == 0:
             save_with(memory, adapter, passport, keep)
+    with torch.no_grad():
+        for part, before in zip(adapter.parameters(), begun, strict=True):
+            part.lerp_(before, recipe.back)
     save_with(memory, adapter, passport, keep)
 
 
@@ -299,9 +389,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--init", type=Path, help="a file whose prompts and gates to begin with")
     parser.add_argument("--llama", help="the base, as the program's flag; else the embedded one")
     parser.add_argument("--clip", help="the tower, as the program's flag; else the embedded one")
+    parser.add_argument("--looks", type=Path, help="a file that `looks.py` beside this one made")
     parser.add_argument("--steps", type=int, default=SightRecipe.steps)
     parser.add_argument("--rate", type=float, default=SightRecipe.rate)
     parser.add_argument("--value-rate", type=float, default=SightRecipe.value_rate)
+    parser.add_argument("--back", type=float, default=0.0, help="share of the way to go back")
     parser.add_argument("--seed", type=int, default=0, help="of questions and order")
     return parser.parse_args(arguments)
 
@@ -313,8 +405,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(given.seed)
     recipe = SightRecipe(
-        steps=given.steps, rate=given.rate, value_rate=given.value_rate, seed=given.seed
-    )
+        steps=given.steps, rate=given.rate, value_rate=given.value_rate, back=given.back,
+        seed=given.seed,
+    )  # fmt: skip
     base = open_base(settings.llama, settings.cache, lambda message, share: None)
     device = choose_device(settings.device)
     wide = None if device.type == "cpu" else Int8Linear(torch.float32)
@@ -327,7 +420,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         begun_with(given.init, adapter)
     passport = passport_of(base, tower, adapter.spec, recipe.steps * recipe.batch)
     if recipe.steps:
-        learn(recipe, base, model, adapter, captions, kinds, given.out, passport)
+        looks = Looks.load(given.looks) if given.looks else None
+        learn(recipe, base, model, adapter, captions, kinds, given.out, passport, looks)
     else:
         save_with(adapter.visual, adapter, passport, given.out)
 

@@ -13,12 +13,17 @@ from checkpoints.recipes.sight.memory import (
 )
 from checkpoints.recipes.sight.questions import tower_kinds
 from checkpoints.recipes.sight.train import (
+    ASIDES,
+    BESIDE,
     DATA,
+    Looks,
     SightRecipe,
     begun_with,
+    by_medium,
     coloured,
     examples_of,
     made,
+    rehearsed,
     save_with,
 )
 from demo.adapter.adapter import KeyValueMemory, load_adapter
@@ -132,3 +137,31 @@ def test_every_question_has_a_look_of_its_own(small) -> None:
     examples, shares = examples_of(small.tokenizer, kinds, seen, 40, 0)
     assert [example.picture for example in examples] == list(range(40))
     assert shares.shape == (40, len(kinds) + len(BASIC_COLOURS))
+
+
+def test_of_a_real_picture_is_told_what_the_tower_takes_it_for(small) -> None:
+    kinds = tower_kinds()
+    seen = Captions(torch.randn(len(kinds), 6), torch.zeros(2, 10))
+    shares = torch.zeros(1, len(kinds) + len(BASIC_COLOURS))
+    shares[0, 1_000], shares[0, len(kinds) + BASIC_COLOURS.index("purple")] = 1, 1
+    looks = Looks(shares, ("drawing",))
+    examples, seen_shares = examples_of(small.tokenizer, kinds, seen, 60, 0, looks)
+    rows = [row for row, share in enumerate(seen_shares) if torch.equal(share, shares[0])]
+    said = [small.tokenizer.decode(examples[row].ids) for row in rows]
+    assert len(rows) > 5 and any(kinds[1_000].name in text for text in said)
+    assert all("mostly" not in text or "mostly purple" in text for text in said)
+
+
+def test_ordinary_questions_are_asked_beside_pictures_of_all_media(small) -> None:
+    kinds = tower_kinds()
+    seen = Captions(torch.randn(len(kinds), 6), torch.zeros(2, 10))
+    examples, shares = examples_of(small.tokenizer, kinds, seen, 60, 0)
+    rows = by_medium(shares, kinds)
+    texts = rehearsed(small.tokenizer, ASIDES, rows, 0, examples)
+    for row, medium in zip(rows, BESIDE, strict=True):
+        assert row and {kinds[int(shares[at, : len(kinds)].argmax())].medium for at in row} == {
+            medium
+        }
+        assert any(text.picture in row for text in texts)
+    turns = [text.ids.count(examples[0].ids[0]) for text in texts]
+    assert all(len(text.ids) == len(text.labels) for text in texts) and max(turns) > min(turns)

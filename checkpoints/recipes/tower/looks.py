@@ -154,18 +154,18 @@ def drawing_looks(folder: Path, style: str, grounds: Sequence[np.ndarray], seed:
             if "currentColor" in text and chance.random() < 0.2:
                 dark = [chance.randrange(200) for _ in range(3)]
                 text = text.replace("currentColor", "#{:02x}{:02x}{:02x}".format(*dark))
-            drawn = _rendered(text, int(64 * 2 ** chance.uniform(0, 2.6)))
-            yield _laid_down(drawn, grounds, chance), at
+            drawn = rendered(text, int(64 * 2 ** chance.uniform(0, 2.6)))
+            yield laid_down(drawn, grounds, chance), at
 
 
-def _rendered(text: str, side: int) -> Image.Image:
+def rendered(text: str, side: int) -> Image.Image:
     import resvg_py  # here, because only this command needs it
 
     drawn = resvg_py.svg_to_bytes(svg_string=text, width=side, height=side, skip_system_fonts=True)
     return Image.open(io.BytesIO(bytes(drawn))).convert("RGBA")
 
 
-def _laid_down(
+def laid_down(
     image: Image.Image, grounds: Sequence[np.ndarray], chance: random.Random
 ) -> np.ndarray:
     if chance.random() < 0.5:
