@@ -172,7 +172,7 @@ def coloured(known: Known, chance: random.Random) -> tuple[Tensor, str, bool]:
 
 
 @dataclass(frozen=True)
-class Looks:
+class SeenPictures:
     """What the tower made of real pictures.
 
     Attributes:
@@ -184,7 +184,7 @@ class Looks:
     media: tuple[str, ...]
 
     @classmethod
-    def load(cls, path: Path) -> "Looks":
+    def load(cls, path: Path) -> "SeenPictures":
         """Read a file that `looks.py` wrote."""
         parts = load_file(path)
         return cls(torch.cat(list(parts.values())), tuple(m for m in parts for _ in parts[m]))
@@ -200,7 +200,7 @@ def examples_of(
     captions: Captions,
     count: int,
     seed: int,
-    looks: Looks | None = None,
+    looks: SeenPictures | None = None,
 ) -> tuple[list[Example], Tensor]:
     """Return questions with their replies, and shares of kinds and colours, (count, K + A).
 
@@ -249,7 +249,7 @@ def _drawn(shares: Mapping[str, float], chance: random.Random) -> str:
     return chance.choices(list(shares), list(shares.values()))[0]
 
 
-def _parted(looks: Looks, row: int, kinds: Sequence[Known]) -> tuple[Tensor, Tensor]:
+def _parted(looks: SeenPictures, row: int, kinds: Sequence[Known]) -> tuple[Tensor, Tensor]:
     return looks.shares[row, : len(kinds)], looks.shares[row, len(kinds) :]
 
 
@@ -316,7 +316,7 @@ def learn(
     kinds: tuple[Known, ...],
     keep: Path,
     passport: Passport,
-    looks: Looks | None = None,
+    looks: SeenPictures | None = None,
 ) -> None:
     """Teach prompts and gates in place; every so many steps the file is written.
 
@@ -420,7 +420,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         begun_with(given.init, adapter)
     passport = passport_of(base, tower, adapter.spec, recipe.steps * recipe.batch)
     if recipe.steps:
-        looks = Looks.load(given.looks) if given.looks else None
+        looks = SeenPictures.load(given.looks) if given.looks else None
         learn(recipe, base, model, adapter, captions, kinds, given.out, passport, looks)
     else:
         save_with(adapter.visual, adapter, passport, given.out)

@@ -16,7 +16,7 @@ from checkpoints.recipes.sight.train import (
     ASIDES,
     BESIDE,
     DATA,
-    Looks,
+    SeenPictures,
     SightRecipe,
     begun_with,
     by_medium,
@@ -144,7 +144,7 @@ def test_of_a_real_picture_is_told_what_the_tower_takes_it_for(small) -> None:
     seen = Captions(torch.randn(len(kinds), 6), torch.zeros(2, 10))
     shares = torch.zeros(1, len(kinds) + len(BASIC_COLOURS))
     shares[0, 1_000], shares[0, len(kinds) + BASIC_COLOURS.index("purple")] = 1, 1
-    looks = Looks(shares, ("drawing",))
+    looks = SeenPictures(shares, ("drawing",))
     examples, seen_shares = examples_of(small.tokenizer, kinds, seen, 60, 0, looks)
     rows = [row for row, share in enumerate(seen_shares) if torch.equal(share, shares[0])]
     said = [small.tokenizer.decode(examples[row].ids) for row in rows]
