@@ -310,12 +310,26 @@ def remember(memory: KeyValueMemory, captions: Captions, said: Tensor | None) ->
     memory.keys.weight.copy_(F.pad(weight - weight.mean(0), (len(memory.mean) - size, 0)))
     if said is None:
         return
-    rows = said.flatten(1).double()
-    # The singular vectors, by the products of the rows, which are far fewer than their numbers.
+    hidden, kinds = memory.values.out_features, memory.keys.out_features
+    # Colours have ranks of their own: they differ by so little that kinds would take all.
+    own = min(memory.attributes, hidden // 4)
+    memory.values.weight.zero_()
+    memory.outer.weight.zero_()
+    for which, first, rank in (
+        (slice(0, kinds), 0, hidden - own),
+        (slice(kinds, None), hidden - own, own),
+    ):
+        if rank:
+            left, right = _factors(said[which].flatten(1).double(), rank)
+            at = slice(first, first + left.shape[1])
+            memory.values.weight[at, which], memory.outer.weight[:, at] = left.T, right
+
+
+def _factors(rows: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return factors (N, r) and (M, r) of rows (N, M), by their r largest singular vectors."""
+    # By the products of the rows, which are far fewer than their numbers.
     _, left = torch.linalg.eigh(rows @ rows.T)
-    rank = min(memory.values.out_features, len(rows))
-    left = left.flip(1)[:, :rank]
+    left = left.flip(1)[:, : min(rank, len(rows))]
     # Of one size, so that both factors can learn at one rate.
     size = VALUE * len(left) ** 0.5
-    memory.values.weight.zero_()[:rank] = (left * size).T.float()
-    memory.outer.weight.zero_()[:, :rank] = (rows.T @ left / size).float()
+    return (left * size).float(), (rows.T @ left / size).float()

@@ -165,3 +165,17 @@ def test_ordinary_questions_are_asked_beside_pictures_of_all_media(small) -> Non
         assert any(text.picture in row for text in texts)
     turns = [text.ids.count(examples[0].ids[0]) for text in texts]
     assert all(len(text.ids) == len(text.labels) for text in texts) and max(turns) > min(turns)
+
+
+def test_colours_are_told_however_much_more_kinds_differ() -> None:
+    spec = VisualSpec(
+        10, 16, "key-value-memory", slots=3, entries=len(KINDS), single_view=True,
+        attributes=len(BASIC_COLOURS), attribute_slots=1,
+    )  # fmt: skip
+    memory, said = KeyValueMemory(spec, 8), torch.zeros(len(KINDS) + len(BASIC_COLOURS), 3, 8)
+    said[: len(KINDS), :2] = 100 * torch.randn(len(KINDS), 2, 8)
+    said[len(KINDS) :, 2] = 0.01 * torch.randn(len(BASIC_COLOURS), 1) * torch.randn(8)
+    remember(memory, captions(), said)
+    kept = (memory.outer.weight @ memory.values.weight).T.unflatten(1, (3, 8))
+    assert torch.allclose(kept[len(KINDS) :, 2], said[len(KINDS) :, 2], atol=1e-4)
+    assert not kept[len(KINDS) :, :2].abs().max() > 1e-4
