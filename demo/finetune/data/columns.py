@@ -341,12 +341,14 @@ def _by_question_marks(table: Table, filled: Sequence[str]) -> Layout | None:
     replies = _replies(filled)
     if all_named(filled, known) or len(replies) > 1:
         return None
-    asking = [name for name in filled if asks(table, name) and name not in replies]
-    others = [name for name in filled if name not in asking and holds_texts(table, name)]
+    split, system = first_named(filled, SPLIT), first_named(filled, SYSTEM)
+    free = [name for name in filled if name not in (split, system)]
+    asking = [name for name in free if asks(table, name) and name not in replies]
+    others = [name for name in free if name not in asking and holds_texts(table, name)]
     others = replies or others
     if len(asking) != 1 or len(others) != 1 or filled.index(asking[0]) > filled.index(others[0]):
         return None
-    return Layout(BY_MARKS, asking[0], others[0], split=first_named(filled, SPLIT))
+    return Layout(BY_MARKS, asking[0], others[0], split=split, system=system)
 
 
 def _nobody_answers(table: Table, layout: Layout) -> bool:

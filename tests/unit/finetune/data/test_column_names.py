@@ -67,6 +67,9 @@ def test_a_column_of_questions_is_known_by_its_marks() -> None:
     layout = recognise_table(table)
     assert layout and (layout.name, layout.question, layout.reply) == (BY_MARKS, "title", "desc")
     assert "“title” holds questions, so “desc” is taken" in layout.remarks[0]
+    split = [{**row, "split": "for training"} for row in rows]
+    layout = recognise_table(read_table(json.dumps(split).encode()))
+    assert layout and layout.reply == "desc"
     more = [{**row, "note": f"Some words about {row['id']}."} for row in rows]
     assert recognise_table(read_table(json.dumps(more).encode())) is None
 
