@@ -89,4 +89,4 @@ def test_the_command_for_a_space_is_one_that_hf_understands():
     ).stdout
     assert "--repo-type" in explained and "space" in explained
     weights = (ROOT / "checkpoints").rglob("*.safetensors")
-    assert sum(path.stat().st_size > 10_000_000 for path in weights) == 2
+    assert sum(path.stat().st_size > 10_000_000 for path in weights) == 3
