@@ -5,11 +5,11 @@ Those of the tabs "Teach" and "Library" lie beside them, in `words.py`.
 Words in braces are filled in by the module that shows the sentence.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from demo.ui.about.words import AboutWords
 from demo.ui.library.words import LibraryWords
-from demo.ui.sentences import Sentences
 from demo.ui.teach.words import TeachWords
 
 
@@ -30,7 +30,7 @@ class Strings:
     html_language: str = "en"
     locale: str = "en_US"
     language_switch: str = "中文"  # the other language's name for itself
-    said: Sentences = Sentences()  # of the layers below the page
+    said: Callable[[str], str] = str  # a sentence of the layers below, in this language
 
     title: str = "LLaMA-Adapter Studio"
     tagline: str = "Chat with pictures on a frozen 8-bit LLaMA"

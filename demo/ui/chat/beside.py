@@ -8,6 +8,7 @@ later is read from it; it is gone with the page.
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from threading import Event
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,18 +22,17 @@ from demo.ui.strings import Strings
 
 
 class BaseAnswers:
-    """The base's answers to turns that an adapter answered, for all visitors."""
+    """The base's answers to turns that an adapter answered, for all visitors.
+
+    `known` are those of each conversation, by the number of the turn.
+    """
 
     def __init__(self, runtime: Runtime, strings: Strings) -> None:
         self._runtime, self._strings = runtime, strings
-        self._known: WeakKeyDictionary[Conversation, dict[int, BaseAnswer]] = WeakKeyDictionary()
-
-    def of(self, conversation: Conversation) -> dict[int, BaseAnswer]:
-        """Give those of a conversation, by the number of the turn."""
-        return self._known.get(conversation, {})
+        self.known: WeakKeyDictionary[Conversation, dict[int, BaseAnswer]] = WeakKeyDictionary()
 
     def write(
-        self, conversation: Conversation, owner: object, numbers: Sequence[Any]
+        self, conversation: Conversation, owner: object, numbers: Sequence[Any], stop: Event
     ) -> Generator[BaseAnswer, None, None]:
         """Let the base answer the last turn, again and again with more of its text.
 
@@ -40,6 +40,7 @@ class BaseAnswers:
             conversation: stays as it is.
             owner: the browser's secret.
             numbers: the fields of `Sampling`.
+            stop: ends it when set.
 
         Raises:
             InputError: no reply is there to stand beside.
@@ -48,7 +49,7 @@ class BaseAnswers:
         last = conversation.turns[-1] if conversation.turns else None
         if last is None or not last.reply:
             raise InputError(self._strings.nothing_here)
-        kept = self._known.setdefault(conversation, {})
+        kept = self.known.setdefault(conversation, {})
         replies = self._runtime.replies.write(
             without_adapter(conversation),
             adapter="none",
@@ -59,6 +60,8 @@ class BaseAnswers:
         try:
             with closing(replies):
                 for reply in replies:
+                    if stop.is_set():
+                        return
                     whole = bool(reply.text)
                     shown = reply.text or self._strings.said(reply.waiting) or self._strings.typing
                     kept[last.number] = BaseAnswer(shown, blind)

@@ -7,10 +7,11 @@ Sampling. One reply at a time is let through for each visitor, and told when it 
 """
 
 import logging
+import threading
 import time
 import unicodedata
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ from demo.settings import Sampling
 from demo.ui import html
 from demo.ui.chat.beside import BaseAnswers
 from demo.ui.chat.tab import ChatView
-from demo.ui.chat.turnstile import StopSign, Turnstile
 from demo.ui.chat.view import EMBEDDED, Display, question_at, reply_at
 from demo.ui.files import Uploads
 from demo.ui.html import ComponentUpdates, from_markdown
@@ -44,12 +44,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Box:
-    """The message box around a reply: `None` leaves it as it is.
-
-    Attributes:
-        during: its value while the reply is written.
-        refused: its value where the message is refused.
-    """
+    """The message box while a reply is written, and where it is refused; None leaves it so."""
 
     during: Any = None
     refused: Any = None
@@ -60,6 +55,63 @@ def is_foreign(text: str) -> bool:
     letters = [letter for letter in text if letter.isalpha()]
     known = sum(unicodedata.name(letter, "").startswith(("LATIN", "GREEK")) for letter in letters)
     return 2 * known < len(letters)
+
+
+class StopSign(threading.Event):
+    """Set when a reply has to stop; `left` says that its chat is about to leave the page."""
+
+    left = False
+
+
+class Turnstile:
+    """One place per session. A second click on Send finds it taken and makes no second reply."""
+
+    def __init__(self, busy_message: str) -> None:
+        self._busy_message = busy_message
+        self._taken: dict[str, StopSign] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def enter(self, session: str) -> Iterator[StopSign]:
+        """Hold the place of `session`; the event is set when the reply has to stop.
+
+        Raises:
+            BusyError: a reply of this session is running.
+        """
+        stop = StopSign()
+        with self._lock:
+            if session in self._taken:
+                raise BusyError(self._busy_message)
+            self._taken[session] = stop
+        try:
+            yield stop
+        finally:
+            with self._lock:
+                del self._taken[session]
+
+    def is_taken(self, session: str) -> bool:
+        """Say whether a reply of `session` is running."""
+        with self._lock:
+            return session in self._taken
+
+    def stop(self, session: str) -> None:
+        """Ask the running reply of `session`, if any, to stop."""
+        with self._lock:
+            if stop := self._taken.get(session):
+                stop.set()
+
+    def wait(self, session: str, seconds: float) -> bool:
+        """Stop the running reply of `session`, and leave it → whether it ended in `seconds`."""
+        with self._lock:
+            if stop := self._taken.get(session):
+                stop.left = True
+                stop.set()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not self.is_taken(session):
+                return True
+            time.sleep(0.02)
+        return False
 
 
 class ChatHandlers:
@@ -79,7 +131,7 @@ class ChatHandlers:
         self._samples = samples
         self._uploads = uploads
         self._bases = BaseAnswers(runtime, strings)
-        self._display = Display(view, uploads, strings, runtime, self._bases)
+        self._display = Display(view, uploads, strings, runtime, self._bases.known)
         self._turnstile = Turnstile(strings.being_answered)
 
     def send(
@@ -206,25 +258,19 @@ class ChatHandlers:
 
     def ask_base(self, session: str, adapter: str, *controls: Any) -> Iterator[ComponentUpdates]:
         """Ask the base too. Inputs: session, adapter, controls. Outputs: the whole tab."""
-        conversation, problem = self._runtime.conversations.of(session), None
+        conversation = self._runtime.conversations.of(session)
         owner, _, *numbers = controls
         try:
             with self._turnstile.enter(session) as stop:
                 yield self._display.working(session, conversation)
-                try:
-                    with closing(self._bases.write(conversation, owner, numbers)) as answers:
-                        for _ in answers:
-                            if stop.is_set():
-                                break
-                            yield self._display.working(session, conversation)
-                except DemoError as error:
-                    problem = error
-            if problem:
-                yield self._display.problem(session, conversation, problem, None)
+                for _ in self._bases.write(conversation, owner, numbers, stop):
+                    yield self._display.working(session, conversation)
+            yield {} if stop.left else self._display.settled(session, conversation)
+        except DemoError as error:
+            if self._turnstile.is_taken(session):  # the running reply is left alone
+                yield self._display.notice(error)
             else:
-                yield {} if stop.left else self._display.settled(session, conversation)
-        except BusyError as error:  # of the turnstile: the running reply is left alone
-            yield self._display.notice(error)
+                yield self._display.problem(session, conversation, error, None)
 
     def edit(
         self, event: gr.EditData, session: str, adapter: str, *controls: Any

@@ -17,7 +17,6 @@ from demo.chat.conversation import ASK_ABOUT_PICTURE, Conversation, Turn
 from demo.errors import ContextFullError, DemoError
 from demo.runtime import Reply, Runtime
 from demo.ui import html
-from demo.ui.chat.beside import BaseAnswers
 from demo.ui.chat.tab import ChatView
 from demo.ui.files import Uploads
 from demo.ui.html import BaseAnswer, ComponentUpdates, Versions, printable, to_markdown
@@ -140,7 +139,7 @@ class Display(Transcript):
         uploads: Uploads,
         strings: Strings,
         runtime: Runtime,
-        bases: BaseAnswers,
+        bases: Mapping[Conversation, Mapping[int, html.BaseAnswer]],
     ) -> None:
         embedded = runtime.settings.llama is None
         note = strings.small_base.format(base=EMBEDDED) if embedded else ""
@@ -161,7 +160,7 @@ class Display(Transcript):
     ) -> list[ChatMessage]:
         """Give all messages of a conversation."""
         places = conversation.places() if conversation.paths else ()
-        bases = self._bases.of(conversation)
+        bases = self._bases.get(conversation, {})
         return self.render(session, conversation.turns, running, places, bases)
 
     def started(self, session: str, conversation: Conversation, box: Any) -> ComponentUpdates:

@@ -1,15 +1,14 @@
 """The words of the tab "Library"."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from demo.ui.sentences import Sentences
 
 
 @dataclass(frozen=True)
 class LibraryWords:
     """What the tab says; words in braces are filled in by the module that shows the sentence."""
 
-    said: Sentences = Sentences()  # of the layers below the page
+    said: Callable[[str], str] = str  # a sentence of the layers below, in this language
     tab: str = "Library"
     title: str = "Adapters"
     intro: str = (

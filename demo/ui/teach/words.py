@@ -1,15 +1,14 @@
 """The words of the tab "Teach"; `demo/ui/teach/chinese.py` has their Chinese twins."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from demo.ui.sentences import Sentences
 
 
 @dataclass(frozen=True)
 class TeachWords:
     """The words of the tab "Teach", in the order of its four steps."""
 
-    said: Sentences = Sentences()  # of the layers below the page
+    said: Callable[[str], str] = str  # a sentence of the layers below, in this language
     tab: str = "Teach"
     title: str = "Teach it something"
     intro: str = (

@@ -1,6 +1,7 @@
 """The base's answer beside an adapter's, which leaves the conversation as it is."""
 
 from collections.abc import Iterator
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,7 +42,9 @@ def test_the_base_is_asked_the_same_without_adapter_and_picture(picture: Picture
     conversation = answered(picture)
     writer = Writer(Reply(waiting="Reading your message"), Reply("A what"), Reply("A what?"))
     bases = BaseAnswers(SimpleNamespace(replies=writer), ENGLISH)  # type: ignore[arg-type]
-    said = [(answer.text, answer.blind) for answer in bases.write(conversation, "", NUMBERS)]
+    said = [
+        (answer.text, answer.blind) for answer in bases.write(conversation, "", NUMBERS, Event())
+    ]
     assert said == [("Reading your message", True), ("A what", True), ("A what?", True)]
     asked, options = writer.asked[0]
     assert options["adapter"] == "none"
@@ -53,17 +56,17 @@ def test_the_base_is_asked_the_same_without_adapter_and_picture(picture: Picture
     assert [(turn.text, turn.reply, turn.picture) for turn in conversation.turns] == [
         ("What is this?", "A house.", picture)
     ]
-    assert bases.of(conversation)[conversation.turns[0].number].text == "A what?"
+    assert bases.known[conversation][conversation.turns[0].number].text == "A what?"
 
 
 def test_what_was_stopped_before_its_first_word_is_no_answer(picture: Picture) -> None:
     conversation = answered(picture)
     writer = Writer(Reply(waiting="Reading your message"))
     bases = BaseAnswers(SimpleNamespace(replies=writer), ENGLISH)  # type: ignore[arg-type]
-    assert len(list(bases.write(conversation, "", NUMBERS))) == 1
-    assert bases.of(conversation) == {}
+    assert len(list(bases.write(conversation, "", NUMBERS, Event()))) == 1
+    assert bases.known[conversation] == {}
     with pytest.raises(InputError, match="no longer part"):
-        next(bases.write(Conversation(), "", NUMBERS))
+        next(bases.write(Conversation(), "", NUMBERS, Event()))
 
 
 def test_earlier_turns_stay_in_the_question(picture: Picture) -> None:
@@ -76,3 +79,14 @@ def test_earlier_turns_stay_in_the_question(picture: Picture) -> None:
         ("What is this?", "A house."),
         ("And now?", ""),
     ]
+
+
+def test_it_ends_when_it_is_stopped(picture: Picture) -> None:
+    conversation, stop = answered(picture), Event()
+    writer = Writer(Reply("A"), Reply("A what?"))
+    bases = BaseAnswers(SimpleNamespace(replies=writer), ENGLISH)  # type: ignore[arg-type]
+    writing = bases.write(conversation, "", NUMBERS, stop)
+    assert next(writing).text == "A"
+    stop.set()
+    assert list(writing) == []
+    assert bases.known[conversation][conversation.turns[0].number].text == "A"
