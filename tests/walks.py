@@ -91,15 +91,15 @@ def teach(recorder: Recorder) -> Walk:
         recorder.on = True
         rows, measure, start = (page.event(name) for name in ("rows", "measure", "start"))
         fields, shown = page.values(measure)[1:], dict[Any, Any]()
-        for update in rows.fn("walk", {"data": ROWS}, *fields):
+        for update in rows.fn(page.owner, {"data": ROWS}, *fields):
             shown |= update
         fields = [  # as the check has set them
             given if isinstance(shown.get(component, {}), dict) else shown[component]
             for component, given in zip(measure.inputs[1:], fields, strict=True)
         ]
         fields[list(vars(TrainingOptions())).index("steps")] = STEPS
-        list(measure.fn("walk", *fields))
-        begin = page.values(start, {3: "walk"})
+        list(measure.fn(page.owner, *fields))
+        begin = page.values(start, {1: "", 2: "walk"})  # nothing is taught more; its name
         start.fn(*begin[: -len(fields)], *fields)
         page.wait_for_training()
         use = page.event("use")
