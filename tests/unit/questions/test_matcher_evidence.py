@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demo.questions.evidence import NAMES, Words, evidence, stem
+from demo.questions.matcher import EVIDENCE, Words, evidence, stem
 
 AXES = {word: place for place, word in enumerate(("loaf", "sourdough", "rye", "price", "open"))}
 
@@ -16,7 +16,7 @@ def vector(word: str) -> np.ndarray:
 
 def found(asked: str, question: str, answer: str) -> dict[str, float]:
     texts = Words(asked), Words(question), Words(answer)
-    return dict(zip(NAMES, evidence(*texts, [0.5, 0.5, 0.5, 0.1], vector), strict=True))
+    return dict(zip(EVIDENCE, evidence(*texts, [0.5, 0.5, 0.5, 0.1], vector), strict=True))
 
 
 def test_another_word_in_the_same_frame_is_seen():
