@@ -44,8 +44,8 @@ from demo.finetune.train.events import (
     RunStage,
     RunState,
 )
+from demo.finetune.train.fact_pool import make_recall
 from demo.finetune.train.loss import FrozenBase
-from demo.finetune.train.recall import make_recall
 from demo.finetune.train.state import TrainerState, TrainingSet, load_checkpoint, save_checkpoint
 from demo.finetune.train.trainer import evaluate, training_run
 from demo.finetune.train.workers import Workers

@@ -20,7 +20,6 @@ from demo.finetune.data.columns import recognise_table, why_unknown
 from demo.finetune.data.dataset import Aim, CheckSettings, Dataset, check
 from demo.finetune.data.dataset_file import load_dataset, save_dataset
 from demo.finetune.data.examples import EncodedRow, Example, template_fingerprint
-from demo.finetune.data.fact_rows import PooledFacts, fits_pool, pool_rows
 from demo.finetune.data.paraphrase import VariedRows, load_facts, save_facts, vary_rows
 from demo.finetune.data.pictures import SeenPicture
 from demo.finetune.data.read import read_table, with_pictures
@@ -29,7 +28,7 @@ from demo.finetune.data.table import NO_LIMITS, excerpt
 from demo.finetune.runs.run_folder import MOST_PROBES, RunFolder, RunRequest
 from demo.finetune.train.config import FACTS_REHEARSAL, TrainingOptions, fitted
 from demo.finetune.train.evaluate import ProbeQuestion
-from demo.finetune.train.fact_groups import grown, new_pool
+from demo.finetune.train.fact_pool import PooledFacts, fits_pool, grown, new_pool, pool_rows
 from demo.finetune.train.loss import begin_at, rehearsed_texts
 from demo.finetune.train.state import Order, TrainingSet
 from demo.llama.base import Base

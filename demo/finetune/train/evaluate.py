@@ -16,8 +16,8 @@ from demo.adapter.adapter import Adapter
 from demo.finetune.data.examples import IGNORED, Example
 from demo.finetune.data.pictures import SeenPicture
 from demo.finetune.train.events import Compared, FinalEvaluation
+from demo.finetune.train.fact_pool import Recall
 from demo.finetune.train.loss import FrozenBase, labels_of, unrehearsed_questions
-from demo.finetune.train.recall import Recall
 from demo.llama.decoder import TokenDecoder
 from demo.llama.model import Llama
 from demo.llama.tokenizer.tokenizer import Tokenizer

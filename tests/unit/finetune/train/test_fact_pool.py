@@ -7,9 +7,8 @@ import torch
 
 from demo.finetune.data.conversation import Exchange, TrainingConversation
 from demo.finetune.data.examples import EncodedRow, Example, encode
-from demo.finetune.data.fact_rows import pool_rows
 from demo.finetune.train.config import FACTS_GATE, TrainingOptions
-from demo.finetune.train.fact_groups import _chosen, begin_groups, grown, new_pool
+from demo.finetune.train.fact_pool import _chosen, begin_groups, grown, new_pool, pool_rows
 from demo.questions.matcher import Fact
 
 CHOICES = TrainingOptions(prompts=3, layers=2, aim="facts")
