@@ -155,3 +155,42 @@ def options_of(columns: Sequence[str]) -> tuple[str, ...]:
         if match and (match[1] or match[2].isalpha()):
             groups.setdefault(match[1] or "letter", []).append(column)
     return next((tuple(group) for group in groups.values() if len(group) > 1), ())
+
+
+def questions_and_replies_of(columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Find columns that could be the question, and the reply.
+
+    Where a name is no known one, a word in it tells, if it tells for both.
+    """
+    questions, replies = all_named(columns, QUESTION), replies_of(columns)
+    labels = all(normalise_name(name) == "label" for name in replies)
+    worded = questions or with_word(columns, "question")
+    told = with_word(columns, "answer") if labels else replies
+    told = [name for name in told if name not in options_of(columns)]
+    about = all_named(columns, INPUT)
+    if (worded or about) and told and not all_named(columns, CHAT):
+        return worded, told
+    return questions, replies
+
+
+def replies_of(columns: Sequence[str]) -> list[str]:
+    """Find columns that could be the reply: a label is none beside another, nor is one option."""
+    options = options_of(columns)
+    found = [name for name in all_named(columns, REPLY) if name not in options]
+    others = [name for name in found if normalise_name(name) != "label"]
+    single = [name for name in others if normalise_name(name) != "answers"]
+    return single or others or found
+
+
+def opinions_of(columns: Sequence[str]) -> list[str]:
+    """Columns that may say how good a reply is; beside the chosen ones, rejected replies do not."""
+    found = all_named(columns, OPINION)
+    chosen = first_named(columns, CHOSEN)
+    beside = ("rejected", "rejectedmessages") if chosen else ()
+    return [name for name in found if normalise_name(name) not in beside]
+
+
+def asked_alone(columns: Sequence[str]) -> str | None:
+    """Find the column that numbers questions, in a table that has no reply."""
+    numbers = (name for name in columns if normalise_name(name) in ("questionid", "qid"))
+    return None if replies_of(columns) else next(numbers, None)

@@ -5,18 +5,11 @@ in them, or chosen by hand. A column that would change what a row means is used,
 one that a person must say more about, or bars the rows that need it; the others are named.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from demo.errors import DataError
-from demo.finetune.data.column_contents import (
-    SAMPLED,
-    asks,
-    cells_of,
-    filled_columns,
-    holds_texts,
-)
 from demo.finetune.data.column_names import (
     BARRED,
     CAPTION,
@@ -34,9 +27,13 @@ from demo.finetune.data.column_names import (
     TEXT,
     VERDICT,
     all_named,
+    asked_alone,
     first_named,
     known_as,
+    opinions_of,
     options_of,
+    questions_and_replies_of,
+    replies_of,
     with_word,
 )
 from demo.finetune.data.conversation import is_split, is_turns, normalise_name
@@ -45,6 +42,9 @@ from demo.finetune.data.table import Table, excerpt, plain, structure, yes_or_no
 
 DESCRIBE, NAME_IT = "Describe the picture.", "What is in the picture?"
 BY_MARKS = "questions by their marks"
+SAMPLED = 50  # rows that are looked into to tell what a column holds
+SHORTEST_TEXT = 12  # characters of what is taken for more than a code or a category
+QUESTION_MARKS = ("?", "？", "؟")
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ def recognise(columns: Sequence[str]) -> Layout | None:
     `output`), image question (`image`, `question`, `answer`), captions and pairs under many names.
     Where two columns could be the question, or the reply, nobody but the person knows.
     """
-    options, (questions, replies) = options_of(columns), _asked_and_replied(columns)
-    if len(questions) > 1 or len(replies) > 1 or _opinions(columns):
+    options, (questions, replies) = options_of(columns), questions_and_replies_of(columns)
+    if len(questions) > 1 or len(replies) > 1 or opinions_of(columns):
         return None
     picture, chat = first_named(columns, PICTURE), first_named(columns, CHAT)
     reply = replies[0] if replies else None
@@ -223,15 +223,15 @@ def recognise_table(table: Table) -> Layout | None:
     of pictures is barred where none came with the table. Replies that are numbers of options count
     from 0, or from 1 where the last number and no 0 occurs.
     """
-    filled = filled_columns(table)
+    filled = _filled_columns(table)
     layout = recognise(filled) or recognise(table.columns) or _marked_text(table, filled)
     layout = layout or _by_question_marks(table, filled) or _plain_text(filled)
     if layout is None or _nobody_answers(table, layout) or _marks_alone(table, layout):
         return None
-    if layout.split and not any(map(is_split, cells_of(table, layout.split, SAMPLED))):
+    if layout.split and not any(map(is_split, _cells_of(table, layout.split, SAMPLED))):
         layout = replace(layout, split=None)  # a subset of another kind
     if layout.verdict and any(
-        yes_or_no(cell) is None for cell in cells_of(table, layout.verdict, SAMPLED)
+        yes_or_no(cell) is None for cell in _cells_of(table, layout.verdict, SAMPLED)
     ):
         return None
     if layout.picture and not table.pictures and (layout.question or layout.chat):
@@ -273,7 +273,7 @@ def choose(table: Table, named: Mapping[str, Any]) -> Layout | None:
 
 def why_unknown(columns: Sequence[str]) -> str:
     """Say why nobody but a person knows what these columns mean."""
-    opinions, replies = _opinions(columns), _replies(columns)
+    opinions, replies = opinions_of(columns), replies_of(columns)
     questions = all_named(columns, QUESTION) or with_word(columns, "question")
     text = first_named(columns, (*TEXT, *CAPTION) if first_named(columns, PICTURE) else TEXT)
     for several, what in ((questions, "the question"), (replies, "the reply")):
@@ -312,39 +312,23 @@ def why_unknown(columns: Sequence[str]) -> str:
 def unused_columns(table: Table, layout: Layout) -> tuple[str, ...]:
     """Name the columns that hold something and that this layout leaves aside."""
     used = set(layout.columns)
-    return tuple(name for name in filled_columns(table) if name not in used)
+    return tuple(name for name in _filled_columns(table) if name not in used)
 
 
 def _as_tuple(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
 
 
-def _asked_and_replied(columns: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Find columns that could be the question, and the reply.
-
-    Where a name is no known one, a word in it tells, if it tells for both.
-    """
-    questions, replies = all_named(columns, QUESTION), _replies(columns)
-    labels = all(normalise_name(name) == "label" for name in replies)
-    worded = questions or with_word(columns, "question")
-    told = with_word(columns, "answer") if labels else replies
-    told = [name for name in told if name not in options_of(columns)]
-    about = all_named(columns, INPUT)
-    if (worded or about) and told and not all_named(columns, CHAT):
-        return worded, told
-    return questions, replies
-
-
 def _by_question_marks(table: Table, filled: Sequence[str]) -> Layout | None:
     """Take a column full of questions, where exactly one other holds texts that could answer."""
     known = (*QUESTION, *CHAT, *INPUT, *PICTURE, *OPINION, *VERDICT, *BARRED)
-    replies = _replies(filled)
+    replies = replies_of(filled)
     if all_named(filled, known) or len(replies) > 1:
         return None
     split, system = first_named(filled, SPLIT), first_named(filled, SYSTEM)
     free = [name for name in filled if name not in (split, system)]
-    asking = [name for name in free if asks(table, name) and name not in replies]
-    others = [name for name in free if name not in asking and holds_texts(table, name)]
+    asking = [name for name in free if _asks(table, name) and name not in replies]
+    others = [name for name in free if name not in asking and _holds_texts(table, name)]
     others = replies or others
     if len(asking) != 1 or len(others) != 1 or filled.index(asking[0]) > filled.index(others[0]):
         return None
@@ -354,47 +338,24 @@ def _by_question_marks(table: Table, filled: Sequence[str]) -> Layout | None:
 def _nobody_answers(table: Table, layout: Layout) -> bool:
     """Whether the texts to be learned are questions, as a test's file has them without answers."""
     column = layout.text or (layout.reply if layout.name == "captions" else None)
-    return column is not None and (bool(asked_alone(table.columns)) or asks(table, column))
-
-
-def asked_alone(columns: Sequence[str]) -> str | None:
-    """Find the column that numbers questions, in a table that has no reply."""
-    numbers = (name for name in columns if normalise_name(name) in ("questionid", "qid"))
-    return None if _replies(columns) else next(numbers, None)
+    return column is not None and (bool(asked_alone(table.columns)) or _asks(table, column))
 
 
 def _marks_alone(table: Table, layout: Layout) -> bool:
     """Whether a column called “correct” says that something is, and not what."""
     if layout.reply is None or known_as(layout.reply) not in CORRECT:
         return False
-    cells = list(cells_of(table, layout.reply, SAMPLED))
+    cells = list(_cells_of(table, layout.reply, SAMPLED))
     numbers = bool(layout.options) and all(cell.isdecimal() for cell in cells)
     return not numbers and all(yes_or_no(cell) is not None for cell in cells)
-
-
-def _replies(columns: Sequence[str]) -> list[str]:
-    """Find columns that could be the reply: a label is none beside another, nor is one option."""
-    options = options_of(columns)
-    found = [name for name in all_named(columns, REPLY) if name not in options]
-    others = [name for name in found if normalise_name(name) != "label"]
-    single = [name for name in others if normalise_name(name) != "answers"]
-    return single or others or found
-
-
-def _opinions(columns: Sequence[str]) -> list[str]:
-    """Columns that may say how good a reply is; beside the chosen ones, rejected replies do not."""
-    found = all_named(columns, OPINION)
-    chosen = first_named(columns, CHOSEN)
-    beside = ("rejected", "rejectedmessages") if chosen else ()
-    return [name for name in found if normalise_name(name) not in beside]
 
 
 def _marked_text(table: Table, filled: Sequence[str]) -> Layout | None:
     """Read texts that mark who speaks as conversations."""
     for column in all_named(filled, (*TEXT, "chosen")):
-        cells = list(cells_of(table, column, SAMPLED))
+        cells = list(_cells_of(table, column, SAMPLED))
         if cells and all(marked_turns(cell) or is_turns(structure(cell)) for cell in cells):
-            if any(all_named(filled, names) for names in (QUESTION, CHAT)) or _opinions(filled):
+            if any(all_named(filled, names) for names in (QUESTION, CHAT)) or opinions_of(filled):
                 return None
             split, system = first_named(filled, SPLIT), first_named(filled, SYSTEM)
             return Layout("chat", chat=column, split=split, system=system)
@@ -432,3 +393,39 @@ def _first_option(table: Table, layout: Layout) -> int | None:
 
 def _is_number(row: Any, layout: Layout) -> bool:
     return any(repair.startswith(f"“{layout.reply}”: a number") for repair in row.repairs)
+
+
+def _filled_columns(table: Table) -> tuple[str, ...]:
+    """Give the columns in which something stands, in the table's order."""
+    filled: set[str] = set()
+    for row in table.rows:
+        if len(filled) == len(table.columns):
+            break
+        filled.update(n for n, cell in row.cells.items() if n not in filled and _says(cell))
+    return tuple(name for name in table.columns if name in filled)
+
+
+def _cells_of(table: Table, column: str, most: int | None = None) -> Iterator[str]:
+    """Yield the cells of a column in which something stands."""
+    for row in table.rows[:most]:
+        cell = row.cells.get(column, "")
+        if _says(cell):
+            yield cell
+
+
+def _asks(table: Table, column: str) -> bool:
+    """Tell whether most cells of a column end with a question mark."""
+    cells = [cell.rstrip() for cell in _cells_of(table, column, SAMPLED)]
+    return sum(cell.endswith(QUESTION_MARKS) for cell in cells) * 10 > 6 * len(cells)
+
+
+def _holds_texts(table: Table, column: str) -> bool:
+    """Tell whether most cells of a column are texts of their own: no numbers and no categories."""
+    cells = list(_cells_of(table, column, SAMPLED))
+    worded = sum(len(cell) >= SHORTEST_TEXT for cell in cells)
+    return worded * 2 > len(cells) and len(set(cells)) * 10 > 6 * len(cells)
+
+
+def _says(cell: str) -> bool:
+    """Tell whether anything stands in a cell."""
+    return bool(cell.strip()) and cell.strip() not in ("[]", "{}")
