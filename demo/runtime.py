@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from demo.adapter.config import AdapterCard
 from demo.adapter.library import Compatibility, Library
+from demo.adapter.passport import AdapterCard
 from demo.adapter.shelf import Shelf
 from demo.background_task import PauseSwitch
 from demo.chat.conversation import Conversation, ConversationStore

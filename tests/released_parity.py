@@ -30,7 +30,8 @@ import numpy as np
 import torch
 
 from demo.adapter.adapter import Adapter
-from demo.adapter.config import GateForm, Passport
+from demo.adapter.config import GateForm
+from demo.adapter.passport import Passport
 from demo.adapter.released import read_released
 from demo.errors import CheckpointError
 from demo.llama.base import Base, open_base

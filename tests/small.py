@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from demo.adapter.adapter import Adapter, save_adapter
-from demo.adapter.config import AdapterSpec, Passport, VisualSpec
+from demo.adapter.config import AdapterSpec, VisualSpec
+from demo.adapter.passport import Passport
 from demo.chat.scheduler import Engine, Scheduler
 from demo.llama.base import Base
 from demo.llama.decoder import Decoder, SlotSizes

@@ -8,43 +8,28 @@ In what the authors released learned queries attend to the tower's tokens.
 Sizes: L adapted layers, K prompts a layer, D model width, H heads, B pictures (1 when there is
 none), S numbers of `Tower.adapter_features` or of each of T tokens, Q slots, E entries, h hidden.
 
-The file is safetensors and describes itself by the passport in its header. Its tensors are the
-adapter's own, by name, and nothing of the base. Format version 1:
-
-    prompts (L, K, D) fp32, gate (L, H) fp32, and for images
-    visual.mean (S,), visual.deviation (S,), visual.inner.{weight,bias}, visual.outer.{weight,bias}
-
-A memory (`key-value-memory`) has, instead of `visual.inner` and `visual.outer`,
-
-    visual.keys.{weight,bias}, visual.values.weight, visual.outer.weight, visual.sharpness (Q,)
-
-A query transformer has beside them `visual.{inner,outer}_norm`, `visual.queries` (Q, h), and in
-each of `visual.blocks.N` `attention_norm`, `qkv`, `mixed`, `mlp_norm`, `inner` and `outer`.
-
-An adapter that knows facts has no prompts of its own (K is 0 there) but `pool.groups.N` (L, K, D),
-one for each fact, whose question and answer are in the passport.
-
-A file is read against this template: any other name, shape or type, or a value that is not finite,
-is refused before the adapter is used. The header's `sha256` is that of passport and tensors, so a
-file that changed on its way is refused as well; files from before there was one have none.
+Its file is described in `passport.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from demo.adapter.changes import Changes
-from demo.adapter.config import AdapterSpec, Passport, ProjectionKind, VisualSpec, passport_of
-from demo.adapter.fact_pool import FactPool
-from demo.adapter.header import digest_of, in_order, read_file
-from demo.adapter.tensor_checks import check_names, check_shape, check_values
+from demo.adapter.config import AdapterSpec, ProjectionKind, VisualSpec
+from demo.adapter.passport import (
+    Passport,
+    checked_tensors,
+    digest_of,
+    in_order,
+    passport_of,
+    read_file,
+)
 from demo.atomic_file import replace_file
-from demo.errors import CheckpointError
 from demo.llama.delta import Delta
 from demo.llama.model import Llama, Prefix
 
@@ -101,7 +86,7 @@ class Adapter(nn.Module):
         return self._through(model, gate, prompts, self.delta(model, strength=strength))
 
     def _fact_prefix(
-        self, model: Llama, pool: FactPool, places: Tensor | None, strength: float
+        self, model: Llama, pool: "FactPool", places: Tensor | None, strength: float
     ) -> Prefix:
         """Compute the prefix of the facts at `places` (B, 1); closed for none of them.
 
@@ -183,6 +168,37 @@ class Adapter(nn.Module):
             strength: as in `delta`.
         """
         return self.delta(model, strength=strength)
+
+
+class FactPool(nn.Module):
+    """A pool of prompts (L, K, D), a group for each of G facts, as in L2P (arXiv 2112.08654).
+
+    There a frozen network's view of the input chooses prompts from a pool by their keys. Here each
+    fact that was taught has a group of its own, and the question chooses one group or none
+    (`questions/`). So a group has to carry one answer alone, a new one leaves the others as they
+    are, and with none chosen the base stays itself bit for bit.
+
+    Each is a parameter of its own: a step of training in which a fact did not occur has no
+    gradient for it, and leaves it to the bit as it was.
+    """
+
+    def __init__(self, spec: AdapterSpec) -> None:
+        super().__init__()
+        shape = spec.layers, spec.prompts, spec.width
+        self.groups = nn.ParameterList(nn.Parameter(torch.randn(shape)) for _ in range(spec.facts))
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def prompts(self, places: Sequence[int]) -> Tensor:
+        """Stack the groups at some places → (L, B, K, D); differentiable in each of them.
+
+        Raises:
+            IndexError: there is no fact at a place.
+        """
+        if not all(0 <= place < len(self) for place in places):
+            raise IndexError(f"facts {list(places)} of {len(self)}")
+        return torch.stack([self.groups[place] for place in places], 1)
 
 
 class Projection(nn.Module):
@@ -410,7 +426,7 @@ def save_adapter(adapter: Adapter, passport: Passport, path: Path) -> None:
         raise ValueError("passport and adapter differ in shape")
     tensors = {k: v.detach().float().cpu().contiguous() for k, v in adapter.state_dict().items()}
     text = passport.to_json()
-    data = save(tensors, metadata={"passport": text, "sha256": _digest(text, tensors)})
+    data = save(tensors, metadata={"passport": text, "sha256": digest_of(text, tensors)})
     with replace_file(path) as unfinished:
         unfinished.write_bytes(in_order(data))
 
@@ -426,24 +442,6 @@ def load_adapter(path: Path) -> tuple[Adapter, Passport]:
     passport = passport_of(header, path.name)
     with torch.device("meta"):
         adapter = Adapter(passport.spec)
-    template = adapter.state_dict()
-    check_names(set(template), set(header.tensors), path.name)
-    for name, expected in template.items():
-        check_shape(name, *header.tensors[name], expected, path.name)
-    try:
-        tensors = load(data)
-    except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"'{path.name}' is damaged. Get the adapter again.") from error
-    for name in template:
-        check_values(name, tensors[name], path.name)
-    saved = header.metadata.get("sha256")
-    if saved and saved != _digest(header.metadata["passport"], tensors):
-        raise CheckpointError(
-            f"'{path.name}' is not what was saved: its checksum is another. Get the adapter again."
-        )
+    tensors = checked_tensors(header, data, adapter.state_dict(), path.name)
     adapter.load_state_dict(tensors, strict=True, assign=True)
     return adapter.requires_grad_(False), passport
-
-
-def _digest(passport: str, tensors: dict[str, torch.Tensor]) -> str:
-    return digest_of(passport, ((name, t.numpy().tobytes()) for name, t in tensors.items()))

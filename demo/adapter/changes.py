@@ -8,7 +8,7 @@ biases 0, scales minus 1, norms minus the base's own, and LoRA's second factor 0
 import torch
 from torch import Tensor, nn
 
-from demo.adapter.delta_spec import DeltaSpec
+from demo.adapter.config import DeltaSpec
 from demo.llama.delta import Delta, LinearDelta
 from demo.llama.model import Llama
 

@@ -24,8 +24,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from demo.adapter.adapter import Adapter, load_adapter
-from demo.adapter.config import Passport
 from demo.adapter.foreign import CONFIG, PARTS, WEIGHTS
+from demo.adapter.passport import Passport
 from demo.atomic_file import replace_file
 from demo.errors import DemoError, InputError
 from demo.llama.base import open_base

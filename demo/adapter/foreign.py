@@ -27,8 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from demo.adapter.config import AdapterSpec
-from demo.adapter.delta_spec import MAX_RANK, DeltaSpec
+from demo.adapter.config import MAX_RANK, AdapterSpec, DeltaSpec
 from demo.adapter.released_tensors import ReleasedTensors
 from demo.errors import CheckpointError
 from demo.llama.config import LlamaConfig

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from demo.adapter.header import LENGTH, MAX_HEADER
+from demo.adapter.passport import LENGTH, MAX_HEADER
 from demo.errors import CheckpointError
 
 KEPT = 2_000  # files whose gates are remembered

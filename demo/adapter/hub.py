@@ -18,10 +18,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.adapter.config import Passport, read_passport
 from demo.adapter.foreign import CONFIG, WEIGHTS
 from demo.adapter.intake import check_file
 from demo.adapter.library import publish
+from demo.adapter.passport import Passport, read_passport
 from demo.errors import CheckpointError, DemoError, FetchError, InputError
 from demo.settings import Settings
 

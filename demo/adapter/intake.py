@@ -95,7 +95,7 @@ def _take(source: Path, out: Path, is_zip: bool) -> bool:
 
     from demo.adapter import foreign
     from demo.adapter.adapter import load_adapter
-    from demo.adapter.header import read_header
+    from demo.adapter.passport import read_header
     from demo.adapter.released import plain_tensors, recognise
 
     if not is_zip and not foreign.recognise(read_header(source).tensors):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.adapter.config import Passport, read_passport
+from demo.adapter.passport import Passport, read_passport
 from demo.atomic_file import replace_file
 from demo.errors import CheckpointError, InputError
 from demo.llama.config import LlamaConfig

@@ -32,13 +32,13 @@ import torch
 from torch import Tensor
 
 from demo.adapter.adapter import Adapter, save_adapter
-from demo.adapter.config import GATE_FORMS, AdapterSpec, GateForm, Origin, Passport, VisualSpec
+from demo.adapter.config import GATE_FORMS, AdapterSpec, ChannelOrder, GateForm, VisualSpec
 from demo.adapter.foreign import read_foreign, take_foreign
 from demo.adapter.foreign import recognise as foreign_kind
+from demo.adapter.passport import Origin, Passport
 from demo.adapter.released_changes import take_changes, take_gate_factors
 from demo.adapter.released_tensors import ReleasedTensors, take_prompts
 from demo.adapter.released_visual import take_bridge, take_query_transformer
-from demo.adapter.visual_spec import ChannelOrder
 from demo.errors import CheckpointError, DemoError, InputError
 from demo.llama.base import Base, open_base
 from demo.llama.config import LlamaConfig

@@ -16,7 +16,7 @@ and W_k is put in our order, as their own rows were (`convert_llama_weights_to_h
 import torch
 from torch import Tensor
 
-from demo.adapter.delta_spec import MAX_RANK, DeltaSpec
+from demo.adapter.config import MAX_RANK, DeltaSpec
 from demo.adapter.released_tensors import ReleasedTensors
 from demo.errors import CheckpointError
 from demo.llama.base import Base

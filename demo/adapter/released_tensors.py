@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from demo.adapter.tensor_checks import MAX_VALUE
+from demo.adapter.passport import MAX_VALUE
 from demo.errors import CheckpointError
 from demo.llama.config import LlamaConfig
 from demo.llama.weights.torch_zip import is_plain

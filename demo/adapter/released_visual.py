@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from demo.adapter.adapter import projection
+from demo.adapter.config import ChannelOrder, VisualSpec
 from demo.adapter.released_tensors import ReleasedTensors
-from demo.adapter.visual_spec import ChannelOrder, VisualSpec
 
 HEADS = 16  # of each block of every released query transformer
 BLOCK = "visual_blocks.{}.norm1.weight"

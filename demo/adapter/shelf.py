@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.adapter.header import read_header
 from demo.adapter.intake import SETTINGS, check_file
 from demo.adapter.library import (
     Compatibility,
@@ -25,6 +24,7 @@ from demo.adapter.library import (
     set_owner,
     taken_names,
 )
+from demo.adapter.passport import read_header
 from demo.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:

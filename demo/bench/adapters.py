@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from demo.adapter.adapter import Adapter
-from demo.adapter.config import AdapterSpec
-from demo.adapter.delta_spec import DeltaSpec
+from demo.adapter.config import AdapterSpec, DeltaSpec
 from demo.bench.report import Bar, BenchReport, Figure
 from demo.bench.serving import embedded_base, text_of
 from demo.llama.base import Base, load_llama

@@ -10,8 +10,8 @@ from typing import TypedDict
 
 import gradio as gr
 
-from demo.adapter.config import AdapterCard
 from demo.adapter.library import SECRET, owner_of
+from demo.adapter.passport import AdapterCard
 from demo.errors import DemoError, InputError
 from demo.runtime import Reply, Runtime
 from demo.settings import Sampling

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
 
-from demo.adapter.config import AdapterCard
+from demo.adapter.passport import AdapterCard
 from demo.chat.conversation import ReplyStats
 from demo.chat.kept import ChatSummary
 from demo.runtime import Status

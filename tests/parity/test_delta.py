@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from demo.adapter.adapter import Adapter
-from demo.adapter.config import AdapterSpec
-from demo.adapter.delta_spec import DeltaSpec
+from demo.adapter.config import AdapterSpec, DeltaSpec
 from demo.finetune.data.examples import Example
 from demo.finetune.train.loss import FrozenBase, loss_of
 from demo.llama.decoder import Decoder, SlotSizes, TorchDecoder

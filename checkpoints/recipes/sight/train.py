@@ -46,8 +46,8 @@ from checkpoints.recipes.sight.memory import (
 from checkpoints.recipes.sight.people import Tree, as_people_type, colour_question, question
 from checkpoints.recipes.sight.questions import Known, caption, tower_kinds
 from demo.adapter.adapter import Adapter, load_adapter, save_adapter
-from demo.adapter.config import AdapterSpec, Passport
-from demo.adapter.visual_spec import VisualSpec
+from demo.adapter.config import AdapterSpec, VisualSpec
+from demo.adapter.passport import Passport
 from demo.finetune.data.examples import IGNORED, Example, encode, template_fingerprint
 from demo.finetune.train.config import TrainSettings
 from demo.finetune.train.events import Finished, Step

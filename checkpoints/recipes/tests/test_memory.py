@@ -27,8 +27,8 @@ from checkpoints.recipes.sight.train import (
     save_with,
 )
 from demo.adapter.adapter import KeyValueMemory, load_adapter
-from demo.adapter.config import Passport
-from demo.adapter.visual_spec import VisualSpec
+from demo.adapter.config import VisualSpec
+from demo.adapter.passport import Passport
 from demo.llama.base import load_llama
 from demo.vision.colours import BASIC_COLOURS
 

@@ -5,8 +5,7 @@ import torch
 
 from checkpoints.recipes.sight.questions import Known, tower_kinds
 from demo.adapter.adapter import Adapter
-from demo.adapter.config import AdapterSpec
-from demo.adapter.visual_spec import VisualSpec
+from demo.adapter.config import AdapterSpec, VisualSpec
 from demo.bench.sight import (
     auto_choice,
     contradicts,

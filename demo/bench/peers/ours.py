@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from demo.adapter.adapter import Adapter, save_adapter
-from demo.adapter.config import AdapterSpec, Passport
+from demo.adapter.config import AdapterSpec
+from demo.adapter.passport import Passport
 from demo.finetune.data.examples import IGNORED, Example
 from demo.finetune.train.config import TrainSettings
 from demo.finetune.train.events import Step

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from demo.adapter.adapter import Adapter, save_adapter
-from demo.adapter.config import Passport, read_passport
+from demo.adapter.passport import Passport, read_passport
 from demo.errors import DemoError
 from demo.finetune.runs.run_folder import (
     DISK_FULL,

@@ -12,8 +12,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from demo.adapter.adapter import Adapter, load_adapter
-from demo.adapter.config import AdapterSpec, Passport, read_passport
-from demo.adapter.delta_spec import FORMS
+from demo.adapter.config import FORMS, AdapterSpec
+from demo.adapter.passport import Passport, read_passport
 from demo.atomic_file import replace_file
 from demo.errors import CheckpointError, DataError, DemoError
 from demo.finetune.data.columns import recognise_table, why_unknown

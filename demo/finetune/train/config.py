@@ -10,8 +10,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from demo.adapter.config import AdapterSpec, VisualSpec
-from demo.adapter.delta_spec import FORMS, DeltaSpec
+from demo.adapter.config import FORMS, AdapterSpec, DeltaSpec, VisualSpec
 from demo.errors import DemoError, InputError
 from demo.finetune.data.dataset import AIMS, Aim, AskedAim
 from demo.llama.config import LlamaConfig

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from demo.adapter.adapter import Adapter
-from demo.adapter.config import MAX_FACTS_TEXT, MOST_FACTS
+from demo.adapter.config import MOST_FACTS
+from demo.adapter.passport import MAX_FACTS_TEXT
 from demo.finetune.data.examples import IGNORED, EncodedRow, Example
 from demo.finetune.data.paraphrase import FEWEST, asked_as, wordings
 from demo.finetune.train.config import FACTS_GATE, TrainingOptions

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from demo.adapter.config import AdapterCard
+from demo.adapter.passport import AdapterCard
 from demo.runtime import Runtime
 from demo.settings import Sampling
 from demo.ui import html

@@ -7,7 +7,7 @@ from typing import Literal
 
 import gradio as gr
 
-from demo.adapter.delta_spec import FORMS
+from demo.adapter.config import FORMS
 from demo.finetune.data.samples import SAMPLES
 from demo.finetune.data.table import DataLimits
 from demo.finetune.train.config import PRESETS, RANGES, TrainingOptions

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from demo.adapter.adapter import Adapter, load_adapter, save_adapter
-from demo.adapter.config import AdapterSpec, Passport, VisualSpec, read_passport
+from demo.adapter.config import AdapterSpec, VisualSpec
 from demo.adapter.library import Compatibility, Library
+from demo.adapter.passport import Passport, read_passport
 from demo.errors import CheckpointError, InputError
 from demo.finetune.data.examples import IGNORED, Example, Exchange, encode
 from demo.finetune.train.evaluate import exact, measure

@@ -15,8 +15,9 @@ from demo.adapter.adapter import (
     projection,
     save_adapter,
 )
-from demo.adapter.config import AdapterSpec, Passport, VisualSpec
+from demo.adapter.config import AdapterSpec, VisualSpec
 from demo.adapter.library import Compatibility, Library
+from demo.adapter.passport import Passport
 from demo.errors import CheckpointError, InputError
 from demo.llama.base import Base
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from demo.adapter.adapter import Adapter, save_adapter
-from demo.adapter.config import AdapterSpec, Passport, VisualSpec
-from demo.adapter.delta_spec import DeltaSpec
+from demo.adapter.config import AdapterSpec, DeltaSpec, VisualSpec
 from demo.adapter.export import export_litgpt, export_peft, main
+from demo.adapter.passport import Passport
 from demo.adapter.released import read_released
 from demo.errors import InputError
 from demo.llama.base import Base

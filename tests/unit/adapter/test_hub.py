@@ -15,8 +15,9 @@ from huggingface_hub import HfApi
 
 from demo.adapter import hub
 from demo.adapter.adapter import Adapter, load_adapter, save_adapter
-from demo.adapter.config import AdapterSpec, Passport
+from demo.adapter.config import AdapterSpec
 from demo.adapter.export import export_peft
+from demo.adapter.passport import Passport
 from demo.errors import CheckpointError, FetchError, InputError
 from demo.llama.base import Base
 

@@ -11,8 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from demo.adapter import library as library_module
-from demo.adapter.config import AdapterSpec, Passport
+from demo.adapter.config import AdapterSpec
 from demo.adapter.library import Compatibility, Library, set_owner
+from demo.adapter.passport import Passport
 from demo.llama.base import Base
 from tests.small import save_small
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from demo.adapter.adapter import Adapter, save_adapter
-from demo.adapter.config import AdapterSpec, Passport
+from demo.adapter.config import AdapterSpec
 from demo.adapter.library import Library, owner_file, owners, publish, set_owner
+from demo.adapter.passport import Passport
 
 
 @pytest.fixture

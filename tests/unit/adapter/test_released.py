@@ -15,8 +15,8 @@ from torch import Tensor
 
 from demo.adapter import released
 from demo.adapter.adapter import load_adapter, save_adapter
-from demo.adapter.config import Origin, Passport, read_passport
 from demo.adapter.library import Compatibility, check_compatible
+from demo.adapter.passport import Origin, Passport, read_passport
 from demo.adapter.released import read_released, recognise
 from demo.errors import CheckpointError
 from demo.llama.base import Base

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from demo.adapter.adapter import load_adapter, save_adapter
-from demo.adapter.config import read_passport
+from demo.adapter.passport import read_passport
 from demo.adapter.released import read_released
 from demo.errors import CheckpointError
 from demo.llama.base import Base

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from demo.adapter.adapter import Adapter, save_adapter
-from demo.adapter.config import AdapterSpec, Passport
+from demo.adapter.config import AdapterSpec
 from demo.adapter.library import Library
+from demo.adapter.passport import Passport
 from demo.chat.adapter_choice import AdapterChoice, AdapterChooser
 from demo.chat.conversation import ReplyStats
 

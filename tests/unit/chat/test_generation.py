@@ -18,8 +18,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from demo.adapter.adapter import Adapter, load_adapter, save_adapter
-from demo.adapter.config import AdapterSpec, Origin, Passport, VisualSpec
+from demo.adapter.config import AdapterSpec, VisualSpec
 from demo.adapter.library import Library, owner_file, set_owner
+from demo.adapter.passport import Origin, Passport
 from demo.background_task import PauseSwitch
 from demo.chat.adapter_choice import AdapterChooser
 from demo.chat.conversation import Conversation

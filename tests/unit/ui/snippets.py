@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from demo.adapter.config import AdapterCard
+from demo.adapter.passport import AdapterCard
 from demo.background_task import Progress
 from demo.chat.conversation import ReplyStats
 from demo.chat.kept import ChatSummary

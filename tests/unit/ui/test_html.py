@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from demo.adapter.config import AdapterCard
+from demo.adapter.passport import AdapterCard
 from demo.chat.conversation import ReplyStats
 from demo.runtime import Status
 from demo.ui import html

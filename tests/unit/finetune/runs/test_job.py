@@ -533,7 +533,8 @@ def test_facts_taught_before_are_learned_and_asked_again(tools, tmp_path, facts)
 
 def test_a_memory_is_taught_more_with_augmented_features(tools, tmp_path):
     from demo.adapter.adapter import Adapter, save_adapter
-    from demo.adapter.config import AdapterSpec, Passport, VisualSpec
+    from demo.adapter.config import AdapterSpec, VisualSpec
+    from demo.adapter.passport import Passport
 
     class SeveralViews(SmallTower):
         def batch_features(self, pictures, *, augmented: bool) -> torch.Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.adapter.delta_spec import FORMS
+from demo.adapter.config import FORMS
 from demo.adapter.library import free_name
 from demo.errors import InputError
 from demo.finetune.data.columns import Layout

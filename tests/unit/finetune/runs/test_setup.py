@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from demo.adapter.config import AdapterSpec, Passport, VisualSpec
+from demo.adapter.config import AdapterSpec, VisualSpec
+from demo.adapter.passport import Passport
 from demo.errors import CheckpointError
 from demo.finetune.runs.setup import _check_start
 from demo.llama.base import Base

@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from demo.adapter.adapter import Adapter, load_adapter, save_adapter
-from demo.adapter.config import AdapterSpec, Passport, VisualSpec
+from demo.adapter.config import AdapterSpec, VisualSpec
 from demo.adapter.export import export_litgpt, export_peft
+from demo.adapter.passport import Passport
 from demo.errors import CheckpointError, InputError
 
 FACTS = (("When?", "At 7."), ("Wo?", "Hier."), ("谁?", "我。"))

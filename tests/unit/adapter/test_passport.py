@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from demo.adapter.adapter import Adapter, load_adapter, save_adapter
-from demo.adapter.config import AdapterSpec, Passport, read_passport
-from demo.adapter.header import MAX_HEADER
+from demo.adapter.config import AdapterSpec
+from demo.adapter.passport import MAX_HEADER, Passport, read_passport
 from demo.errors import CheckpointError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
