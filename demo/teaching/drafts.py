@@ -115,7 +115,9 @@ class Drafts:
         """Take a data set that comes with the program. Raises InputError for another name."""
         if name not in SAMPLES:
             raise InputError("There is no such sample. Please choose one of those shown.")
-        return self._put(visitor, load_sample(name), self._new_folder(), sample=name)
+        table = load_sample(name)
+        layout = recognise_table(table)
+        return self._put(visitor, Draft(table, layout, self._new_folder(), sample=name))
 
     def file(self, visitor: str, path: Path, name: str) -> Draft:
         """Take a file that was uploaded; it is copied, and the copy is read.
@@ -131,17 +133,24 @@ class Drafts:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return self._put(visitor, table, folder, copy)
+        return self._put(visitor, Draft(table, recognise_table(table), folder, copy))
 
     def text(self, visitor: str, text: str, name: str) -> Draft:
         """Take a table that was pasted. Raises DataError as `read_table`."""
         data = text.encode("utf-8", "replace")
-        return self._keep(visitor, read_table(data, name, self._limits), data, Path(name).suffix)
+        table = read_table(data, name, self._limits)
+        return self._keep(visitor, table, data, Path(name).suffix, recognise_table(table))
 
     def rows(
-        self, visitor: str, columns: Sequence[str], rows: Sequence[Sequence[object]], name: str
+        self, visitor: str, columns: tuple[str, str], rows: Sequence[Sequence[object]], name: str
     ) -> Draft:
         """Take rows that were typed. Empty ones are left out.
+
+        Args:
+            visitor: whose they are.
+            columns: what the page calls question and reply.
+            rows: cells of both.
+            name: of the table.
 
         Raises:
             DataError: none is left, or one cannot be read.
@@ -151,11 +160,14 @@ class Drafts:
             for row in rows
             if any(_typed(cell).strip() for cell in row)
         ]
-        table = TableBuilder(name, limits=self._limits)
+        builder = TableBuilder(name, limits=self._limits)
         for number, cells in enumerate(typed, 1):
-            table.add(number, cells)
+            builder.add(number, cells)
+        table = builder.build()
         lines = "\n".join(json.dumps(cells, ensure_ascii=False) for cells in typed)
-        return self._keep(visitor, table.build(), lines.encode(), ".jsonl")
+        # The page has named the columns itself, so that nothing has to be recognised.
+        layout = Layout("question and reply", *columns) if table.columns == columns else None
+        return self._keep(visitor, table, lines.encode(), ".jsonl", layout)
 
     def has(self, visitor: str) -> bool:
         """Tell whether there is one."""
@@ -214,22 +226,15 @@ class Drafts:
         for visitor in old:
             self.drop(visitor)
 
-    def _keep(self, visitor: str, table: Table, data: bytes, suffix: str) -> Draft:
+    def _keep(
+        self, visitor: str, table: Table, data: bytes, suffix: str, layout: Layout | None
+    ) -> Draft:
         folder = self._new_folder()
         file = folder / _file_name(suffix)
         file.write_bytes(data)
-        return self._put(visitor, table, folder, file)
+        return self._put(visitor, Draft(table, layout, folder, file))
 
-    def _put(
-        self,
-        visitor: str,
-        table: Table,
-        folder: Path,
-        file: Path | None = None,
-        *,
-        sample: str = "",
-    ) -> Draft:
-        draft = Draft(table, recognise_table(table), folder, file, sample)
+    def _put(self, visitor: str, draft: Draft) -> Draft:
         self.drop(visitor)
         with self._lock:
             self._drafts[visitor], self._used[visitor] = draft, time.monotonic()

@@ -16,7 +16,7 @@ from demo.adapter.library import owner_of, set_owner
 from demo.background_task import PauseSwitch
 from demo.errors import BusyError, DataError, InputError, NotReadyError
 from demo.finetune.data import dataset, dataset_file
-from demo.finetune.data.columns import Layout
+from demo.finetune.data.columns import Layout, recognise_table
 from demo.finetune.runs import queue as runs
 from demo.finetune.runs.run_folder import RunFolder
 from demo.finetune.train.config import TrainingOptions
@@ -99,6 +99,18 @@ def test_a_draft_outlives_a_visit_and_is_swept_when_nobody_comes_back(
     monkeypatch.setattr("demo.teaching.drafts.KEPT_SECONDS", -1.0)
     drafts.sweep()
     assert not drafts.has("v") and not kept.folder.exists()
+
+
+@pytest.mark.parametrize("columns", [("Question", "Reply"), ("问题", "回答")])
+@pytest.mark.parametrize(
+    "rows",
+    [ROWS, [["", "b"], ["a", None]], [["what?", "true"]], [["a"], ["b"]], [["a"], ["b", "c"]]],
+)
+def test_typed_rows_have_the_layout_that_would_be_recognised(
+    tmp_path: Path, columns: tuple[str, str], rows: list[list[str]]
+) -> None:
+    draft = Drafts(tmp_path).rows("v", columns, rows, "typed")
+    assert draft.layout == recognise_table(draft.table)
 
 
 def test_a_draft_belongs_to_its_visitor_and_goes_with_them(tmp_path: Path) -> None:
