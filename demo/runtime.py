@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Literal
 import psutil
 
 from demo.adapter.library import Compatibility, Library
-from demo.adapter.passport import AdapterCard
 from demo.adapter.shelf import Shelf
 from demo.background_task import PauseSwitch
 from demo.chat.conversation import Conversation, ConversationStore
@@ -124,23 +123,6 @@ class Runtime:
         memory = self._process.memory_info().rss / 2**20
         threads = self.settings.threads
         return Status(state, message, progress, base, clip, device, 8, threads, round(memory, 1))
-
-    def adapters(self, owner: str = "") -> tuple[AdapterCard, ...]:
-        """List the adapters of the folder, whether or not the model is there yet.
-
-        One that sees through another vision tower is left out as soon as ours is there: here it
-        would be blind, and what it says without a picture is nothing it was taught.
-
-        Args:
-            owner: whose own are among them; those that other visitors made never are.
-        """
-        tower = self.tower
-        offered = [entry.passport for entry in self.library.offered(owner)]
-        return tuple(
-            p.card
-            for p in offered
-            if tower is None or p.tower_fingerprint in (None, tower.fingerprint)
-        )
 
     def fit(self) -> Compatibility | None:
         """Say what is loaded that an adapter has to fit, None until the base is."""

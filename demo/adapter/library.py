@@ -17,13 +17,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.adapter.passport import Passport, read_passport
+from demo.adapter.passport import AdapterCard, Passport, read_passport
 from demo.atomic_file import replace_file
 from demo.errors import CheckpointError, InputError
 from demo.llama.config import LlamaConfig
 
 if TYPE_CHECKING:
     from demo.adapter.adapter import Adapter
+    from demo.vision.clip import Tower
 
 log = logging.getLogger(__name__)
 RESERVED = ("auto", "none")  # what a visitor chooses instead of an adapter
@@ -163,6 +164,23 @@ class Library:
     def offered(self, owner: str = "") -> tuple[LibraryEntry, ...]:
         """List the entries that are everybody's or this owner's."""
         return tuple(entry for entry in self.entries() if entry.owner in (None, owner or None))
+
+    def cards(self, owner: str = "", tower: Tower | None = None) -> tuple[AdapterCard, ...]:
+        """List what a visitor sees of the adapters.
+
+        One that sees through another vision tower is left out as soon as ours is there: here it
+        would be blind, and what it says without a picture is nothing it was taught.
+
+        Args:
+            owner: whose own are among them; those that other visitors made never are.
+            tower: that is in use, None while there is none.
+        """
+        passports = [entry.passport for entry in self.offered(owner)]
+        return tuple(
+            p.card
+            for p in passports
+            if tower is None or p.tower_fingerprint in (None, tower.fingerprint)
+        )
 
     def find(self, name: str, owner: str = "") -> LibraryEntry:
         """Find the adapter of that name.

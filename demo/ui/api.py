@@ -55,7 +55,7 @@ def add_endpoints(runtime: Runtime, uploads: Uploads, strings: Strings, places: 
             parameters, and the base it was trained on.
         """
         with _explained(strings):
-            return list(runtime.adapters(_owner(key, strings)))
+            return list(runtime.library.cards(_owner(key, strings), runtime.tower))
 
     def status() -> StatusInfo:
         """Say whether the model answers yet, and what it is.

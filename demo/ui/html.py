@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
@@ -27,6 +28,7 @@ from demo.vision.video import Video
 
 ComponentUpdates = dict[Any, Any]  # what an event changes: {component: its new value}
 TEMPLATES = Path(__file__).with_name("templates")
+SHORT_LIST = 12  # choices that are read, not searched; a field to type in opens keyboards
 FRAME = 240  # pixels of a video's frame in its strip, which shows it smaller
 
 
@@ -294,6 +296,11 @@ def adapter_choices(cards: tuple[AdapterCard, ...], strings: Strings) -> list[tu
     """Give what the adapter picker offers, as (label, value)."""
     fixed = [(strings.adapter_auto, "auto"), (strings.adapter_none, "none")]
     return fixed + [(card["name"], card["name"]) for card in cards]
+
+
+def adapter_picker(choices: Sequence[tuple[str, str]], chosen: str) -> gr.Dropdown:
+    """Give the adapter picker these choices; so many that nobody reads them all are searched."""
+    return gr.Dropdown(list(choices), value=chosen, filterable=len(choices) > SHORT_LIST)
 
 
 def chat_list(

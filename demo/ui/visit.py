@@ -15,7 +15,7 @@ from demo.runtime import Runtime
 from demo.settings import Sampling
 from demo.ui import html
 from demo.ui.chat.chats import ChatListHandlers, ChatListView
-from demo.ui.chat.tab import ChatView, offered
+from demo.ui.chat.tab import ChatView
 from demo.ui.html import ComponentUpdates
 from demo.ui.strings import Strings
 from demo.ui.teach.events import PRIVATE
@@ -61,7 +61,8 @@ class Visits:
 
     def _settings(self, secret: str, address: object, remembered: object) -> ComponentUpdates:
         """Give the adapters, and the settings as they were left; the address names another."""
-        cards, strings = self._runtime.adapters(owner_of(secret)), self._strings
+        runtime, strings = self._runtime, self._strings
+        cards = runtime.library.cards(owner_of(secret), runtime.tower)
         choices = html.adapter_choices(cards, strings)
         names = {value for _, value in choices}
         wanted = parse_qs(str(address or "").lstrip("?")).get("adapter", [""])[0]
@@ -82,7 +83,7 @@ class Visits:
             error = InputError(strings.no_adapter_here.format(name=wanted[:60]))
             changes |= self._chats.notice(error)
         return changes | {
-            self._view.adapter: offered(choices, chosen),
+            self._view.adapter: html.adapter_picker(choices, chosen),
             self._view.adapter_note: html.adapter_note(chosen, cards, strings),
         }
 

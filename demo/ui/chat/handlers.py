@@ -363,7 +363,7 @@ class ChatHandlers:
 
     def describe_adapter(self, adapter: str, owner: object) -> ComponentUpdates:
         """Describe the chosen adapter. Inputs: adapter, owner. Outputs: its note."""
-        cards = self._runtime.adapters(owner_of(str(owner)))
+        cards = self._runtime.library.cards(owner_of(str(owner)), self._runtime.tower)
         return {self._view.adapter_note: html.adapter_note(adapter, cards, self._strings)}
 
     def forget(self, session: str) -> None:

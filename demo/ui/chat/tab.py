@@ -1,6 +1,5 @@
 """The chat tab: what is where. What happens on a click is in `handlers.py`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from demo.vision.image import open_picture, thumbnail
 # Longer pastes would become a file that no one asked for; a message may hold 8,000 characters
 # and the conversation says so itself when there are more.
 PASTE_LIMIT = 1_000_000
-SHORT_LIST = 12  # choices that are read, not searched; a field to type in opens keyboards
 CARD = 160  # pixels of the picture on an example card
 
 
@@ -65,7 +63,9 @@ def build_view(runtime: Runtime, strings: Strings, samples: Path) -> ChatView:
                 webcam_options=gr.WebcamOptions(mirror=False),
             )
             box = _box(strings)
-            adapter, note, camera, settings = _tools(runtime.adapters(), strings)
+            adapter, note, camera, settings = _tools(
+                runtime.library.cards(tower=runtime.tower), strings
+            )
     with gr.Sidebar(position="right", open=False, width=340, elem_id="settings"):
         controls = _controls(strings)
     return ChatView(
@@ -91,17 +91,6 @@ def usable_examples(strings: Strings, samples: Path) -> tuple[ExampleCard, ...]:
         for example in strings.examples
         if example.picture is None or (samples / example.picture).is_file()
     )
-
-
-def offered(choices: Sequence[tuple[str, str]], chosen: str) -> gr.Dropdown:
-    """Give the picker these choices; so many that nobody reads them all are searched by typing."""
-    return gr.Dropdown(list(choices), value=chosen, filterable=len(choices) > SHORT_LIST)
-
-
-def own_cards(questions: Sequence[str]) -> list[Any]:
-    """Make cards of questions that a person has taught."""
-    icon = {"mime_type": "text"}
-    return [{"text": text, "display_text": text, "icon": icon} for text in questions]
 
 
 def _cards(examples: tuple[ExampleCard, ...], samples: Path) -> list[Any]:

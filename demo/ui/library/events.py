@@ -7,7 +7,6 @@ import gradio as gr
 from demo.adapter.library import owner_of
 from demo.runtime import Runtime
 from demo.ui import html
-from demo.ui.chat.tab import offered
 from demo.ui.html import ComponentUpdates
 from demo.ui.library.handlers import LibraryHandlers
 from demo.ui.library.tab import LibraryView
@@ -63,18 +62,19 @@ def connect_use(
 
     def use(secret: str, name: str) -> ComponentUpdates:
         """Use in chat. Inputs: owner, chosen. Outputs: tabs, adapter, its note."""
-        cards = runtime.adapters(owner_of(secret))
+        cards = runtime.library.cards(owner_of(secret), runtime.tower)
         return {
             picker.tabs: gr.Tabs(selected=CHAT_TAB),
-            picker.adapter: offered(html.adapter_choices(cards, strings), name),
+            picker.adapter: html.adapter_picker(html.adapter_choices(cards, strings), name),
             picker.note: html.adapter_note(name, cards, strings),
         }
 
     def refresh(secret: str, chosen: str) -> ComponentUpdates:
         """Offer what there is now. Inputs: owner, adapter. Outputs: adapter."""
-        choices = html.adapter_choices(runtime.adapters(owner_of(secret)), strings)
+        cards = runtime.library.cards(owner_of(secret), runtime.tower)
+        choices = html.adapter_choices(cards, strings)
         gone = chosen not in {value for _, value in choices}
-        return {picker.adapter: offered(choices, "auto" if gone else chosen)}
+        return {picker.adapter: html.adapter_picker(choices, "auto" if gone else chosen)}
 
     outputs = [picker.tabs, picker.adapter, picker.note]
     quick: dict[str, Any] = PRIVATE | {"queue": False}

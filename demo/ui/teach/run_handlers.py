@@ -9,7 +9,7 @@ What a visitor may do with a run, as its state allows: the buttons, and the menu
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,8 @@ from demo.finetune.runs.queue import Run
 from demo.finetune.train.config import TrainingOptions
 from demo.finetune.train.events import OVER, RunHistory
 from demo.runtime import Runtime
-from demo.ui.chat.tab import offered, own_cards
 from demo.ui.files import offer, withdraw
-from demo.ui.html import ComponentUpdates, adapter_choices, adapter_note
+from demo.ui.html import ComponentUpdates, adapter_choices, adapter_note, adapter_picker
 from demo.ui.strings import Strings
 from demo.ui.teach import html
 from demo.ui.teach.tab import RunView, TeachView
@@ -209,7 +208,7 @@ class RunHandlers:
             shown: ComponentUpdates = {self._picker.tabs: gr.Tabs(selected=CHAT_TAB)}
             questions = taught_questions(self._runs.history(_owner(owner), run_id))
             if questions:
-                shown[self._picker.chatbot] = gr.Chatbot(examples=own_cards(questions))
+                shown[self._picker.chatbot] = gr.Chatbot(examples=_cards(questions))
             return shown | self._picked(owner, name) | self._problem("")
 
         return self._guarded(choose)
@@ -245,12 +244,12 @@ class RunHandlers:
 
     def _picked(self, owner: Any, chosen: str, *, gone: bool = False) -> ComponentUpdates:
         """Offer the adapters that there are now; one that may be `gone` gives way to "auto"."""
-        cards = self._runtime.adapters(_owner(owner))
+        cards = self._runtime.library.cards(_owner(owner), self._runtime.tower)
         choices = adapter_choices(cards, self._strings)
         if gone and chosen not in {value for _, value in choices}:
             chosen = "auto"
         return {
-            self._picker.adapter: offered(choices, chosen),
+            self._picker.adapter: adapter_picker(choices, chosen),
             self._picker.note: adapter_note(chosen, cards, self._strings),
         }
 
@@ -343,6 +342,12 @@ def taught_questions(history: RunHistory) -> list[str]:
     pictured = any(row.picture for row in rows)
     questions += [] if pictured else list(asked)
     return [text for text in dict.fromkeys(questions) if len(text) <= LONGEST_CARD][:CARDS]
+
+
+def _cards(questions: Sequence[str]) -> list[Any]:
+    """Make cards of questions, as gradio's chat has them."""
+    icon = {"mime_type": "text"}
+    return [{"text": text, "display_text": text, "icon": icon} for text in questions]
 
 
 def known(secret: Any) -> str:

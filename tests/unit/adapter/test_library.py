@@ -5,13 +5,14 @@ import os
 import struct
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from demo.adapter import library as library_module
-from demo.adapter.config import AdapterSpec
+from demo.adapter.config import AdapterSpec, VisualSpec
 from demo.adapter.library import Compatibility, Library, set_owner
 from demo.adapter.passport import Passport
 from demo.llama.base import Base
@@ -60,6 +61,25 @@ def test_names_that_mean_something_else_are_left_out(
         assert [entry.path.name for entry in library.entries()] == ["c.safetensors"]
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 3 and "the name 'sees' is c.safetensors's" in said[2]
+
+
+def test_a_visitor_is_shown_what_sees_through_the_tower_in_use(tmp_path: Path) -> None:
+    put(tmp_path, "words", "words")
+    put(tmp_path, "mine", "mine")
+    set_owner(tmp_path, "mine", "me")
+    spec = AdapterSpec(2, 3, 36, 6, VisualSpec(8, 4))
+    for name in ("seer", "blind"):
+        passport = Passport(name, "", "base", "print", spec, tower="tower", tower_fingerprint=name)
+        tensors = {"gate": np.zeros(1, np.float32)}
+        save_file(tensors, tmp_path / f"{name}.safetensors", {"passport": passport.to_json()})
+    library, tower = Library(tmp_path), SimpleNamespace(fingerprint="seer")
+
+    def shown(owner: str = "", tower: SimpleNamespace | None = None) -> list[str]:
+        return [card["name"] for card in library.cards(owner, tower)]  # type: ignore[arg-type]
+
+    assert shown() == ["blind", "seer", "words"]  # which of them see is not known yet
+    assert shown(tower=tower) == ["seer", "words"]
+    assert shown("me", tower) == ["mine", "seer", "words"]
 
 
 def test_nothing_is_opened_while_nothing_has_changed(

@@ -46,9 +46,10 @@ def test_what_was_taught_is_chosen_in_the_chat_until_it_is_deleted() -> None:
     rows = (Compared("Wrong?", "a", "", "b"), Compared("Right?", "a", "", "a "))
     told = RunHistory().with_events([FinalEvaluation({}, rows)])
     teaching.runs.history.return_value = told
-    runtime = SimpleNamespace(
-        teaching=teaching, adapters=lambda owner: tuple(card | {"name": name} for name in names)
+    library = SimpleNamespace(
+        cards=lambda owner, tower: tuple(card | {"name": name} for name in names)
     )
+    runtime = SimpleNamespace(teaching=teaching, library=library, tower=None)
     handlers = RunHandlers(runtime, view, picker, ENGLISH)  # type: ignore[arg-type]
     secret = known(None)
     shown = handlers.use(secret, "0" * 16)
