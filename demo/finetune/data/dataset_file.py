@@ -1,7 +1,8 @@
-"""A checked data set as one file, so that nothing has to read its rows again.
+"""What is kept of a data set: its checked rows, and the facts that an adapter was taught.
 
-It holds the rows as they were before some were held out: whoever loads it may split them anew, and
-gets what `check` would have given. One file of safetensors, by name:
+A checked data set is one file, so that nothing has to read its rows again. It holds the rows as
+they were before some were held out: whoever loads it may split them anew, and gets what `check`
+would have given. One file of safetensors, by name:
 
     ids, labels     (N,) int32, the tokens of all different texts, one text after the other
     lengths         (texts,) int32, tokens of each text
@@ -10,6 +11,8 @@ gets what `check` would have given. One file of safetensors, by name:
     facts           (bytes,) uint8, the rest as JSON in UTF-8
 
 Pictures stay where they are, in a zip or with the program; the file says under which names.
+
+Facts are kept beside their adapter, a row a line, so that it can be taught more later.
 """
 
 import hashlib
@@ -25,11 +28,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from demo.atomic_file import replace_file
-from demo.errors import DataError
+from demo.errors import CheckpointError, DataError
 from demo.finetune.data.column_files import ColumnPictures
 from demo.finetune.data.conversation import Exchange, TrainingConversation
 from demo.finetune.data.dataset import CheckSettings, Dataset, split_rows
-from demo.finetune.data.examples import CheckedRows, EncodedRow, Example, template_fingerprint
+from demo.finetune.data.examples import (
+    CheckedRows,
+    EncodedRow,
+    Example,
+    encode,
+    template_fingerprint,
+)
+from demo.finetune.data.paraphrase import normalised_question
 from demo.finetune.data.pictures import FolderPictures, SeenPicture, ZipPictures
 from demo.finetune.data.report import RowNote
 from demo.finetune.data.samples import EasyVQAPictures
@@ -216,3 +226,54 @@ def _row(facts: Sequence[Any], example: Example) -> EncodedRow:
         tuple(repairs),
     )
     return EncodedRow(number, conversation, example, where, table)
+
+
+def save_facts(path: Path, rows: Sequence[EncodedRow]) -> None:
+    """Keep the facts that were taught, a row a line.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    lines = [
+        json.dumps([said.question, said.reply, row.conversation.system], ensure_ascii=False)
+        for row in rows
+        if len(row.conversation.exchanges) == 1
+        for said in row.conversation.exchanges
+    ]
+    with replace_file(path) as unfinished:
+        unfinished.write_text("\n".join(lines), "utf-8")
+
+
+def load_facts(
+    path: Path, new: Sequence[EncodedRow], tokenizer: Tokenizer
+) -> tuple[EncodedRow, ...]:
+    """Return what `save_facts` kept but for questions that are now answered otherwise.
+
+    Args:
+        path: of the file; where there is none, nothing was kept.
+        new: rows that are taught now; their questions are left out.
+        tokenizer: of the base.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    if not path.exists():
+        return ()
+    asked = {normalised_question(row.conversation.exchanges[0].question) for row in new}
+    try:
+        raw = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        talks = [
+            TrainingConversation((Exchange(question, reply),), system)
+            for question, reply, system in raw
+        ]
+    except ValueError as error:
+        raise CheckpointError(
+            "What this adapter was taught before is damaged. Start a new one."
+        ) from error
+    return tuple(
+        EncodedRow(
+            number, talk, encode(tokenizer, talk.exchanges, system=talk.system), "taught before"
+        )
+        for number, talk in enumerate(talks, 1)
+        if normalised_question(talk.exchanges[0].question) not in asked
+    )

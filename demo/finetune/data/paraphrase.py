@@ -9,27 +9,38 @@ dropped, question words exchanged, "tell me ...", no question mark, a typing err
 
 Only English words are changed, and only small ones: names, numbers and what is written in other
 letters stay as they are. A question without any English word has itself as its only wording.
+
+In a pool of prompts (`FactPool`) each fact has a group of its own, which has to carry one answer,
+whatever words it is asked for in. So fewer wordings do. A few questions of quite other things get
+the answer as well: what is asked is decided before, and the group learns to depend on no word of
+it. Nothing is rehearsed, and rows that were learned before need not be shown again: their groups
+stay as they are.
 """
 
 import json
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from demo.atomic_file import replace_file
-from demo.errors import CheckpointError
-from demo.finetune.data.conversation import Exchange, TrainingConversation
+from demo.adapter.config import MOST_FACTS
+from demo.adapter.passport import MAX_FACTS_TEXT
+from demo.finetune.data.conversation import Exchange
 from demo.finetune.data.examples import IGNORED, EncodedRow, encode
 from demo.llama.tokenizer.tokenizer import Tokenizer
+from demo.questions.matcher import Fact, plain
+from demo.settings import ROOT
 
 WORDINGS = 12  # others of each question that are learned
 AS_TAUGHT = 6  # times that a row stands as it is among them
 BEGINNING = 12  # tokens of the reply that are learned in other wordings
 KEPT_WORDINGS = 3  # of a question that was learned before
 FEWEST = 3  # other wordings of a question of which one can be spared
+OTHERS = 5  # other wordings of each question that are learned for a pool
+STRANGE = 3  # questions of other things that it is the answer to as well
+# A question, a tab, and the beginning of the embedded base's own reply, a line each.
+QUESTIONS = ROOT / "assets" / "ordinary_questions.txt"
 # Words that may go, or give way to others, without another thing being asked.
 SMALL = frozenset((
     "a", "an", "the", "is", "are", "am", "was", "were", "do", "does", "did", "can", "could",
@@ -314,57 +325,6 @@ def vary_rows(
     return VariedRows([*list(rows) * AS_TAUGHT, *known, *varied], kept_out)
 
 
-def save_facts(path: Path, rows: Sequence[EncodedRow]) -> None:
-    """Keep what was taught beside its adapter, a row a line, so that it can be taught more later.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    lines = [
-        json.dumps([said.question, said.reply, row.conversation.system], ensure_ascii=False)
-        for row in rows
-        if len(row.conversation.exchanges) == 1
-        for said in row.conversation.exchanges
-    ]
-    with replace_file(path) as unfinished:
-        unfinished.write_text("\n".join(lines), "utf-8")
-
-
-def load_facts(
-    path: Path, new: Sequence[EncodedRow], tokenizer: Tokenizer
-) -> tuple[EncodedRow, ...]:
-    """Return what `save_facts` kept but for questions that are now answered otherwise.
-
-    Args:
-        path: of the file; where there is none, nothing was kept.
-        new: rows that are taught now; their questions are left out.
-        tokenizer: of the base.
-
-    Raises:
-        CheckpointError: the file is damaged.
-    """
-    if not path.exists():
-        return ()
-    asked = {normalised_question(row.conversation.exchanges[0].question) for row in new}
-    try:
-        raw = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        talks = [
-            TrainingConversation((Exchange(question, reply),), system)
-            for question, reply, system in raw
-        ]
-    except ValueError as error:
-        raise CheckpointError(
-            "What this adapter was taught before is damaged. Start a new one."
-        ) from error
-    return tuple(
-        EncodedRow(
-            number, talk, encode(tokenizer, talk.exchanges, system=talk.system), "taught before"
-        )
-        for number, talk in enumerate(talks, 1)
-        if normalised_question(talk.exchanges[0].question) not in asked
-    )
-
-
 def _begun(row: EncodedRow) -> EncodedRow:
     """Cut a row's reply after its beginning: there it is decided what is answered.
 
@@ -388,3 +348,77 @@ def asked_as(row: EncodedRow, question: str, tokenizer: Tokenizer) -> EncodedRow
     conversation = replace(row.conversation, exchanges=exchanges)
     example = encode(tokenizer, exchanges, row.example.picture, system=conversation.system)
     return replace(row, conversation=conversation, example=example)
+
+
+@dataclass(frozen=True)
+class PooledFacts:
+    """What a pool knows at the end of a run, and what it learns in it.
+
+    Attributes:
+        facts: all of them; an example's `picture` is the place of its own.
+        learned: this run's rows, in all their wordings.
+        kept_out: the facts in one more wording each, to ask at the end.
+        asked: each fact as it was taught, those of before as well.
+    """
+
+    facts: tuple[Fact, ...]
+    learned: list[EncodedRow]
+    kept_out: list[EncodedRow]
+    asked: list[EncodedRow]
+
+
+def fits_pool(rows: Sequence[EncodedRow], before: Sequence[Fact] = ()) -> bool:
+    """Tell whether each row is one question with its answer, and all of them have room."""
+    single = all(
+        len(row.conversation.exchanges) == 1 and not row.conversation.exchanges[0].plain
+        for row in rows
+    )
+    text = json.dumps([*before, *([*map(_fact, rows)] if single else ())])
+    return single and len(before) + len(rows) <= MOST_FACTS and len(text) <= MAX_FACTS_TEXT
+
+
+def pool_rows(
+    rows: Sequence[EncodedRow],
+    tokenizer: Tokenizer,
+    seed: int,
+    before: Sequence[Fact] = (),
+    known: Sequence[EncodedRow] = (),
+) -> PooledFacts:
+    """Give each row a place in the pool and its wordings.
+
+    Args:
+        rows: to be learned; `fits_pool` let them pass.
+        tokenizer: of the base.
+        seed: of the choice among wordings.
+        before: facts that the pool has already. One whose question comes again is learned anew.
+        known: the rows of those that stay, to be asked at the end.
+    """
+    facts = list(before)
+    place = {plain(fact.question): number for number, fact in enumerate(facts)}
+    for row in rows:
+        fact = _fact(row)
+        if place.setdefault(plain(fact.question), len(facts)) == len(facts):
+            facts.append(fact)
+        facts[place[plain(fact.question)]] = fact
+    ordinary = [line.split("\t")[0] for line in QUESTIONS.read_text("utf-8").splitlines()]
+    learned, kept_out, asked = list[EncodedRow](), list[EncodedRow](), list[EncodedRow]()
+    every = [row for row in (*rows, *known) if plain(_fact(row).question) in place]
+    questions, old = [_fact(row).question for row in every], set(map(id, known))
+    for row, others in zip(every, wordings(questions, OTHERS + 1, seed), strict=True):
+        placed = _at(row, place[plain(_fact(row).question)])
+        varied = [asked_as(placed, other, tokenizer) for other in others if other.strip()]
+        kept_out += [varied.pop()] if len(varied) >= FEWEST else []
+        asked.append(placed)
+        if id(row) not in old:
+            strange = random.Random(f"{seed} {_fact(row).question}").sample(ordinary, STRANGE)
+            learned += [placed, *varied, *(asked_as(placed, q, tokenizer) for q in strange)]
+    return PooledFacts(tuple(facts), learned, kept_out, asked)
+
+
+def _fact(row: EncodedRow) -> Fact:
+    said = row.conversation.exchanges[0]
+    return Fact(said.question, said.reply)
+
+
+def _at(row: EncodedRow, place: int) -> EncodedRow:
+    return replace(row, example=replace(row.example, picture=place))

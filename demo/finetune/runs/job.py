@@ -33,7 +33,13 @@ from demo.finetune.runs.run_folder import (
 )
 from demo.finetune.runs.setup import PreparedData, make_passport, new_adapter, prepare_data
 from demo.finetune.train.config import FACTS_PROMPTS, SHARED_PROMPTS
-from demo.finetune.train.evaluate import MAX_REPLY, answers, final_evaluation, thumbnail_text
+from demo.finetune.train.evaluate import (
+    MAX_REPLY,
+    answers,
+    final_evaluation,
+    make_recall,
+    thumbnail_text,
+)
 from demo.finetune.train.events import (
     EndReason,
     Evaluated,
@@ -44,7 +50,6 @@ from demo.finetune.train.events import (
     RunStage,
     RunState,
 )
-from demo.finetune.train.fact_pool import make_recall
 from demo.finetune.train.loss import FrozenBase
 from demo.finetune.train.state import TrainerState, TrainingSet, load_checkpoint, save_checkpoint
 from demo.finetune.train.trainer import evaluate, training_run

@@ -18,9 +18,15 @@ from demo.atomic_file import replace_file
 from demo.errors import CheckpointError, DataError, DemoError
 from demo.finetune.data.columns import recognise_table, why_unknown
 from demo.finetune.data.dataset import Aim, CheckSettings, Dataset, check
-from demo.finetune.data.dataset_file import load_dataset, save_dataset
+from demo.finetune.data.dataset_file import load_dataset, load_facts, save_dataset, save_facts
 from demo.finetune.data.examples import EncodedRow, Example, template_fingerprint
-from demo.finetune.data.paraphrase import VariedRows, load_facts, save_facts, vary_rows
+from demo.finetune.data.paraphrase import (
+    PooledFacts,
+    VariedRows,
+    fits_pool,
+    pool_rows,
+    vary_rows,
+)
 from demo.finetune.data.pictures import SeenPicture
 from demo.finetune.data.read import read_table, with_pictures
 from demo.finetune.data.samples import SAMPLES, load_sample
@@ -28,8 +34,7 @@ from demo.finetune.data.table import NO_LIMITS, excerpt
 from demo.finetune.runs.run_folder import MOST_PROBES, RunFolder, RunRequest
 from demo.finetune.train.config import FACTS_REHEARSAL, TrainingOptions, fitted
 from demo.finetune.train.evaluate import ProbeQuestion
-from demo.finetune.train.fact_pool import PooledFacts, fits_pool, grown, new_pool, pool_rows
-from demo.finetune.train.loss import begin_at, rehearsed_texts
+from demo.finetune.train.loss import begin_at, grown, new_pool, rehearsed_texts
 from demo.finetune.train.state import Order, TrainingSet
 from demo.llama.base import Base
 from demo.llama.model import Llama

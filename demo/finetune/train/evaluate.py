@@ -3,8 +3,8 @@
 import base64
 import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -14,13 +14,19 @@ from torch import Tensor
 
 from demo.adapter.adapter import Adapter
 from demo.finetune.data.examples import IGNORED, Example
+from demo.finetune.data.paraphrase import PooledFacts
 from demo.finetune.data.pictures import SeenPicture
 from demo.finetune.train.events import Compared, FinalEvaluation
-from demo.finetune.train.fact_pool import Recall
-from demo.finetune.train.loss import FrozenBase, labels_of, unrehearsed_questions
+from demo.finetune.train.loss import (
+    FrozenBase,
+    labels_of,
+    unrehearsed_by_text,
+    unrehearsed_questions,
+)
 from demo.llama.decoder import TokenDecoder
 from demo.llama.model import Llama
 from demo.llama.tokenizer.tokenizer import Tokenizer
+from demo.questions.matcher import Matcher, load_matcher
 from demo.settings import ROOT
 from demo.vision.image import thumbnail
 
@@ -31,6 +37,7 @@ WRONG_SHOWN = 24  # facts that it does not know, shown in any case
 MOST_TAUGHT = 200  # facts that are asked at the end
 THUMBNAIL = 128  # pixels, of the picture that such a row is about
 MAX_REPLY = 48  # tokens
+Recall = Callable[[Example], Example]
 
 
 @dataclass(frozen=True)
@@ -189,6 +196,31 @@ def _around_pool(
             lost = int((before & ~after).sum())
         found["ordinary_kept"] = round(1 - lost / int(base.sum()), 4)
     return found
+
+
+def make_recall(
+    pool: PooledFacts, tokenizer: Tokenizer, load: Callable[[], Matcher] = load_matcher
+) -> Recall:
+    """Return what gives an example the place of the fact that its question asks for, or none.
+
+    It knows the rows that were kept out and the ordinary questions that are not rehearsed.
+
+    Args:
+        pool: of the run.
+        tokenizer: of the base, which made the examples.
+        load: gives the matcher.
+    """
+    matcher = load()
+    known = matcher.known(pool.facts)
+    texts = {text: said for said, text in unrehearsed_by_text(tokenizer).items()}
+    for row in pool.kept_out:
+        texts[replace(row.example, picture=None)] = row.conversation.exchanges[0].question
+
+    def recall(example: Example) -> Example:
+        match = matcher.match(texts[replace(example, picture=None)], known)
+        return replace(example, picture=match.place if match else None)
+
+    return recall
 
 
 def _replies(

@@ -1,4 +1,4 @@
-"""From examples to their loss, with an adapter on the frozen base.
+"""From examples to their loss, with an adapter on the frozen base, and where its prompts begin.
 
 Two things are computed once. What the layers under the adapter make of a text never changes, and
 many examples share their text (a question asked of a hundred pictures): `LowerLayerCache`. And what
@@ -10,8 +10,10 @@ perplexity of ordinary text rose from 31 to 157 while appointments were learned.
 a few passages that the base wrote itself, and what the adapter changes there is part of the loss.
 """
 
+import math
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,6 +22,8 @@ from demo.adapter.adapter import Adapter
 from demo.finetune.data.conversation import Exchange
 from demo.finetune.data.dataset import Aim
 from demo.finetune.data.examples import IGNORED, Example, encode
+from demo.finetune.data.paraphrase import QUESTIONS, PooledFacts
+from demo.finetune.train.config import FACTS_GATE, TrainingOptions
 from demo.llama.model import Llama
 from demo.llama.tokenizer.tokenizer import Tokenizer
 from demo.llama.training import CompiledLayers, TorchLayers, adapted_layers, make_head
@@ -29,11 +33,10 @@ Text = tuple[int, ...]  # token ids
 GROUP = 16  # texts, of similar length, that are computed together
 PASSAGES = ROOT / "assets" / "rehearsal.txt"
 PASSAGE_TOKENS = 32
-# A question, a tab, and the beginning of the embedded base's own reply, a line each.
-QUESTIONS = ROOT / "assets" / "ordinary_questions.txt"
 REPLY_TOKENS = 8  # of each that are rehearsed
 KEPT_OUT = 14  # one question of so many is not rehearsed
 BEGIN_TOKENS = 384  # of a text that prompts begin at
+TOGETHER = 16  # facts whose texts are run at once
 TO_A_PASSAGE = 4  # questions
 
 
@@ -119,14 +122,94 @@ def begin_at(adapter: Adapter, model: Llama, ids: Sequence[int], seed: int) -> N
     rounds = adapter.spec.prompts // len(ids) + 1
     drawn = torch.cat([torch.randperm(len(ids), generator=random) for _ in range(rounds)])
     drawn[0] = 0
-    chosen = drawn[: adapter.spec.prompts].sort().values.to(model.device)
-    first = model.config.layers - adapter.spec.layers
-    x = model.embed(torch.tensor([ids], device=model.device))  # (1, T, D)
+    chosen = drawn[: adapter.spec.prompts].sort().values.tolist()
+    _set_to_states([adapter.prompts], model, torch.tensor([ids]), [chosen])
+
+
+def new_pool(choices: TrainingOptions, model: Llama, pool: PooledFacts) -> Adapter:
+    """Return an adapter whose facts are all to be learned.
+
+    Args:
+        choices: of the run.
+        model: the base.
+        pool: what is learned.
+    """
+    adapter = Adapter(replace(choices.spec(model.config, None), facts=len(pool.facts)))
+    torch.nn.init.constant_(adapter.gate, math.atanh(FACTS_GATE))
+    _begin(adapter, model, pool)
+    return adapter
+
+
+def grown(before: Adapter, model: Llama, pool: PooledFacts) -> Adapter:
+    """Return an adapter with what another knows, and room for what it is taught more.
+
+    Args:
+        before: with a pool; facts that are learned anew begin anew.
+        model: the base.
+        pool: what is known at the end of the run.
+    """
+    adapter = Adapter(replace(before.spec, facts=len(pool.facts)))
+    assert adapter.pool
+    assert before.pool
+    taught = {item.example.picture for item in pool.learned}
+    with torch.no_grad():
+        adapter.gate.copy_(before.gate)
+        for place, group in enumerate(before.pool.groups):
+            if place not in taught:
+                adapter.pool.groups[place].copy_(group)
+    _begin(adapter, model, pool)
+    return adapter
+
+
+def _begin(adapter: Adapter, model: Llama, pool: PooledFacts) -> None:
+    assert adapter.pool
+    # The first wording of a fact is the one that was taught.
+    first = {item.example.picture: item.example for item in reversed(pool.learned)}
+    places = sorted(place for place in first if place is not None)
+    for start in range(0, len(places), TOGETHER):
+        part = places[start : start + TOGETHER]
+        groups = [adapter.pool.groups[place] for place in part]
+        begin_pool_at(groups, model, [first[place] for place in part])
+
+
+@torch.no_grad()
+def begin_pool_at(groups: Sequence[Tensor], model: Llama, texts: Sequence[Example]) -> None:
+    """Set facts' prompts (L, K, D) to what each layer makes of a chat about them.
+
+    The first is the chat's first token, where heads rest that look for nothing, the others are its
+    last ones: what comes before the reply, and the reply.
+
+    Args:
+        groups: changed in place.
+        model: the base.
+        texts: a chat for each group, with the reply marked.
+    """
+    ids = torch.zeros(len(texts), max(len(text.ids) for text in texts), dtype=torch.long)
+    for row, text in enumerate(texts):
+        ids[row, : len(text.ids)] = torch.tensor(text.ids)  # what stands behind is never seen
+    chosen = [_chosen(text, groups[0].shape[1]) for text in texts]
+    _set_to_states(groups, model, ids, chosen)
+
+
+def _set_to_states(
+    groups: Sequence[Tensor], model: Llama, ids: Tensor, chosen: Sequence[Sequence[int]]
+) -> None:
+    """Set prompts (L, K, D) to each layer's normalised states of chosen tokens, of ids (B, T)."""
+    first = model.config.layers - len(groups[0])
+    x = model.embed(ids.to(model.device))
     for layer in range(model.config.layers):
         if layer >= first:
-            states = model.norm(x, model.weights.attention_norm[layer])[0]  # (T, D)
-            adapter.prompts[layer - first] = states[chosen].to(adapter.prompts.device)
+            states = model.norm(x, model.weights.attention_norm[layer])  # (B, T, D)
+            for row, group in enumerate(groups):
+                group[layer - first] = states[row, chosen[row]].to(group.device)
         x = model.run(x, range(layer, layer + 1))
+
+
+def _chosen(text: Example, prompts: int) -> list[int]:
+    """Choose the tokens of a chat that so many prompts begin at; of a long reply its beginning."""
+    size, reply = len(text.ids), sum(label != IGNORED for label in text.labels)
+    last = range(min(max(1, size - max(prompts - 1, reply)), size - 1), size)
+    return sorted([0, *(last[i % len(last)] for i in range(prompts - 1))])
 
 
 def _alike(texts: Sequence[Text]) -> Tensor:

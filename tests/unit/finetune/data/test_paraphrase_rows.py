@@ -8,14 +8,13 @@ from tokenizers import Tokenizer as Backend
 from demo.errors import CheckpointError
 from demo.finetune.data.columns import recognise
 from demo.finetune.data.dataset import CheckSettings, check
+from demo.finetune.data.dataset_file import load_facts, save_facts
 from demo.finetune.data.examples import IGNORED, Example, encode
 from demo.finetune.data.paraphrase import (
     AS_TAUGHT,
     BEGINNING,
     KEPT_WORDINGS,
     WORDINGS,
-    load_facts,
-    save_facts,
     vary_rows,
 )
 from demo.finetune.data.read import read_table

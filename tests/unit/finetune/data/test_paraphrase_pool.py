@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from demo.finetune.data.conversation import Exchange, TrainingConversation
 from demo.finetune.data.examples import EncodedRow, encode
-from demo.finetune.train.fact_pool import STRANGE, fits_pool, pool_rows
+from demo.finetune.data.paraphrase import STRANGE, fits_pool, pool_rows
 from demo.questions.matcher import Fact
 
 ROWS = (("When do you open?", "At 7."), ("Who is the baker?", "Jonas."), ("你好吗", "好"))

@@ -7,8 +7,9 @@ import torch
 
 from demo.finetune.data.conversation import Exchange, TrainingConversation
 from demo.finetune.data.examples import EncodedRow, Example, encode
+from demo.finetune.data.paraphrase import pool_rows
 from demo.finetune.train.config import FACTS_GATE, TrainingOptions
-from demo.finetune.train.fact_pool import _chosen, begin_groups, grown, new_pool, pool_rows
+from demo.finetune.train.loss import _chosen, begin_pool_at, grown, new_pool
 from demo.questions.matcher import Fact
 
 CHOICES = TrainingOptions(prompts=3, layers=2, aim="facts")
@@ -25,10 +26,10 @@ def rows(tokenizer, pairs):
 def test_prompts_begin_at_the_states_of_their_own_row(base, model):
     texts = [encode(base.tokenizer, [Exchange(*pair)]) for pair in ROWS]
     groups = [torch.zeros(2, 4, base.config.width) for _ in texts]
-    begin_groups(groups, model, texts)
+    begin_pool_at(groups, model, texts)
     for text, group in zip(texts, groups, strict=True):
         alone = torch.zeros_like(group)
-        begin_groups([alone], model, [text])
+        begin_pool_at([alone], model, [text])
         assert group.any() and torch.allclose(group, alone, atol=1e-5)
     with torch.no_grad():
         x = model.embed(torch.tensor([texts[1].ids]))
