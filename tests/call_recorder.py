@@ -2,8 +2,8 @@
 
 A walk is read as a newcomer reads it: every function once, when it is first entered, thread by
 thread. A move leads from one file to another; a return is a move to a file that was left before.
-What numba compiles is not visible to Python; what a file does on import and what Jinja2 makes of a
-template are left out.
+What numba compiles is not visible to Python; what it calls to compile, which it does in a fresh
+clone alone, what a file does on import and what Jinja2 makes of a template are left out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -90,6 +91,9 @@ class Recorder:
     def __init__(self, root: Path, folders: tuple[str, ...] = ("demo", "app.py")) -> None:
         self._root = f"{root}/"
         self._kept = tuple(f"{root}/{name}" for name in folders)
+        numba = find_spec("numba")
+        assert numba and numba.origin
+        self._compiler = str(Path(numba.origin).parent)
         self._names: dict[CodeType, Function | None] = {}
         self._entered: dict[int, list[Function]] = defaultdict(list)  # by thread
         self._calls: set[tuple[Function, Function]] = set()
@@ -111,8 +115,8 @@ class Recorder:
         callee = self._function(frame.f_code)
         if callee is None:
             return
-        caller, imports = self._caller(frame)
-        if imports:
+        caller, left_out = self._caller(frame)
+        if left_out:
             return
         entered = self._entered[threading.get_ident()]
         if not entered or entered[-1] != callee:
@@ -121,20 +125,22 @@ class Recorder:
             self._calls.add((caller, callee))
 
     def _caller(self, frame: FrameType) -> tuple[Function | None, bool]:
-        """The nearest function of the program below a frame, and whether a file is imported there.
+        """The nearest function of the program below a frame, and whether it is left out there.
 
-        What libraries call in between is passed over.
+        A file is imported, or a kernel compiled. What other libraries call in between is passed
+        over.
         """
-        outer = frame.f_back
+        outer, nearest = frame.f_back, None
         while outer is not None:
-            if found := self._function(outer.f_code):
-                return found, False
-            if outer.f_code.co_name == "<module>" and outer.f_code.co_filename.startswith(
-                self._kept
-            ):
+            code = outer.f_code
+            if code.co_filename.startswith(self._compiler):
+                return None, True
+            nearest = nearest or self._function(code)
+            module = code.co_name == "<module>" and code.co_filename.startswith(self._kept)
+            if module and not nearest:
                 return None, outer.f_globals.get("__name__") != "__main__"
             outer = outer.f_back
-        return None, False
+        return nearest, False
 
     def _function(self, code: CodeType) -> Function | None:
         if code not in self._names:
