@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import threading
+import time
 import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 RESERVED = ("auto", "none")  # what a visitor chooses instead of an adapter
 MAX_NAME = 40  # characters of a name that is given
+SETTLED_NS = 2 * 10**9  # after which a folder's time tells every later change; clocks tick coarsely
 LOADED_BYTES = 2**30  # of adapters kept in memory; whoever asks for another waits for its file
 SECRET = re.compile(r"[\w-]{43}", re.ASCII)  # a browser's, as `secrets.token_urlsafe(32)` makes it
 
@@ -63,18 +65,21 @@ def owners(folder: Path) -> dict[str, str]:
 
     One whose file cannot be read is nobody's, not everybody's.
     """
-    found = {}
-    for path in folder.glob("*.owner"):
-        try:
-            if path.exists() and not path.is_file():
-                raise OSError("no regular file")
-            found[path.stem] = path.read_text("utf-8")
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError):
-            log.warning("not known whose an adapter is: %s", path.name)
-            found[path.stem] = ""
-    return found
+    read = ((path.stem, _owner_in(path)) for path in folder.glob("*.owner"))
+    return {name: owner for name, owner in read if owner is not None}
+
+
+def _owner_in(path: Path) -> str | None:
+    """Read whose an adapter is: None when the file is not there, "" when it cannot be read."""
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("no regular file")
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        log.warning("not known whose an adapter is: %s", path.name)
+        return ""
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,7 @@ class Library:
         self._lock = threading.Lock()
         self._entries: dict[str, LibraryEntry] = {}
         self._listed: tuple[tuple[object, ...], ...] | None = None  # what the folder held then
+        self._settled: int | None = None  # the folder's time then, None when that was just now
         self._misnamed: dict[Path, tuple[int, int]] = {}  # files whose names were refused
         # By path: the stamp that was read, what it was found to fit, and the adapter.
         self._loaded: dict[Path, tuple[tuple[int, int], list[Compatibility], Adapter]] = {}
@@ -147,6 +153,7 @@ class Library:
         changed, none is opened.
         """
         with self._lock:
+            self._settled = _settled_time(self.folder)  # before it is looked through
             listed = _listed(self.folder)
             if listed == self._listed:
                 return tuple(self._entries.values())
@@ -192,11 +199,34 @@ class Library:
         Raises:
             InputError: there is no such adapter for this owner; the message lists what there is.
         """
+        known = self._still_there(name)
+        if known and known.owner in (None, owner or None):
+            return known
         offered = {entry.passport.name: entry for entry in self.offered(owner)}
         if name not in offered:
             names = ", ".join(sorted(offered)) or "none in this folder"
             raise InputError(f"There is no adapter '{name[:60]}'. Choose auto, none, or: {names}.")
         return offered[name]
+
+    def _still_there(self, name: str) -> LibraryEntry | None:
+        """Give a known entry when neither its files nor the folder have changed, else None.
+
+        To look at each of a thousand files would cost a request more than its prompts do. A file
+        that comes or goes changes the time of its folder, and one that is written to its own.
+        """
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is None or self._settled is None:
+                return None
+            try:
+                status = entry.path.stat()
+                same = self.folder.stat().st_mtime_ns == self._settled
+            except OSError:
+                return None
+            same = same and (status.st_mtime_ns, status.st_size) == entry.stamp
+            if same and entry.owner is not None:
+                same = _owner_in(owner_file(self.folder, name)) == entry.owner
+            return entry if same else None
 
     def load(self, entry: LibraryEntry, fit: Compatibility) -> Adapter:
         """Load an adapter and check it against base and tower, once for each of its files.
@@ -291,6 +321,15 @@ class Library:
         except (OSError, CheckpointError) as error:
             log.warning("left out of the adapters: %s: %s", path.name, error)
             return None
+
+
+def _settled_time(folder: Path) -> int | None:
+    """Give when files last came to a folder or went, None when that is only just over."""
+    with suppress(OSError):
+        changed = folder.stat().st_mtime_ns
+        if time.time_ns() - changed > SETTLED_NS:
+            return changed
+    return None
 
 
 def _listed(folder: Path) -> tuple[tuple[object, ...], ...]:

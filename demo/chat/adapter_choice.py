@@ -7,6 +7,7 @@ none, and else the adapter that was taught with pictures most like it.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from demo.vision.clip import Tower
 
 AUTO, PLAIN_BASE = RESERVED
-KEPT_PREFIXES = 64
+KEPT_PREFIXES, PREFIX_BYTES = 64, 2**28  # at most; those of a large base are 10 MB each
 KEPT_FACTS = 16  # adapters whose facts are ready to be compared
 KEPT_DELTAS = 4  # hundreds of megabytes each on a large base
 
@@ -82,7 +83,7 @@ class AdapterChooser:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._prefixes: LRUCache[tuple[object, ...], Prefix] = LRUCache(KEPT_PREFIXES)
+        self._prefixes: LRUCache[tuple[object, ...], Prefix] = LRUCache(PREFIX_BYTES, _room)
         self._deltas: LRUCache[tuple[object, ...], Delta | None] = LRUCache(KEPT_DELTAS)
         self._known: LRUCache[tuple[object, ...], KnownFacts] = LRUCache(KEPT_FACTS)
         self._matcher: Matcher | None = None  # once it is needed
@@ -146,7 +147,7 @@ class AdapterChooser:
             if prefix is None:
                 adapter = chosen.adapter.to(engine.model.device)
                 prefix = adapter.fixed_prefix(engine.model, chosen.features, strength=strength)
-                self._prefixes[key] = prefix
+                self._keep(key, prefix)
             delta = self._delta(engine, chosen, strength) if chosen.adapter.changes else None
         origin = chosen.entry.passport.origin
         form = origin.prompt if origin else None
@@ -176,9 +177,14 @@ class AdapterChooser:
             place = torch.tensor([[float(match.place)]])
             adapter = chosen.adapter.to(engine.model.device)
             prefix = adapter.fixed_prefix(engine.model, place, strength=strength)
-            self._prefixes[key] = prefix
+            self._keep(key, prefix)
         recalled = Recalled(known.facts[match.place].question, match.sure)
         return AdapterChoice(name, key, prefix, recalled=recalled)
+
+    def _keep(self, key: tuple[object, ...], prefix: Prefix) -> None:
+        """Keep a prefix, and drop those that were not used for longest."""
+        with suppress(ValueError):  # larger than all room there is: it is used once
+            self._prefixes[key] = prefix
 
     def _delta(self, engine: Engine, chosen: _Candidate, strength: float) -> Delta | None:
         """Compute what an adapter changes, whatever it is shown; the last few are kept."""
@@ -245,3 +251,8 @@ class AdapterChooser:
             entry = self._library.find(wanted, owner)
             return [(entry, self._library.load(entry, target))]
         return self._library.load_for_images(target)
+
+
+def _room(prefix: Prefix) -> float:
+    """Count the bytes that a prefix takes of those for all, at least its share of the places."""
+    return max(PREFIX_BYTES / KEPT_PREFIXES, sum(part.nbytes for part in prefix))

@@ -15,6 +15,7 @@ from demo.adapter import library as library_module
 from demo.adapter.config import AdapterSpec, VisualSpec
 from demo.adapter.library import Compatibility, Library, set_owner
 from demo.adapter.passport import Passport
+from demo.errors import InputError
 from demo.llama.base import Base
 from tests.small import save_small
 
@@ -106,6 +107,40 @@ def test_nothing_is_opened_while_nothing_has_changed(
     assert "a3.safetensors" in opened and "a0.safetensors" not in opened
     (tmp_path / "a0.safetensors").unlink()
     assert len(library.entries()) == 3
+
+
+def test_one_is_found_among_thousands_without_a_look_at_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(3):
+        put(tmp_path, f"a{n}", f"a{n}")
+    set_owner(tmp_path, "a1", "me")
+    library, looks, look = Library(tmp_path), [], library_module._listed
+    monkeypatch.setattr(
+        library_module, "_listed", lambda folder: (looks.append(folder), look(folder))[1]
+    )
+
+    def looked(name: str, owner: str = "") -> int:
+        before = len(looks)
+        library.find(name, owner)
+        return len(looks) - before
+
+    assert looked("a0") == looked("a0") == 1  # files have just come, and more may at the same tick
+    os.utime(tmp_path, (1, 1))
+    assert looked("a0") == 1 and looked("a0") == looked("a1", "me") == looked("a2") == 0
+    put(tmp_path, "a3", "a3")
+    assert looked("a3") == 1
+    os.utime(tmp_path, (1, 1))
+    library.entries()
+    os.utime(tmp_path / "a0.safetensors", (5, 5))  # written where it is
+    assert looked("a0") == 1 and library.find("a0").stamp[0] == 5 * 10**9
+    (tmp_path / "a1.owner").write_text("you")
+    with pytest.raises(InputError):
+        library.find("a1", "me")
+    assert library.find("a1", "you").owner == "you"
+    (tmp_path / "a2.safetensors").unlink()
+    with pytest.raises(InputError):
+        library.find("a2")
 
 
 def test_adapters_in_memory_are_bounded_in_bytes(

@@ -22,6 +22,7 @@ from demo.adapter.config import AdapterSpec, VisualSpec
 from demo.adapter.library import Library, owner_file, set_owner
 from demo.adapter.passport import Origin, Passport
 from demo.background_task import PauseSwitch
+from demo.chat import adapter_choice
 from demo.chat.adapter_choice import AdapterChooser
 from demo.chat.conversation import Conversation
 from demo.chat.generation import Reply, ReplyWriter, settled
@@ -418,6 +419,26 @@ def test_a_prefix_is_computed_once_and_before_the_model_is_asked(replies, langua
     assert computed == [threading.current_thread()]
     assert isinstance(requests[0].prefix, Prefix) and requests[0].prefix is requests[1].prefix
     assert requests[2].prefix is None
+
+
+def test_prefixes_that_are_kept_are_bounded_in_number_and_bytes(language, folder, monkeypatch):
+    def kept(strengths: Sequence[float]) -> list[bool]:
+        """Whether each is still there after the last of them."""
+        chooser = AdapterChooser(Library(folder))
+        made = {s: chooser.choose(language, "writer", "", s).prefix for s in strengths}
+        known = [(s, chooser._prefixes.get(("writer", stamp, "", s))) for s in strengths]
+        return [prefix is made[s] for s, prefix in known]
+
+    stamp = Library(folder).find("writer").stamp
+    assert kept((1.0, 0.5, 0.25)) == [True, True, True]
+    monkeypatch.setattr(adapter_choice, "KEPT_PREFIXES", 2)
+    assert kept((1.0, 0.5, 0.25)) == [False, True, True]
+    one = AdapterChooser(Library(folder)).choose(language, "writer", "", 1.0).prefix
+    size = sum(part.nbytes for part in one)
+    monkeypatch.setattr(adapter_choice, "PREFIX_BYTES", size + 1)
+    assert kept((1.0, 0.5)) == [False, True]
+    monkeypatch.setattr(adapter_choice, "PREFIX_BYTES", size - 1)
+    assert kept((1.0,)) == [False]
 
 
 def test_what_sees_is_loaded_before_the_first_picture(replies, language, monkeypatch):
