@@ -62,14 +62,16 @@ _ELSEWHERE = {
         "frage fragen questions pregunta preguntas pergunta perguntas domanda domande vraag vragen "
         "fråga spørgsmål spørsmål kysymys pytanie pytania otázka kérdés întrebare pitanje ερώτηση "
         "вопрос вопросы питання запитання въпрос сұрақ soru sorular sual سؤال السؤال سوال שאלה "
-        "प्रश्न প্রশ্ন คำถาม câuhỏi cauhoi pertanyaan soalan 问题 提问 問題 問 問い 质问 질문 質問"
+        "प्रश्न প্রশ্ন คำถาม câuhỏi cauhoi pertanyaan soalan 问题 提问 問題 問 問い 质问 질문 質問 "
+        "問題文 设问 题目 題目 题干 küsimus küsimused klausimas jautājums vprašanje"
     ),
     "answer": (
         "antwort antworten réponse réponses respuesta respuestas resposta respostas risposta "
         "risposte antwoord antwoorden svar vastaus odpowiedź odpowiedzi odpověď odpoveď válasz "
         "răspuns odgovor απάντηση ответ ответы відповідь отговор жауап cevap cevaplar yanıt cavab "
         "جواب الجواب الإجابة إجابة پاسخ תשובה उत्तर উত্তর คำตอบ trảlời câutrảlời traloi jawaban "
-        "jawapan 回答 答案 答复 答覆 答え 답변 답 回复 回覆 解答"
+        "jawapan 回答 答案 答复 答覆 答え 답변 답 回复 回覆 解答 vastus vastused "
+        "atsakymas atbilde"
     ),
     "image": (
         "bild foto imagen imagem immagine afbeelding изображение картинка 图片 图像 画像 이미지"
@@ -79,7 +81,7 @@ _ELSEWHERE = {
 # One of several answers to choose from: option_a, choice1, respuesta_b.
 ONE_OPTION = re.compile(
     r"(option|choice|opt|op|ending|sol|opcion|opcao|alternativa|respuesta|resposta|reponse|antwort"
-    r"|answer|вариант|ответ|)([a-h]|\d)"
+    r"|answer|вариант|ответ|vastus|svar|risposta|odpowiedz|odpoved|cevap|jawaban|)([a-h]|\d)"
 )
 # Words in a name that make it something about a question or an answer, and not the text of one.
 _ABOUT = (
@@ -89,7 +91,7 @@ _ABOUT = (
     "path image images picture audio score scores rating votes status state author keyword "
     "keywords group options choices wrong incorrect false bad rejected worse negative distractor "
     "predicted prediction generated model alternative alternatives explanation reason format mode "
-    "template instructions by at is has"
+    "template instructions alias aliases points rubric criteria by at is has"
 )
 ABOUT = frozenset(_ABOUT.split())
 
@@ -97,7 +99,7 @@ ABOUT = frozenset(_ABOUT.split())
 def _folded(name: str) -> str:
     """Bring a name into a form to compare, without accents."""
     apart = unicodedata.normalize("NFKD", normalise_name(name))
-    return "".join(c for c in apart if not unicodedata.combining(c)).strip(" :;.?*#\"'`")
+    return "".join(c for c in apart if not unicodedata.combining(c)).strip(" :;.?*#()\"'`")
 
 
 ELSEWHERE = {_folded(word): name for name, words in _ELSEWHERE.items() for word in words.split()}

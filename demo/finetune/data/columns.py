@@ -5,11 +5,20 @@ in them, or chosen by hand. A column that would change what a row means is used,
 one that a person must say more about, or bars the rows that need it; the others are named.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from demo.errors import DataError
+from demo.finetune.data.column_cells import (
+    SAMPLED,
+    asks,
+    cells_of,
+    filled_columns,
+    holds_texts,
+    is_reference,
+    names_documents,
+)
 from demo.finetune.data.column_names import (
     BARRED,
     CAPTION,
@@ -37,14 +46,13 @@ from demo.finetune.data.column_names import (
     with_word,
 )
 from demo.finetune.data.conversation import is_split, is_turns, normalise_name
+from demo.finetune.data.dialogflow import ALONE, is_part
 from demo.finetune.data.marked_text import marked_turns
 from demo.finetune.data.table import Table, excerpt, plain, structure, yes_or_no
 
 DESCRIBE, NAME_IT = "Describe the picture.", "What is in the picture?"
 BY_MARKS = "questions by their marks"
-SAMPLED = 50  # rows that are looked into to tell what a column holds
-SHORTEST_TEXT = 12  # characters of what is taken for more than a code or a category
-QUESTION_MARKS = ("?", "？", "؟")
+BY_PLACE = "two columns without names"
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,8 @@ class Layout:
                 f"No name says so, but “{excerpt(self.question or '')}” holds questions, so "
                 f"“{excerpt(self.reply or '')}” is taken for the reply."
             )
+        if self.name == BY_PLACE:
+            found.append("The columns have no names: the first is asked, and the second replies.")
         if self.history:
             found.append(f"Turns in “{excerpt(self.history)}” are read and not learned.")
         if any(normalise_name(name or "") in CHOSEN for name in (self.reply, self.chat)):
@@ -223,23 +233,38 @@ def recognise_table(table: Table) -> Layout | None:
     of pictures is barred where none came with the table. Replies that are numbers of options count
     from 0, or from 1 where the last number and no 0 occurs.
     """
-    filled = _filled_columns(table)
+    filled = filled_columns(table)
     layout = recognise(filled) or recognise(table.columns) or _marked_text(table, filled)
-    layout = layout or _by_question_marks(table, filled) or _plain_text(filled)
+    layout = layout or _by_question_marks(table, filled) or _by_place(table)
+    layout = layout or _plain_text(table, filled)
     if layout is None or _nobody_answers(table, layout) or _marks_alone(table, layout):
         return None
-    if layout.split and not any(map(is_split, _cells_of(table, layout.split, SAMPLED))):
+    fit = _fitted(layout, table)
+    if fit and fit.options and fit.reply:
+        return replace(fit, first_option=_first_option(table, fit))
+    return fit
+
+
+def _fitted(layout: Layout, table: Table) -> Layout | None:
+    """Leave out columns whose cells say something else; None where one cannot be understood."""
+    if layout.split and not any(map(is_split, cells_of(table, layout.split, SAMPLED))):
         layout = replace(layout, split=None)  # a subset of another kind
     if layout.verdict and any(
-        yes_or_no(cell) is None for cell in _cells_of(table, layout.verdict, SAMPLED)
+        yes_or_no(cell) is None for cell in cells_of(table, layout.verdict, SAMPLED)
     ):
         return None
+    if layout.question and layout.reply:
+        about = [name for name in (layout.input, *layout.context) if name]
+        told = [name for name in about if not is_reference(table, name)]
+        layout = replace(layout, input=next(iter(told), None), context=tuple(told[1:]))
+    asked = "question and reply" if layout.name == "image question" else layout.name
+    if layout.picture and names_documents(table, layout.picture):
+        if not (layout.question or layout.chat):
+            return None
+        layout = replace(layout, picture=None, name=asked)
     if layout.picture and not table.pictures and (layout.question or layout.chat):
-        name = "question and reply" if layout.name == "image question" else layout.name
         barred = (*layout.barred, layout.picture)
-        layout = replace(layout, name=name, picture=None, barred=barred)
-    if layout.options and layout.reply:
-        return replace(layout, first_option=_first_option(table, layout))
+        layout = replace(layout, name=asked, picture=None, barred=barred)
     return layout
 
 
@@ -273,6 +298,8 @@ def choose(table: Table, named: Mapping[str, Any]) -> Layout | None:
 
 def why_unknown(columns: Sequence[str]) -> str:
     """Say why nobody but a person knows what these columns mean."""
+    if is_part(columns):
+        return ALONE
     opinions, replies = opinions_of(columns), replies_of(columns)
     questions = all_named(columns, QUESTION) or with_word(columns, "question")
     text = first_named(columns, (*TEXT, *CAPTION) if first_named(columns, PICTURE) else TEXT)
@@ -312,7 +339,7 @@ def why_unknown(columns: Sequence[str]) -> str:
 def unused_columns(table: Table, layout: Layout) -> tuple[str, ...]:
     """Name the columns that hold something and that this layout leaves aside."""
     used = set(layout.columns)
-    return tuple(name for name in _filled_columns(table) if name not in used)
+    return tuple(name for name in filled_columns(table) if name not in used)
 
 
 def _as_tuple(value: Any) -> tuple[str, ...]:
@@ -327,33 +354,43 @@ def _by_question_marks(table: Table, filled: Sequence[str]) -> Layout | None:
         return None
     split, system = first_named(filled, SPLIT), first_named(filled, SYSTEM)
     free = [name for name in filled if name not in (split, system)]
-    asking = [name for name in free if _asks(table, name) and name not in replies]
-    others = [name for name in free if name not in asking and _holds_texts(table, name)]
+    asking = [name for name in free if asks(table, name) and name not in replies]
+    others = [name for name in free if name not in asking and holds_texts(table, name)]
     others = replies or others
     if len(asking) != 1 or len(others) != 1 or filled.index(asking[0]) > filled.index(others[0]):
         return None
-    return Layout(BY_MARKS, asking[0], others[0], split=split, system=system)
+    options = options_of(filled) if replies else ()
+    return Layout(BY_MARKS, asking[0], others[0], split=split, system=system, options=options)
+
+
+def _by_place(table: Table) -> Layout | None:
+    """Take two columns of texts without names for questions and their replies, as in a paste."""
+    if table.columns != ("column 1", "column 2"):
+        return None
+    first, second = table.columns
+    texts = holds_texts(table, first) and holds_texts(table, second)
+    return Layout(BY_PLACE, first, second) if texts else None
 
 
 def _nobody_answers(table: Table, layout: Layout) -> bool:
     """Whether the texts to be learned are questions, as a test's file has them without answers."""
     column = layout.text or (layout.reply if layout.name == "captions" else None)
-    return column is not None and (bool(asked_alone(table.columns)) or _asks(table, column))
+    return column is not None and (bool(asked_alone(table.columns)) or asks(table, column))
 
 
 def _marks_alone(table: Table, layout: Layout) -> bool:
     """Whether a column called “correct” says that something is, and not what."""
     if layout.reply is None or known_as(layout.reply) not in CORRECT:
         return False
-    cells = list(_cells_of(table, layout.reply, SAMPLED))
+    cells = list(cells_of(table, layout.reply, SAMPLED))
     numbers = bool(layout.options) and all(cell.isdecimal() for cell in cells)
     return not numbers and all(yes_or_no(cell) is not None for cell in cells)
 
 
 def _marked_text(table: Table, filled: Sequence[str]) -> Layout | None:
     """Read texts that mark who speaks as conversations."""
-    for column in all_named(filled, (*TEXT, "chosen")):
-        cells = list(_cells_of(table, column, SAMPLED))
+    for column in filled if len(filled) == 1 else all_named(filled, (*TEXT, "chosen")):
+        cells = list(cells_of(table, column, SAMPLED))
         if cells and all(marked_turns(cell) or is_turns(structure(cell)) for cell in cells):
             if any(all_named(filled, names) for names in (QUESTION, CHAT)) or opinions_of(filled):
                 return None
@@ -362,11 +399,13 @@ def _marked_text(table: Table, filled: Sequence[str]) -> Layout | None:
     return None
 
 
-def _plain_text(filled: Sequence[str]) -> Layout | None:
+def _plain_text(table: Table, filled: Sequence[str]) -> Layout | None:
     """Read texts that nobody asks for as they stand, unless a column may change their meaning."""
     known = (*QUESTION, *REPLY, *CHAT, *INPUT, *PICTURE, *OPINION, *VERDICT, *BARRED)
     text = first_named(filled, TEXT)
     if text is None or all_named(filled, known):
+        return None
+    if any(isinstance(structure(cell), dict) for cell in cells_of(table, text, SAMPLED)):
         return None
     return Layout("plain text", text=text, split=first_named(filled, SPLIT))
 
@@ -393,39 +432,3 @@ def _first_option(table: Table, layout: Layout) -> int | None:
 
 def _is_number(row: Any, layout: Layout) -> bool:
     return any(repair.startswith(f"“{layout.reply}”: a number") for repair in row.repairs)
-
-
-def _filled_columns(table: Table) -> tuple[str, ...]:
-    """Give the columns in which something stands, in the table's order."""
-    filled: set[str] = set()
-    for row in table.rows:
-        if len(filled) == len(table.columns):
-            break
-        filled.update(n for n, cell in row.cells.items() if n not in filled and _says(cell))
-    return tuple(name for name in table.columns if name in filled)
-
-
-def _cells_of(table: Table, column: str, most: int | None = None) -> Iterator[str]:
-    """Yield the cells of a column in which something stands."""
-    for row in table.rows[:most]:
-        cell = row.cells.get(column, "")
-        if _says(cell):
-            yield cell
-
-
-def _asks(table: Table, column: str) -> bool:
-    """Tell whether most cells of a column end with a question mark."""
-    cells = [cell.rstrip() for cell in _cells_of(table, column, SAMPLED)]
-    return sum(cell.endswith(QUESTION_MARKS) for cell in cells) * 10 > 6 * len(cells)
-
-
-def _holds_texts(table: Table, column: str) -> bool:
-    """Tell whether most cells of a column are texts of their own: no numbers and no categories."""
-    cells = list(_cells_of(table, column, SAMPLED))
-    worded = sum(len(cell) >= SHORTEST_TEXT for cell in cells)
-    return worded * 2 > len(cells) and len(set(cells)) * 10 > 6 * len(cells)
-
-
-def _says(cell: str) -> bool:
-    """Tell whether anything stands in a cell."""
-    return bool(cell.strip()) and cell.strip() not in ("[]", "{}")

@@ -18,7 +18,7 @@ from itertools import takewhile
 from typing import Any, Literal
 
 from demo.errors import DataError
-from demo.finetune.data.table import MAX_CELL, YES, excerpt, yes_or_no
+from demo.finetune.data.table import YES, excerpt, yes_or_no
 
 Split = Literal["train", "test"]
 SPLIT_NAMES: dict[str, Split] = {
@@ -140,17 +140,16 @@ class Cleaner:
         """Record a change that was made elsewhere."""
         self._notes[what] = None
 
-    def text(self, text: str, what: str, *, learned: bool = False, most: int = MAX_CELL) -> str:
+    def text(self, text: str, what: str, *, learned: bool = False) -> str:
         """Trim `text`, make its line ends plain and remove invisible characters and stand-ins.
 
         Args:
             text: as the table has it.
             what: what the text is, for the record: "question", "turn 3".
             learned: it is a reply, in which no picture can stand.
-            most: characters that are taken.
 
         Raises:
-            DataError: it is too long, has a gap that nobody filled, or needs a sound or a film.
+            DataError: it has a gap that nobody filled, or needs a sound or a film.
         """
         plain = text.replace("\r\n", "\n").replace("\r", "\n")
         if plain != text:
@@ -173,11 +172,6 @@ class Cleaner:
         if composed != trimmed:
             self.note(f"{what}: letters and their accents joined")
         _refuse_gaps(self, composed, what)
-        if len(composed) > most:
-            raise DataError(
-                f"{_sentence(what)} has {len(composed):,} characters, and {most:,} is the "
-                "most we take."
-            )
         return composed
 
     def _without_stand_ins(self, text: str, what: str, learned: bool) -> str:

@@ -37,14 +37,16 @@ def read_csv(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
     Raises:
         DataError: not a table, two columns of the same name, or a limit of `TableBuilder`.
     """
+    text, remarks = _without_remarks(text)
     try:
         text, separator = find_separator(_without_frame(text))
     except NoTableError:
-        if not _has_one_column(text):
+        if not _has_one_column(text) and not _is_quoted_column(text):
             raise
         separator = NONE
     prose = separator == "," and _is_prose(text)
-    notes = [f"Columns are separated by {SEPARATORS[separator]}."] if separator in ";\t|" else []
+    notes = ["The comments above the table are left out."] if remarks else []
+    notes += [f"Columns are separated by {SEPARATORS[separator]}."] if separator in ";\t|" else []
     records = _records(text, separator, limits)
     return table_of(records, name, notes=notes, limits=limits, prose=prose, commas=separator == ",")
 
@@ -103,11 +105,16 @@ def table_of(
         notes = (*notes, "The first row does not name the columns, so it is taken as an example.")
         filled = chain([(number, first)], filled)
     table = TableBuilder(name, columns=names, notes=notes, limits=limits)
-    mended = 0
+    mended, comments = 0, 0
     for number, record in filled:
+        if _is_comment(record, len(names)):
+            comments += 1
+            continue
         whole = _mended(record, len(names)) if commas else record
         mended += whole is not record
         _add(table, number, names, whole)
+    if comments:
+        table.note(f"{comments:,} lines that begin with // are comments and are left out.")
     if mended:
         table.note(
             f"In {mended:,} rows a comma without double quotes around its text was taken for a "
@@ -161,11 +168,44 @@ def _without_frame(text: str) -> str:
     return "\n".join(line.strip().removeprefix("|").removesuffix("|").strip() for line in lines)
 
 
+def _without_remarks(text: str) -> tuple[str, bool]:
+    """Blank the lines of comment before the first row; whether there are some. Numbers stay."""
+    lines = text.split("\n", 50)
+    count = 0
+    for line in lines:
+        if line.strip() and not re.match(r"\s*(?://|#(?![^,;\t|]{0,60}[,;\t|]))", line):
+            break
+        count += 1
+    if count == len(lines) or not any(line.strip() for line in lines[:count]):
+        return text, False
+    return "\n" * count + "\n".join(lines[count:]), True
+
+
+def _is_comment(record: list[str] | str, width: int) -> bool:
+    """Whether a record begins with two slashes and lacks the cells of a row."""
+    if isinstance(record, str) or not record[0].lstrip().startswith("//"):
+        return False
+    return len(record) != width or (width > 1 and not any(map(str.strip, record[1:])))
+
+
 def _has_one_column(text: str) -> bool:
     """Tell whether the first line names what stands in the others."""
     head, _, rest = text.partition("\n")
     known = (*TEXT, *CHAT, *QUESTION, *REPLY)
     return bool(rest.strip()) and NONE not in text and known_as(head.strip(' \r"')) in known
+
+
+def _is_quoted_column(text: str) -> bool:
+    """Tell whether below a short first line every text stands in double quotes, as exports do."""
+    head, _, rest = text.partition("\n")
+    if NONE in text or len(head.strip()) > LONGEST_NAME or not rest.startswith('"'):
+        return False
+    reader = csv.reader(io.StringIO(rest, ""), delimiter=NONE, strict=True)
+    try:
+        records = [record for record in islice(reader, SAMPLED) if record]
+    except csv.Error:  # prose that begins with speech goes on after its quote
+        return False
+    return rest.count('"') >= 2 * len(records)
 
 
 def _mended(record: list[str] | str, width: int) -> list[str] | str:

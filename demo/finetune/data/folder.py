@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from demo.errors import DataError
+from demo.finetune.data.dialogflow import is_export, read_export
 from demo.finetune.data.pictures import FolderPictures, classes_of
 from demo.finetune.data.table import excerpt
 
@@ -39,6 +40,9 @@ def table_in(folder: Path) -> tuple[Path | bytes, str]:
         for path in folder.rglob("*")
         if path.name.lower().endswith(TABLES) and not path.name.startswith(".")
     )
+    files = {path.relative_to(folder).as_posix(): path for path in tables}
+    if is_export(files):
+        return read_export(files, lambda name: files[name].read_bytes()), ""
     top = [path for path in tables if path.parent == folder]
     tables = top if len(top) == 1 else tables
     if len(tables) == 1:

@@ -14,7 +14,8 @@ from typing import Any
 from demo.errors import DataError
 from demo.finetune.data.columns import recognise
 from demo.finetune.data.conversation import SPLIT_NAMES, normalise_name
-from demo.finetune.data.nested import is_row, talk_of, unfolded
+from demo.finetune.data.dialogflow import ALONE, is_part
+from demo.finetune.data.nested import is_row, pairs_of, talk_of, unfolded
 from demo.finetune.data.table import (
     LIMITS,
     MAX_DEPTH,
@@ -30,6 +31,7 @@ from demo.finetune.data.table import (
 STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 TOKEN = re.compile(STRING + r'|["\[\]{},]', re.DOTALL)
 KEY = re.compile(f"({STRING})" + r"\s*+:\s*+", re.DOTALL)
+PAIRS = "The file has no columns: each name in it is asked about, and its value replies."
 TURN = ({"role", "content"}, {"from", "value"})
 
 
@@ -104,6 +106,8 @@ def _add_object(table: TableBuilder, text: str, start: int) -> None:
     """Add what an object holds: its lists decide what it is."""
     whole = not text[:start].strip()
     members = dict(_keys(text, start, table.limits.rows + 1_000, whole=whole))
+    if is_part(members):
+        raise DataError(ALONE)
     lists = {key: at for key, (at, _) in members.items() if text.startswith("[", at)}
     rows = {key: at for key, at in lists.items() if _holds_rows(text, at, table.limits.row)}
     rows = {key: at for key, at in rows.items() if normalise_name(key) != "history"}
@@ -129,6 +133,10 @@ def _add_object(table: TableBuilder, text: str, start: int) -> None:
             f"This file holds {len(rows)} lists: {', '.join(map(excerpt, list(rows)[:5]))}. Please "
             "keep one, or call them train and test."
         )
+    elif pairs := pairs_of({key: text[begin:end] for key, (begin, end) in members.items()}):
+        table.note(PAIRS)
+        for number, each in enumerate(pairs, 1):
+            table.add(number, each)
     elif inner := _inner(text, members, table.limits.rows + 1_000):
         _add_object(table, text, inner)
         begins = {key: begin for key, (begin, _) in members.items()}

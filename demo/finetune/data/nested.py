@@ -13,6 +13,7 @@ from demo.finetune.data.columns import recognise
 from demo.finetune.data.conversation import is_turn
 from demo.finetune.data.intents import is_intent
 
+SHOWN = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 INSTANCES = "instances"  # self-instruct: several inputs and outputs of one instruction
 CODE = re.compile(r"[a-z]{2}(?:[-_][A-Za-z]{2,4})?")  # of a language
 DEEPEST = 4  # levels of lists in lists
@@ -62,6 +63,36 @@ def _by_language(value: Mapping[str, Any], languages: tuple[str, ...]) -> list[d
         {"language": code, **{n: v[code] if n in spoken else v for n, v in value.items()}}
         for code in languages
     ]
+
+
+def pairs_of(members: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Make rows of an object that gives each question its reply, or each picture its captions.
+
+    Of another object none are made.
+
+    Args:
+        members: the JSON of each value by its name.
+    """
+    if len(members) < 2 or not all(text[:1] in ('"', "[") for text in members.values()):
+        return []
+    if all(name.lower().endswith(SHOWN) for name in members):
+        asked, replied = "image", "caption"
+    elif sum(" " in name.strip() for name in members) * 10 >= 6 * len(members):
+        asked, replied = "question", "answer"
+    else:
+        return []
+    try:
+        values = {name: json.loads(text) for name, text in members.items()}
+    except ValueError:
+        return []
+    if not all(isinstance(v, str) or (asked == "image" and _is_said(v)) for v in values.values()):
+        return []
+    return [{asked: name, replied: value} for name, value in values.items()]
+
+
+def _is_said(value: Any) -> bool:
+    """Whether a value is a list of texts."""
+    return isinstance(value, list) and value != [] and all(isinstance(x, str) for x in value)
 
 
 def is_row(value: Any, levels: int = DEEPEST) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from demo.errors import DataError, DemoError
 from demo.finetune.data.conversation import SPLIT_NAMES, normalise_name
+from demo.finetune.data.dialogflow import is_export, read_export
 from demo.finetune.data.table import LIMITS, DataLimits, excerpt
 from demo.vision.image import Picture, check_header, open_picture
 
@@ -243,8 +244,8 @@ class FolderPictures(FilePictures):
 def open_zip(source: bytes | Path, limits: DataLimits = LIMITS) -> tuple[str, bytes, ZipPictures]:
     """Open an untrusted zip: the table's name, its bytes, and the pictures.
 
-    Without a table, pictures in one folder for each class make one (see `classes_of`); its name is
-    then "".
+    Without a table, pictures in one folder for each class make one (see `classes_of`), as do the
+    intents of a Dialogflow agent; its name is then "".
 
     Args:
         source: the bytes of the zip, or a file.
@@ -272,6 +273,9 @@ def open_zip(source: bytes | Path, limits: DataLimits = LIMITS) -> tuple[str, by
     classes = [] if tables else classes_of(list(pictures))
     if classes:
         return "", json.dumps(classes).encode(), ZipPictures(source, pictures)
+    if is_export(names):
+        joined = read_export(names, lambda name: _read_member(archive, names[name], limits.table))
+        return "", joined, ZipPictures(source, {})
     if len(tables) != 1:
         raise _not_one(tables, names)
     content = _read_member(archive, names[tables[0]], limits.table)

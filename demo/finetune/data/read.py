@@ -25,8 +25,10 @@ from demo.finetune.data.old_encodings import old_text
 from demo.finetune.data.pictures import FolderPictures, open_zip
 from demo.finetune.data.prose import is_prose, read_prose
 from demo.finetune.data.table import LIMITS, NO_LIMITS, DataLimits, Table
+from demo.finetune.data.transcript import read_transcript, speakers
 from demo.finetune.data.trees import joined
 from demo.finetune.data.workbook import is_workbook, read_workbook
+from demo.finetune.data.yaml_reader import is_yaml, yaml_as_json
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # how one begins; the second is empty
 MAX_PASTED = 500  # rows that a person may still want to look through
@@ -63,18 +65,14 @@ ASSIGNED = re.compile(
     r"\s*(?:export\s+default\s+|(?:export\s+)?(?:(?:const|let|var)\s+)?[A-Za-z_$][\w$.]*"
     r"(?:\s*:[^=\n]{1,80})?\s*=\s*)(?=\[\s*[\[{\"\]]|\{\s*[\"}])"
 )
-YAML = (
-    "This file is YAML, which we do not read. Please make a table of it, with the columns question "
-    "and answer and one example a row."
-)
 CONTROLS = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 def read_table(source: bytes | Path, name: str = "data", limits: DataLimits = LIMITS) -> Table:
     """Open an untrusted file of any kind that is understood, whatever its name says.
 
-    JSON, JSON lines, CSV and TSV, also in gzip; XLSX; Parquet and Arrow; a zip of pictures with a
-    table.
+    JSON, JSON lines, CSV, TSV and YAML, also in gzip; XLSX; Parquet and Arrow; a zip of pictures
+    with a table; the export of a Dialogflow agent.
 
     Args:
         source: the bytes, or a file, from which pictures are read when asked for; or a folder.
@@ -98,7 +96,8 @@ def read_table(source: bytes | Path, name: str = "data", limits: DataLimits = LI
     except OSError as error:
         raise DataError("The file cannot be read. Please choose it again.") from error
     table = spread(_read_text(content, name, limits), limits)
-    notes = table.notes if inner else (*table.notes, CLASSES.format(what="zip"))
+    classes = not inner and bool(pictures)
+    notes = (*table.notes, CLASSES.format(what="zip")) if classes else table.notes
     return replace(table, pictures=pictures, folder=inner.rpartition("/")[0], notes=notes)
 
 
@@ -172,25 +171,18 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
         text = text[assigned.end() :].rstrip().removesuffix(";")
     if text.lstrip()[0] in "[{":
         table = read_json(text, name, limits)
+    elif is_yaml(text) and marked_turns(text[:20_000]) is None:
+        table = read_json(yaml_as_json(text), name, limits)
+    elif (who := speakers(text)) and marked_turns(text[:20_000]) is None:
+        table = read_transcript(text, name, who, limits)
     else:
         try:
             table = read_csv(text, name, limits)
         except NoTableError:
-            if _is_yaml(text) and marked_turns(text[:20_000]) is None:
-                raise DataError(YAML) from None
             if not is_prose(text):
                 raise
             table = read_prose(text, name, limits)
     return replace(table, notes=(note, *table.notes)) if note else table
-
-
-def _is_yaml(text: str) -> bool:
-    """Whether nearly all lines are keys with values, or items with a dash."""
-    lines = [line for line in text[:20_000].splitlines() if line.strip()]
-    marked = sum(bool(re.match(r"\s*(?:-\s|[\w-]+:(?:\s|$)|#|---)", line)) for line in lines)
-    items = any(line.lstrip().startswith("- ") for line in lines)
-    keys = sum(bool(re.match(r"[\w-]+:(?:\s|$)", line)) for line in lines)
-    return bool(keys and items) and marked * 10 > 9 * len(lines)
 
 
 def _read(source: bytes | Path, most: int) -> bytes:

@@ -23,9 +23,8 @@ from demo.finetune.data.conversation import (
     picture_names,
     read_turns,
 )
-from demo.finetune.data.marked_text import marked_turns
+from demo.finetune.data.marked_text import bare_question, marked_turns
 from demo.finetune.data.table import (
-    MAX_CELL,
     TableRow,
     commonest,
     excerpt,
@@ -74,7 +73,7 @@ def read_row(row: TableRow, layout: Layout) -> TrainingConversation:
 def _plain(row: TableRow, layout: Layout, cleaner: Cleaner) -> TrainingConversation:
     """Read a text that nobody asks for. Its length has no limit here: it is cut when encoded."""
     cell = row.cells.get(layout.text or "", "")
-    text = cleaner.text(cell, "text", learned=True, most=max(MAX_CELL, len(cell)))
+    text = cleaner.text(cell, "text", learned=True)
     if not text:
         raise DataError("The text is empty.")
     split = _read_split(row, layout.split) if layout.split else None
@@ -247,11 +246,14 @@ def _question(row: TableRow, layout: Layout, cleaner: Cleaner) -> str:
             value = structure(cell)
             one = plain(value[0]) if isinstance(value, list) and len(value) == 1 else None
             cell = cell if one is None else one
-        question = cleaner.text(cell, "question")
+        bare = bare_question(cell)
+        if bare != cell:
+            cleaner.note("question: the marks of who speaks removed")
+        question = cleaner.text(bare, "question")
         if not question:
             raise DataError("The question is empty.")
-    given = [_text(row, layout.input, "input", cleaner)]
-    given += [_text(row, column, excerpt(column), cleaner) for column in layout.context]
+    given = [_given(row, layout.input, "input", cleaner)]
+    given += [_given(row, column, excerpt(column), cleaner) for column in layout.context]
     return "\n\n".join([question, *filter(None, given)])
 
 
@@ -266,6 +268,9 @@ def _options(row: TableRow, layout: Layout) -> list[tuple[str, str]]:
         if isinstance(labels, list) and len(labels) == len(texts):
             return [(str(label), str(text)) for label, text in zip(labels, texts, strict=True)]
         value = texts
+    single = [item for item in value or () if isinstance(item, dict) and len(item) == 1]
+    if single and len(single) == len(value or ()):  # each option with its letter
+        value = {name: text for item in single for name, text in item.items()}
     if isinstance(value, dict):
         return [(str(name), plain(text) or "") for name, text in value.items()]
     if isinstance(value, list) and len(value) <= len(LETTERS):
@@ -361,6 +366,21 @@ def _text(row: TableRow, column: str | None, what: str, cleaner: Cleaner) -> str
     return cleaner.text(row.cells.get(column, ""), what) if column else ""
 
 
+def _given(row: TableRow, column: str | None, what: str, cleaner: Cleaner) -> str:
+    """Give what a question is about; of texts in a list, or in PubMedQA's object, all of them."""
+    cell = row.cells.get(column, "") if column else ""
+    listed = _listed(cell) if column and _is_structure(row, column) else []
+    return cleaner.text("\n\n".join(listed) or cell, what)
+
+
+def _listed(cell: str) -> list[str]:
+    value = structure(cell)
+    if isinstance(value, dict) and isinstance(value.get("contexts"), list):
+        value = value["contexts"]
+    texts = value if isinstance(value, list) else []
+    return texts if all(isinstance(text, str) for text in texts) else []
+
+
 def _is_structure(row: TableRow, column: str) -> bool:
     return f"“{excerpt(column)}”{STRUCTURE}" in row.repairs
 
@@ -375,15 +395,15 @@ def _repairs(row: TableRow, layout: Layout, turns: bool) -> list[str]:
     found = [repair for repair in row.repairs if ours and repair.startswith(ours)]
     resolved = {
         f"“{excerpt(column)}”{STRUCTURE}"
-        for column in (layout.question, layout.reply)
+        for column in (layout.question, layout.reply, layout.input, *layout.context)
         if column and _was_resolved(row.cells.get(column, ""))
     }
     return [repair for repair in found if repair not in resolved]
 
 
 def _was_resolved(cell: str) -> bool:
-    """Whether a list was read as answers, rather than taught as its JSON text."""
-    return _one_answer(cell, Cleaner()) != cell
+    """Whether a list was read as answers or texts, rather than taught as its JSON text."""
+    return _one_answer(cell, Cleaner()) != cell or bool(_listed(cell))
 
 
 def _read_split(row: TableRow, column: str) -> Split | None:

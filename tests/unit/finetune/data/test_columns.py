@@ -219,7 +219,6 @@ def test_a_last_question_without_reply_is_left_out():
         (chat(("user", "a")), "no reply of the assistant to learn"),
         (chat(("user", [{"image_url": "x"}])), "holds something else than text"),
         (chat(*[("user", "a"), ("assistant", "b")] * 33), "66 turns, and 64 is the most"),
-        (chat(("user", "x" * 9000)), "Turn 1 has 9,000 characters"),
     ],
 )
 def test_conversations_that_cannot_be_taught(row, words):

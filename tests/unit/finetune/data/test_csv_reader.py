@@ -85,3 +85,16 @@ def test_marks_of_other_models_are_not_taught_and_html_is_named() -> None:
     layout = recognise_table(table)
     assert layout
     assert "reply: HTML is taught as it stands" in read_row(table.rows[2], layout).repairs
+
+
+def test_lines_of_comment_are_left_out_and_said() -> None:
+    head = "// made by hand, 2024\n# for the bot\n"
+    rows = "question,answer\nWho?,I\n// more, later, on\n//\nWhy?,So\n//x,a comment in C\n"
+    table = read_table(f"{head}{rows}".encode())
+    assert [tuple(row.cells.values()) for row in table.rows] == [
+        ("Who?", "I"), ("Why?", "So"), ("//x", "a comment in C"),
+    ]  # fmt: skip
+    assert [row.number for row in table.rows] == [4, 7, 8]
+    assert "2 lines that begin with //" in table.notes[-1] and "above" in table.notes[0]
+    numbered = read_table(b"#,question,answer\n1,Who?,I\n")
+    assert numbered.columns == ("#", "question", "answer")

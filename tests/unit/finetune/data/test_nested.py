@@ -83,9 +83,14 @@ def test_lists_of_programs(start: str) -> None:
     assert taught(table) == ["a > b", "c > d"]
 
 
-def test_yaml_is_no_prose() -> None:
-    text = "categories:\n- greetings\nconversations:\n- - Hi there.\n  - Ahoy. How are you?\n" * 5
-    assert refusal(text.encode()).startswith("This file is YAML")
+def test_objects_that_give_each_question_its_reply() -> None:
+    table = read({"Who are you?": "Ada.", "What do you do?": "I count."})
+    assert taught(table) == ["Who are you? > Ada.", "What do you do? > I count."]
+    table = read({"a.jpg": ["A cat.", "A tom."], "b.jpg": ["A dog."]})
+    assert [dict(row.cells) for row in table.rows][1] == {"image": "b.jpg", "caption": '["A dog."]'}
+    columns = read({"user question": ["a", "c"], "bot answer": ["b", "d"]})
+    assert columns.columns == ("user question", "bot answer")
+    assert read({"name": "x", "version": "1"}).columns == ("name", "version")
 
 
 def test_a_question_with_its_choices_inside() -> None:

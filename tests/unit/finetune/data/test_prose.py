@@ -84,6 +84,17 @@ def test_long_conversations_are_refused_or_cut_at_a_turn_as_chosen(base: Base) -
         checked(data, base, CheckSettings(window=16, held_out=0, cut=True))
 
 
+def test_texts_have_no_length_but_the_windows(base: Base) -> None:
+    long = "word " * 4_000
+    turns = [("user", "Hi"), ("assistant", "Yo"), ("user", long), ("assistant", long)]
+    row = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    data = json.dumps([row, {"messages": row["messages"][2:]}]).encode()
+    dataset = checked(data, base, CheckSettings(window=64, held_out=0, cut=True))
+    assert [turn.reply for turn in dataset.train[0].conversation.exchanges] == ["Yo"]
+    (refused,) = dataset.report.refused
+    assert "tokens, and 64 are taught at once" in refused.text
+
+
 def test_the_check_shows_that_all_is_learned(base: Base) -> None:
     table = read_table(json.dumps([{"text": "hello dog"}]).encode())
     layout = recognise_table(table)

@@ -1,0 +1,74 @@
+"""What stands in a table's columns, whatever their names say.
+
+A column that is called `document` may hold the file that a question was taken from, one called
+`article` the number of a law: the question is not about these words. A column called `file_name`
+may name pictures or PDFs.
+"""
+
+import re
+from collections.abc import Iterator
+
+from demo.finetune.data.column_names import known_as
+from demo.finetune.data.table import Table
+
+SAMPLED = 50  # rows that are looked into to tell what a column holds
+SHORTEST_TEXT = 12  # characters of what is taken for more than a code or a category
+QUESTION_MARKS = ("?", "？", "؟")
+DOCUMENT = re.compile(
+    r"[^\n]{1,200}\.(?:pdf|docx?|odt|rtf|txt|md|html?|xml|csv|xlsx?|pptx?|epub|py|ipynb|clean)",
+    re.IGNORECASE,
+)
+NUMBER = re.compile(r"#?\d{1,9}(?:\.\d{1,3})?")
+GIVEN = ("input", "context", "passage")  # a question may well be about a number that stands there
+
+
+def names_documents(table: Table, column: str) -> bool:
+    """Tell whether most cells of a column are names of files that are no pictures."""
+    cells = list(cells_of(table, column, SAMPLED))
+    named = sum(bool(DOCUMENT.fullmatch(cell.strip())) for cell in cells)
+    return bool(cells) and named * 10 >= 7 * len(cells)
+
+
+def is_reference(table: Table, column: str) -> bool:
+    """Tell whether a column only says where a question comes from: by a file or by a number."""
+    if names_documents(table, column):
+        return True
+    cells = list(cells_of(table, column, SAMPLED))
+    numbers = bool(cells) and all(NUMBER.fullmatch(cell.strip()) for cell in cells)
+    return numbers and known_as(column) not in GIVEN
+
+
+def filled_columns(table: Table) -> tuple[str, ...]:
+    """Give the columns in which something stands, in the table's order."""
+    filled: set[str] = set()
+    for row in table.rows:
+        if len(filled) == len(table.columns):
+            break
+        filled.update(n for n, cell in row.cells.items() if n not in filled and says(cell))
+    return tuple(name for name in table.columns if name in filled)
+
+
+def cells_of(table: Table, column: str, most: int | None = None) -> Iterator[str]:
+    """Yield the cells of a column in which something stands."""
+    for row in table.rows[:most]:
+        cell = row.cells.get(column, "")
+        if says(cell):
+            yield cell
+
+
+def asks(table: Table, column: str) -> bool:
+    """Tell whether most cells of a column end with a question mark."""
+    cells = [cell.rstrip() for cell in cells_of(table, column, SAMPLED)]
+    return sum(cell.endswith(QUESTION_MARKS) for cell in cells) * 10 > 6 * len(cells)
+
+
+def holds_texts(table: Table, column: str) -> bool:
+    """Tell whether most cells of a column are texts of their own: no numbers and no categories."""
+    cells = list(cells_of(table, column, SAMPLED))
+    worded = sum(len(cell) >= SHORTEST_TEXT for cell in cells)
+    return worded * 2 > len(cells) and len(set(cells)) * 10 > 6 * len(cells)
+
+
+def says(cell: str) -> bool:
+    """Tell whether anything stands in a cell."""
+    return bool(cell.strip()) and cell.strip() not in ("[]", "{}")

@@ -1,0 +1,100 @@
+"""Plain text in which each line says who speaks, `Q: …` and `A: …` → a table of conversations.
+
+Two names stand before colons, and one of them is known to ask or to answer. A blank line, a rule or
+another model's mark begins a new conversation; where questions are called Q, each begins one.
+"""
+
+import re
+from collections import Counter
+
+from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder, excerpt
+
+LINE = re.compile(
+    r"[ \t]*\**([^\W\d_][\w .'-]{0,24}?)[ \t]?\**[:：]\**(?:[ \t]+|(?=[^\s/\d]))(\S.*)"
+)
+BREAK = re.compile(r"\s*(?:<\|endoftext\|>|</s>|[-=*_#]{3,})\s*")
+ASKING = ("user", "human", "customer", "client", "you", "me", "student", "patient", "a person")
+QUESTIONS = ("q", "question", "frage", "pregunta", "pergunta", "domanda", "вопрос", "问", "问题")
+ANSWERING = (
+    *("bot", "assistant", "ai", "agent", "chatbot", "support", "a", "answer", "reply", "response"),
+    *("antwort", "respuesta", "resposta", "risposta", "ответ", "答", "答案"),
+)
+FEWEST = 3  # times that each of them speaks
+LONGEST = 32  # turns of a conversation; a longer one is cut before a question
+LOOKED_AT = 50_000  # characters by which the speakers are found
+NOTE = "“{user}” asks and “{other}” replies: the text is read as {count:,} conversations."
+KNOWN = frozenset((*ASKING, *QUESTIONS, *ANSWERING))
+
+
+def speakers(text: str) -> tuple[str, str] | None:
+    """Find who asks and who replies in a transcript; None where the text is none."""
+    lines = [line for line in text[:LOOKED_AT].splitlines() if line.strip()]
+    found = [match for line in lines if (match := LINE.match(line))]
+    names = Counter(match[1].strip() for match in found)
+    common = names.most_common(3)
+    if len(common) < 2 or common[1][1] < FEWEST or LINE.match(lines[0]) is None:
+        return None
+    (one, many), (two, some) = common[:2]
+    others = sum(names.values()) - many - some
+    if many > 2 * some or others * 10 > many + some or 2 * len(found) < len(lines):
+        return None
+    known = {name for name in (one, two) if name.casefold() in KNOWN}
+    if not known:
+        return None
+    first = next(match[1].strip() for match in found if match[1].strip() in (one, two))
+    asking = (*ASKING, *QUESTIONS)
+    user = next((name for name in (one, two) if name.casefold() in asking), first)
+    return user, two if user == one else one
+
+
+def read_transcript(
+    text: str, name: str, who: tuple[str, str], limits: DataLimits = LIMITS
+) -> Table:
+    """Read what two speakers say as conversations, a row each.
+
+    Args:
+        text: of the file.
+        name: of the table.
+        who: the name of the one who asks, and of the one who replies.
+        limits: the most that is taken.
+
+    Raises:
+        DataError: a limit of `TableBuilder`.
+    """
+    talks = _talks(text, who)
+    note = NOTE.format(user=excerpt(who[0]), other=excerpt(who[1]), count=len(talks))
+    table = TableBuilder(name, columns=["messages"], counted="item", notes=[note], limits=limits)
+    for number, turns in enumerate(talks, 1):
+        table.add(number, {"messages": turns})
+    return table.build()
+
+
+def _talks(text: str, who: tuple[str, str]) -> list[list[dict[str, str]]]:
+    """Cut a transcript into conversations of turns."""
+    user, _ = who
+    pairs = user.casefold() in QUESTIONS
+    talks: list[list[dict[str, str]]] = [[]]
+    gap = False  # since the last turn
+    for line in text.splitlines():
+        if not line.strip() or BREAK.fullmatch(line):
+            gap = True
+            continue
+        match = LINE.match(line)
+        speaker = match[1].strip() if match else ""
+        turns = talks[-1]
+        if match is None or speaker not in who:
+            if turns:
+                turns[-1]["content"] += ("\n\n" if gap else "\n") + line.strip()
+            gap = False
+            continue
+        role = "user" if speaker == user else "assistant"
+        begins = role == "user" and bool(turns) and turns[-1]["role"] == "assistant"
+        if begins and (gap or pairs or len(turns) >= LONGEST):
+            turns = []
+            talks.append(turns)
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += "\n" + match[2].strip()
+        else:
+            turns.append({"role": role, "content": match[2].strip()})
+        gap = False
+    return [turns for turns in talks if turns]

@@ -1,0 +1,35 @@
+"""Texts in which each line says who speaks."""
+
+from demo.finetune.data.columns import recognise_table
+from demo.finetune.data.read import read_table
+from demo.finetune.data.rows import read_row
+
+
+def taught(text: str) -> list[str]:
+    table = read_table(text.encode())
+    layout = recognise_table(table)
+    assert layout and layout.name == "chat"
+    talks = (read_row(row, layout).exchanges for row in table.rows)
+    return [" | ".join(f"{turn.question} > {turn.reply}" for turn in talk) for talk in talks]
+
+
+def test_each_question_called_q_is_a_row_of_its_own() -> None:
+    text = "Q: Where, and when?\nA: At nine.\nBring a coat.\nQ: Who?\nA: I.\n\nQ: Why?\nA: So."
+    assert taught(text) == ["Where, and when? > At nine.\nBring a coat.", "Who? > I.", "Why? > So."]
+
+
+def test_speakers_take_turns_until_a_mark_or_an_empty_line() -> None:
+    text = "USER: hi, you\nAIRA: yes, I\n<|endoftext|>\nUSER: so\nAIRA: there\nUSER: go\nAIRA: no"
+    assert taught(text) == ["hi, you > yes, I", "so > there | go > no"]
+
+
+def test_a_long_talk_is_cut_before_a_question() -> None:
+    talks = taught("".join(f"Customer: q{i}\nAgent: a{i}\n" for i in range(40)))
+    assert [talk.count(">") for talk in talks] == [16, 16, 8]
+    assert talks[1].startswith("q16 > a16")
+
+
+def test_a_play_and_a_list_of_facts_are_none() -> None:
+    play = "Romeo: It is the east.\nJuliet: Who is there?\n" * 4
+    table = read_table(play.encode())
+    assert "“" not in "".join(table.notes) and table.columns == ("text",)
