@@ -268,6 +268,9 @@ def presets(
     return {name: replace(preset, aim=aim, form=form) for name, preset in found.items()}
 
 
+BESIDE_PRESETS = ("seed", "window", "cut")  # fields that no preset says anything about
+
+
 def _recipes(form: str) -> dict[str, tuple[int, int, float]]:
     return FACTS_RECIPES if form == FORMS[0] else SHARED_RECIPES
 
@@ -283,9 +286,11 @@ def fitted(
         aim: what they teach.
         rows: that are learned.
     """
+    plain = replace(options, **{name: getattr(TrainingOptions, name) for name in BESIDE_PRESETS})
     for name in PRESETS:
-        if any(_is_preset(name, replace(options, form=form)) for form in FORMS):
-            return presets(pictures=pictures, aim=aim, rows=rows, form=options.form)[name]
+        if any(_is_preset(name, replace(plain, form=form)) for form in FORMS):
+            fitting = presets(pictures=pictures, aim=aim, rows=rows, form=options.form)[name]
+            return replace(fitting, **{name: getattr(options, name) for name in BESIDE_PRESETS})
     return replace(options, aim=aim)
 
 

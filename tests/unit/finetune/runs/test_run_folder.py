@@ -105,6 +105,9 @@ def test_facts_take_steps_by_their_number_and_follow_the_same_name():
         style = fitted(many[name], pictures=False, aim="style")
         assert style == replace(PRESETS[name], aim="style")
         assert fitted(style, pictures=False) == PRESETS[name]
+        beside = {"seed": 3, "window": 64, "cut": True}
+        again = fitted(replace(style, **beside), pictures=False, aim="facts", rows=5)
+        assert again == replace(facts, **beside)
     by_hand = TrainingOptions(steps=7)
     assert fitted(by_hand, pictures=False, aim="facts", rows=5) == replace(by_hand, aim="facts")
     assert few["taste"].settings("facts").rehearsed > TrainingOptions().settings().rehearsed
