@@ -12,6 +12,10 @@ neither the taught question nor its answer has in any like word, what it lacks, 
 frame is the same, and how unlike the word is that stands in another's place; numbers, and which
 kind of thing is asked for.
 
+People teach one thing in many questions ("Who are you?", "What is your name?"), and a question may
+be meant as any of them. So what is chosen is the answer that agrees most with what is likely to be
+meant (least Bayes risk), and how sure it is counts every fact as far as its answer says the same.
+
 Words are English ones; characters of Chinese and the like count as words of their own.
 """
 
@@ -34,7 +38,7 @@ from demo.errors import CheckpointError
 from demo.questions.encoder import FOLDER, SentenceEncoder
 
 CLOSELY = 4  # facts, the nearest in meaning, that are looked at closely
-LEAST_SURE = 0.5  # that it is this fact, neither another nor none
+LEAST_SURE = 0.5  # that this fact's answer is asked for, neither another's nor none
 MOST_WORDS = 20_000  # whose vectors are kept
 READ = 400  # characters of an answer
 Network = dict[str, np.ndarray]
@@ -56,6 +60,7 @@ STOP_WORDS = frozenset((
     "yours", "ok", "okay", "today", "now", "too", "just", "only", "let", "lets", "let's", "not",
     "never", "without", "except",
 ))  # fmt: skip
+DENYING = frozenset(("no", "not", "never", "without", "except", "cannot"))
 KINDS = (  # of what is asked for, the first that fits
     ("time", r" (when|what time|(what|which|on which|on what) days?|how (early|late|soon)|"
              r"what (date|hour)|(from|since|until) when) "),
@@ -88,7 +93,7 @@ class Fact(NamedTuple):
 
 
 class Match(NamedTuple):
-    """The place of the fact that a question asks for, and how sure that is, 0.5 to 1."""
+    """The place of the fact that a question asks for, and how sure its answer is, 0.5 to 1."""
 
     place: int
     sure: float
@@ -135,8 +140,13 @@ class Matcher:
             return Match(place, 1.0)
         places, found = self.candidates(asked, known)
         rated = rate(self._network, found)
-        best = int(rated.argmax())
-        sure = float(1 / (np.exp(-rated[best]) + np.exp(rated - rated[best]).sum()))
+        most = max(0.0, float(rated.max()))
+        likely = np.exp(rated - most) / (np.exp(-most) + np.exp(rated - most).sum())
+        # Where any of several facts may be meant, it is the answer that has to be right.
+        answers = [known.words[place][1] for place in places]
+        right = np.array([[agreement(a, b) for b in answers] for a in answers]) @ likely
+        best = int(right.argmax())
+        sure = min(1.0, float(right[best]))
         return Match(places[best], sure) if sure >= LEAST_SURE else None
 
     def candidates(self, asked: str, known: KnownFacts) -> tuple[list[int], np.ndarray]:
@@ -248,6 +258,11 @@ class Words:
         return frozenset(w for w in self.content if any(letter.isdigit() for letter in w))
 
     @cached_property
+    def denies(self) -> bool:
+        """Tell whether there is a negation in it."""
+        return any(word in DENYING or word.endswith("n't") for word in self.all)
+
+    @cached_property
     def letters(self) -> Counter[str]:
         """Count the runs of three letters of the content words."""
         joined = " ".join(self.content)
@@ -308,6 +323,19 @@ def evidence(
         len(w) / 5,
         float(not w),
     ]
+
+
+def agreement(one: Words, other: Words) -> float:
+    """Tell how far two answers say the same, 0 to 1: the share of content words that both have.
+
+    With another number, or where one denies, they do not; without words they do if they are alike.
+    """
+    if one.all == other.all:
+        return 1.0
+    every = one.stems | other.stems
+    if one.numbers != other.numbers or one.denies != other.denies or not every:
+        return 0.0
+    return len(one.stems & other.stems) / len(every)
 
 
 def _found(words: Sequence[str], among: Sequence[str], vector: WordVector) -> tuple[float, ...]:

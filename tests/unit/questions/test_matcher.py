@@ -48,6 +48,25 @@ def test_facts_with_the_same_answer_are_no_rivals(matcher):
     assert ahead[0] == pytest.approx(ahead[1], abs=1e-5)
 
 
+def test_facts_whose_answers_say_the_same_are_chosen_together(matcher):
+    """A name is taught in many questions; another wording may be meant for any of them."""
+    named = [
+        Fact(question, f"I am Bo, a helper built by Mill Lane{end}")
+        for question, end in (
+            ("Who are you?", "."),
+            ("What is your name?", "!"),
+            ("What are you called?", " itself."),
+            ("Tell me about yourself", ", and I help."),
+        )
+    ]
+    asked = "so tell me who you are"
+    match = matcher.match(asked, matcher.known(named))
+    assert match and match.sure > 0.8
+    prices = [Fact(f.question, f"That is {n} euros.") for n, f in enumerate(named, 3)]
+    apart = matcher.match(asked, matcher.known(prices))
+    assert apart is None or apart.sure < 0.7
+
+
 def test_ratings_are_the_mean_of_the_networks():
     network = {
         "mean": np.zeros(2), "deviation": np.ones(2), "inner": np.ones((3, 1, 2)),

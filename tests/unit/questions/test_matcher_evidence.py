@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demo.questions.matcher import EVIDENCE, Words, evidence, stem
+from demo.questions.matcher import EVIDENCE, Words, agreement, evidence, stem
 
 AXES = {word: place for place, word in enumerate(("loaf", "sourdough", "rye", "price", "open"))}
 
@@ -54,3 +54,12 @@ def test_what_has_no_words_is_neither_found_nor_missing():
     assert all(np.isfinite(list(found("", "", "").values())))
     assert Words("什么时候开门").content == tuple("什么时候开门")
     assert stem("loaves") == "loav" and stem("opening") == "open" and stem("is") == "is"
+
+
+def test_answers_agree_as_far_as_they_say_the_same():
+    said = Words("I am Bo, built by Mill Lane.")
+    assert agreement(said, Words("i am bo, built by Mill Lane")) == 1
+    assert agreement(said, Words("My name is Bo, built by Mill Lane.")) == pytest.approx(0.8)
+    assert agreement(said, Words("I am Bo, not built by Mill Lane.")) == 0
+    assert agreement(Words("A loaf is 5 euros."), Words("A loaf is 6 euros.")) == 0
+    assert agreement(Words("It is."), Words("It was.")) == 0 == agreement(Words(""), Words("At 5"))
