@@ -27,7 +27,7 @@ from demo.adapter.adapter import Adapter
 from demo.adapter.config import AdapterSpec
 from demo.bench.peers.ours import PROMPTS
 from demo.bench.peers.peer import quiet
-from demo.bench.peers.transformers import from_base
+from demo.bench.peers.transformers import from_base, padded
 from demo.bench.report import Bar, BenchReport, Figure
 from demo.charts import BOTTOM, HEIGHT, RIGHT, TOP, WIDTH, Line, chart
 from demo.finetune.data.conversation import Exchange
@@ -286,8 +286,8 @@ def _theirs(
     for step in range(recipe.steps):
         optimizer.param_groups[0]["lr"] = recipe.rate * recipe.scale(step)
         part = [examples[place] for place in order.next()]
-        ids, labels = _padded([e.ids for e in part], 0), _padded([e.labels for e in part], IGNORED)
-        there = _padded([[1] * len(e.ids) for e in part], 0)
+        ids, labels = padded([e.ids for e in part], 0), padded([e.labels for e in part], IGNORED)
+        there = padded([[1] * len(e.ids) for e in part], 0)
         logits = model(input_ids=ids, attention_mask=there).logits  # (B, T, V)
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
         optimizer.zero_grad()
@@ -313,9 +313,3 @@ def _adapted(base: Base, start: Tensor) -> nn.Module:
         for parameter, own in zip(found, start, strict=True):
             parameter.copy_(own[None])
     return model
-
-
-def _padded(rows: Sequence[Sequence[int]], filling: int) -> Tensor:
-    """Return (B, T), each row's end filled up."""
-    tensors = [torch.tensor(row) for row in rows]
-    return nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=filling)

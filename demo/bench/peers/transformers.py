@@ -5,7 +5,7 @@ As a peer it runs on bitsandbytes' 8-bit layers or in bf16, alone or with PEFT's
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -96,6 +96,12 @@ def build(c: LlamaConfig, read: Read) -> "LlamaForCausalLM":
     # Buffers are not in a state dict, so the meta device left this one empty.
     model.model.rotary_emb = type(model.model.rotary_emb)(config)
     return model.eval().requires_grad_(False)
+
+
+def padded(rows: Sequence[Sequence[int]], filling: int) -> Tensor:
+    """Return (B, T), each row's end filled up."""
+    tensors = [torch.tensor(row) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=filling)
 
 
 class Transformers:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from demo.bench.given import FactJudge, content_words, denies
+from demo.bench.taught.given import FactJudge, content_words, denies
 
 ROWS = (
     ("When does the library open?", "The library opens at 9:30, Tuesday to Saturday."),
