@@ -7,9 +7,9 @@ from demo.bench.taught.label_files import Labelled, read_labelled, split
 
 def test_lines_with_a_coarse_and_a_fine_label(tmp_path):
     path = tmp_path / "questions.label"
-    path.write_bytes("HUM:ind Who was Caf\xe9 ?\nLOC:city Where is Rome ?\n".encode("latin-1"))
+    path.write_bytes("HUM:ind Who was \xc5sa ?\nLOC:city Where is Rome ?\n".encode("latin-1"))
     assert read_labelled(path) == [
-        Labelled("Who was Café ?", "HUM"), Labelled("Where is Rome ?", "LOC"),
+        Labelled("Who was Åsa ?", "HUM"), Labelled("Where is Rome ?", "LOC"),
     ]  # fmt: skip
 
 
