@@ -73,6 +73,7 @@ KINDS = (  # of what is asked for, the first that fits
     ("what", r" (what|which|what's) "),
 )  # fmt: skip
 ENDINGS = ("ings", "ing", "ies", "ied", "ed", "ers", "er", "es", "ly", "s")
+WIDE = r"[\u3040-\u30ff\u3400-\u9fff]"
 UNLIKE = 0.55  # words less alike than this have nothing in common
 EVIDENCE = (
     "likeness", "likeness of the question", "likeness of the answer", "ahead of the others",
@@ -139,6 +140,8 @@ class Matcher:
         if (place := known.asked.get(plain(asked))) is not None:
             return Match(place, 1.0)
         places, found = self.candidates(asked, known)
+        if not places:
+            return None
         rated = rate(self._network, found)
         most = max(0.0, float(rated.max()))
         likely = np.exp(rated - most) / (np.exp(-most) + np.exp(rated - most).sum())
@@ -153,8 +156,10 @@ class Matcher:
         """Return the places of the nearest facts, and the evidence for each (C, E)."""
         likeness = (known.keys @ self.encoder.encode([asked])[0]).numpy()  # (3, G)
         whole = likeness[0]
-        nearest = np.argsort(-(whole + likeness[1]), kind="stable")[:CLOSELY].tolist()
-        words, rows = Words(asked), []
+        words, rows = Words(asked), list[list[float]]()
+        order = np.argsort(-(whole + likeness[1]), kind="stable").tolist()
+        # The encoder speaks one language: what two scripts have in common for it is chance.
+        nearest = [at for at in order if known.words[at][0].wide == words.wide][:CLOSELY]
         for place in nearest:
             # A fact with the same answer is no rival.
             same = [f.answer == known.facts[place].answer for f in known.facts]
@@ -240,7 +245,12 @@ class Words:
     def all(self) -> tuple[str, ...]:
         """Give its words in small letters."""
         plain = self.text.casefold().replace("’", "'")
-        return tuple(re.findall(r"[\u3040-\u30ff\u3400-\u9fff]|\w+(?:[.,:/@'-]\w+)*", plain))
+        return tuple(re.findall(rf"{WIDE}|\w+(?:[.,:/@'-]\w+)*", plain))
+
+    @cached_property
+    def wide(self) -> bool:
+        """Tell whether it is written, in part at least, in Chinese or Japanese characters."""
+        return re.search(WIDE, self.text) is not None
 
     @cached_property
     def content(self) -> tuple[str, ...]:

@@ -48,6 +48,17 @@ def test_facts_with_the_same_answer_are_no_rivals(matcher):
     assert ahead[0] == pytest.approx(ahead[1], abs=1e-5)
 
 
+def test_a_question_in_another_script_asks_for_none(matcher):
+    chinese = matcher.known([Fact("你的诞生地和创作者是谁？", "你好。"), FACTS[3]])
+    assert matcher.match("What is the capital of France?", chinese) is None
+    assert matcher.match(FACTS[3].question, chinese) == (1, 1.0)
+    asked = "你们几点开门呀"
+    match = matcher.match(asked, matcher.known(FACTS))
+    assert match is None or match.place == 3
+    places, _ = matcher.candidates("什么时候", matcher.known(FACTS))
+    assert places == [3]
+
+
 def test_facts_whose_answers_say_the_same_are_chosen_together(matcher):
     """A name is taught in many questions; another wording may be meant for any of them."""
     named = [
