@@ -30,6 +30,7 @@ from demo.temporary_folder import run_folder
 if TYPE_CHECKING:
     from demo.runtime import Runtime
     from demo.ui.door import DoorRules
+    from demo.ui.library.account import HubAccount
 
 PREFIX = "LLAMA_ADAPTER_"
 EXIT_NOT_SERVED = 1
@@ -174,6 +175,15 @@ def door_rules(address: Address) -> "DoorRules":
     return DoorRules(hosts, _listed(address.origins), address.calls_a_minute, address.share)
 
 
+def hub_account(address: Address) -> "HubAccount":
+    """Return in whose name the Hub is spoken to; this machine's own is for nobody else."""
+    from demo.ui.door import LOCAL_NAMES
+    from demo.ui.library.account import HubAccount
+
+    reached = address.share or address.hosts or address.origins or address.root_path
+    return HubAccount.of(os.environ, local=address.host in LOCAL_NAMES and not reached)
+
+
 def serve(
     settings: Settings,
     address: Address,
@@ -191,7 +201,7 @@ def serve(
 
     quieten()
     runtime = Runtime(settings)
-    page = build_page(runtime)
+    page = build_page(runtime, account=hub_account(address))
     page.queue(**queue_options(settings))
     try:
         page.launch(

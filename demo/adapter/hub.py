@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +31,15 @@ if TYPE_CHECKING:
 
 ADAPTER, CARD = "adapter.safetensors", "README.md"
 MAX_BYTES = 2 * 2**30  # of a file that is pulled
+LOGIN = "log in with 'hf auth login' or set HF_TOKEN"
+SECONDS = 20.0  # that the Hub may take to say what a repository holds
 REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 LICENSES = ("apache-2.0", "mit", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0", "openrail")  # the Hub's
 
 
-def push(api: HfApi, path: Path, repository: str, *, private: bool = False) -> str:
+def push(
+    api: HfApi, path: Path, repository: str, *, private: bool = False, login: str = LOGIN
+) -> str:
     """Put an adapter and its card into a repository, made when there is none → its address.
 
     Args:
@@ -42,6 +47,7 @@ def push(api: HfApi, path: Path, repository: str, *, private: bool = False) -> s
         path: of the adapter's file.
         repository: "organisation/name".
         private: whether a new repository is its owner's alone.
+        login: says how to become somebody there, for messages.
 
     Raises:
         CheckpointError: the file is no adapter.
@@ -61,7 +67,7 @@ def push(api: HfApi, path: Path, repository: str, *, private: bool = False) -> s
     # The library's errors are many and share no root that OSError and ValueError would not also be.
     except Exception as error:
         raise FetchError(
-            f"'{passport.name}' could not be put into {repository}: {_reason(error)}."
+            f"'{passport.name}' could not be put into {repository}: {_reason(error, login)}."
         ) from error
 
 
@@ -80,27 +86,55 @@ def pull(api: HfApi, repository: str, name: str, folder: Path, llama: str | None
         InputError: the repository's name cannot be.
         FetchError: the Hub refuses or cannot be reached.
     """
-    _check_name(repository)
     with tempfile.TemporaryDirectory(prefix="adapter-") as room:
-        try:
-            found = api.model_info(repository, files_metadata=True).siblings or []
-            sizes = {file.rfilename: file.size or 0 for file in found}
-            wanted = [file for file in (ADAPTER, CONFIG, *WEIGHTS) if file in sizes]
-            _check_sizes(repository, {file: sizes[file] for file in wanted})
-            for file in wanted:
-                api.hf_hub_download(repository, file, local_dir=room)
-        except DemoError:
-            raise
-        except Exception as error:  # as above
-            raise FetchError(f"{repository} could not be fetched: {_reason(error)}.") from error
-        if ADAPTER in wanted:
-            return _publish(Path(room) / ADAPTER, folder, name)
-        if CONFIG in wanted:
-            return _publish_foreign(Path(room), folder, name, llama)
-    raise CheckpointError(
-        f"{repository} holds neither {ADAPTER} nor PEFT's {CONFIG}, so no adapter that is known "
-        "here. Please check the id."
-    )
+        file = fetch(api, repository, Path(room))
+        if file.suffix == ".zip":
+            return _publish_foreign(file, folder, name, llama)
+        return _publish(file, folder, name)
+
+
+def fetch(
+    api: HfApi, repository: str, room: Path, *, largest: int = MAX_BYTES, login: str = LOGIN
+) -> Path:
+    """Fetch a repository's adapter, unchecked → its file, or a zip of PEFT's folder.
+
+    Args:
+        api: of the Hub.
+        repository: "organisation/name".
+        room: an empty folder.
+        largest: bytes that a file may have.
+        login: says how to become somebody there, for messages.
+
+    Raises:
+        CheckpointError: it holds no adapter that is known here, or one that is too large.
+        InputError: the repository's name cannot be.
+        FetchError: the Hub refuses or cannot be reached.
+    """
+    _check_name(repository)
+    try:
+        found = api.model_info(repository, files_metadata=True, timeout=SECONDS).siblings or []
+        sizes = {file.rfilename: file.size or 0 for file in found}
+        wanted = [ADAPTER] if ADAPTER in sizes else [n for n in (CONFIG, *WEIGHTS) if n in sizes]
+        _check_sizes(repository, {name: sizes[name] for name in wanted}, largest)
+        for name in wanted:
+            api.hf_hub_download(repository, name, local_dir=room)
+    except DemoError:
+        raise
+    except Exception as error:  # as above
+        raise FetchError(f"{repository} could not be fetched: {_reason(error, login)}.") from error
+    own = repository.rpartition("/")[2].lstrip(".") or "adapter"
+    if wanted == [ADAPTER]:
+        return (room / ADAPTER).rename(room / f"{own}.safetensors")
+    if CONFIG not in wanted:
+        raise CheckpointError(
+            f"{repository} holds neither {ADAPTER} nor PEFT's {CONFIG}, so no adapter that is "
+            "known here. Please check the id."
+        )
+    packed = room / f"{own}.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in wanted:
+            archive.write(room / name, name)
+    return packed
 
 
 def model_card(passport: Passport) -> str:
@@ -143,12 +177,12 @@ def _check_name(repository: str) -> None:
         )
 
 
-def _check_sizes(repository: str, sizes: dict[str, int]) -> None:
-    large = [name for name, size in sizes.items() if size > MAX_BYTES]
+def _check_sizes(repository: str, sizes: dict[str, int], largest: int) -> None:
+    large = [name for name, size in sizes.items() if size > largest]
     if large:
         raise CheckpointError(
-            f"{large[0]} in {repository} is larger than {MAX_BYTES / 2**30:.0f} GB; no adapter is. "
-            "Please check the id."
+            f"{large[0]} in {repository} is larger than {largest / 2**20:,.0f} MB, the most that "
+            "is fetched here. Please check the id."
         )
 
 
@@ -157,31 +191,32 @@ def _publish(file: Path, folder: Path, name: str) -> str:
     return publish(file, folder, name)
 
 
-def _publish_foreign(room: Path, folder: Path, name: str, llama: str | None) -> str:
+def _publish_foreign(packed: Path, folder: Path, name: str, llama: str | None) -> str:
     # Imported here: what is ours is pulled without torch and without a base.
     from demo.adapter.adapter import save_adapter
     from demo.adapter.released import read_released
     from demo.llama.base import open_base
 
+    check_file(packed, packed.with_name("tensors"))
     base = open_base(llama, Settings().cache, lambda message, share: None)
-    adapter, passport = read_released(room, base, name)
-    ready = room / "ready.safetensors"
+    adapter, passport = read_released(packed, base, name)
+    ready = packed.with_name("ready.safetensors")
     save_adapter(adapter, passport, ready)
     return publish(ready, folder, name)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, login: str) -> str:
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
-        return "its owner asks you to accept a licence there and to log in with 'hf auth login'"
+        return f"its owner asks you to accept a licence there first; then {login}"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return "there is no such repository, or it is not yours; log in with 'hf auth login'"
+        return f"there is no such repository, or it is not yours; {login}"
     if isinstance(error, errors.LocalTokenNotFoundError):
-        return "nobody is logged in; run 'hf auth login' or set HF_TOKEN"
+        return f"nobody is logged in; {login}"
     code = getattr(getattr(error, "response", None), "status_code", None)
     if code in (401, 403):
-        return "it is not yours to write to; log in with 'hf auth login' or set HF_TOKEN"
+        return f"it is not yours to write to; {login}"
     return "the Hub did not answer; check the network and try again"
 
 

@@ -71,6 +71,31 @@ _LIBRARY = LibraryWords(
     delete_no="保留",
     deleted="“{name}”已删除。",
     choose_first="请先选择一个适配器。",
+    hub="从 Hugging Face Hub 获取",
+    hub_repository="Hub 上的名称",
+    hub_repository_hint="name/adapter",
+    hub_fetch="获取",
+    hub_fetching="正在从 Hub 获取",
+    hub_put="放到 Hugging Face Hub",
+    hub_target="在那里的名称",
+    hub_target_hint="your-name/adapter",
+    hub_private="新仓库只有我能看到",
+    hub_put_note="文件会连同一张说明卡一起放上去。拿到文件的人都能读到教给它的事实。",
+    hub_putting="正在放到 Hub",
+    hub_there="“{name}”已在 Hub 上:{repository}。",
+    hub_sign_in="用 Hugging Face 登录",
+    hub_sign_out="退出({})",
+    hub_sign_in_first="请先用“从 Hugging Face Hub 获取”下面的按钮登录。",
+    hub_no_token=(
+        "这台机器没有登录 Hub。请在 huggingface.co/settings/tokens 取得可写的令牌,"
+        "然后运行 'hf auth login',或把它设为 HF_TOKEN 再启动本程序。"
+    ),
+    hub_no_account=(
+        "此页面没有供访客使用的 Hub 账号。请下载适配器,在 huggingface.co/settings/tokens "
+        "取得可写的令牌,再用 'hf upload' 放上去。"
+    ),
+    hub_login_home="请运行 'hf auth login' 或设置 HF_TOKEN",
+    hub_login_space="请用有权限的账号登录",
 )
 
 CHINESE = Strings(

@@ -19,8 +19,9 @@ from demo.ui.chat.handlers import ChatHandlers
 from demo.ui.chat.tab import ChatView, build_view
 from demo.ui.chinese import CHINESE
 from demo.ui.files import Uploads
+from demo.ui.library.account import HubAccount
 from demo.ui.library.events import connect_library, connect_use
-from demo.ui.library.handlers import LibraryHandlers
+from demo.ui.library.handlers import NOBODY, LibraryHandlers
 from demo.ui.library.tab import build_library
 from demo.ui.server import reply_places
 from demo.ui.strings import ENGLISH, Strings
@@ -46,7 +47,10 @@ START_CAMERA = """() => setTimeout(
 
 
 def build_page(
-    runtime: Runtime, strings: Strings = ENGLISH, samples: Path = ASSETS / "samples"
+    runtime: Runtime,
+    strings: Strings = ENGLISH,
+    samples: Path = ASSETS / "samples",
+    account: HubAccount = NOBODY,
 ) -> gr.Blocks:
     """Build the whole page over `runtime`, which may still be loading; nothing is served yet.
 
@@ -60,14 +64,16 @@ def build_page(
         fill_width=True,
     )
     with page:
-        uploads = _lay_out(page, runtime, strings, samples)
+        uploads = _lay_out(page, runtime, strings, samples, account)
         add_endpoints(runtime, uploads, strings, reply_places(runtime.settings))
     with page.route(CHINESE.title, CHINESE.language, show_in_navbar=False):
-        _lay_out(page, runtime, CHINESE, samples)
+        _lay_out(page, runtime, CHINESE, samples, account)
     return page
 
 
-def _lay_out(page: gr.Blocks, runtime: Runtime, strings: Strings, samples: Path) -> Uploads:
+def _lay_out(
+    page: gr.Blocks, runtime: Runtime, strings: Strings, samples: Path, account: HubAccount
+) -> Uploads:
     """Lay the page out in the words of `strings`, with all its events."""
     uploads = Uploads(strings)
     pill = _header(runtime, strings)
@@ -86,7 +92,7 @@ def _lay_out(page: gr.Blocks, runtime: Runtime, strings: Strings, samples: Path)
             own_runs = runtime.teaching.runs.quota.own_runs
             teach = build_teach(strings.teach, own_runs, limits, badge)
         with gr.Tab(strings.library.tab, elem_id="library-tab") as library_tab:
-            library = build_library(strings.library)
+            library = build_library(strings.library, sign_in=account.sign_in)
         with gr.Tab(strings.about.tab, elem_id="about-tab"):
             build_about(strings.about)
 
@@ -123,7 +129,7 @@ def _lay_out(page: gr.Blocks, runtime: Runtime, strings: Strings, samples: Path)
     connect_kept(teach, data, owner, entered)
     told = BadgeHandlers(runtime, teach.badge, teach.badge_timer, strings.teach)
     connect_badge(teach, told, owner, greeted)
-    brought = LibraryHandlers(runtime, library, uploads, strings)
+    brought = LibraryHandlers(runtime, library, uploads, strings, account)
     changes = connect_library(library, brought, owner, library_tab)
     connect_use(library, picker, owner, runtime, strings, changes)
     return uploads

@@ -1,14 +1,17 @@
 """The tab "Library" as a person uses it: every button once, with an adapter of their own."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from demo.settings import ROOT
 from tests.browser.chat import Chat
+from tests.hub import small_hub
+from tests.serving import READY_SECONDS, start, until
 
 pytestmark = pytest.mark.page
 
@@ -67,3 +70,31 @@ def test_an_adapter_is_brought_used_renamed_taken_along_and_deleted(
     expect(cards).to_have_count(0)
     page.get_by_role("tab", name="Chat").click()
     expect(page.get_by_label("Adapter", exact=True)).to_have_value("auto")
+
+
+def test_an_adapter_goes_to_the_hub_and_comes_back(browser: Browser, tmp_path: Path) -> None:
+    """On a program of its own, which takes a small server for the Hub."""
+    folders = [f"--{name}={tmp_path / name}" for name in ("adapters", "runs", "chats")]
+    shutil.copytree(SHAPES.parent, tmp_path / "adapters")
+    with small_hub() as hub:
+        served = start(*folders, environment={"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_home"})
+        try:
+            until(lambda: served.status()["state"] == "ready", READY_SECONDS, served)
+            page = Chat(browser.new_context().new_page(), served.url).page
+            page.get_by_role("tab", name="Library").click()
+            library, told = page.locator("#library"), page.locator("#library-message")
+            library.locator(".adapter-card").filter(has_text="shapes").first.click()
+            library.get_by_role("button", name="Put it on the Hugging Face Hub").first.click()
+            library.get_by_label("Its id there").fill("me/shapes")
+            page.locator("#library-put-there").click()
+            expect(told).to_contain_text("“shapes” is on the Hub as me/shapes.", timeout=60_000)
+            assert set(hub.files["me/shapes"]) == {"adapter.safetensors", "README.md"}
+            library.get_by_role("button", name="From the Hugging Face Hub").click()
+            library.get_by_label("Its id on the Hub").fill("me/none")
+            page.locator("#library-fetch").click()
+            expect(told).to_contain_text("there is no such repository, or it is not yours")
+            library.get_by_label("Its id on the Hub").fill("me/shapes")
+            page.locator("#library-fetch").click()
+            expect(told).to_contain_text("“shapes-2” is in your library.", timeout=60_000)
+        finally:
+            served.stop()

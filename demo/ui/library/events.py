@@ -43,11 +43,16 @@ def connect_library(
         concurrency_limit=CHECKS,
         **PRIVATE,
     )
+    slow: dict[str, Any] = PRIVATE | {"concurrency_id": "library-hub", "concurrency_limit": CHECKS}
+    pulled = [*asked, view.repository]
+    fetched = view.fetch.click(handlers.fetch, pulled, everything, **slow)
+    pushed = [owner, view.chosen, view.target, view.private]
+    view.put.click(handlers.put, pushed, [view.message], **slow)
     given = [*look, view.name, view.description]
     saved = view.save.click(handlers.save, given, **quick)
     view.delete.click(handlers.ask_to_delete, [view.chosen], **quick)
     view.delete_no.click(handlers.keep, None, **quick)
-    return [brought, saved, view.delete_yes.click(handlers.delete, look, **quick)]
+    return [brought, fetched, saved, view.delete_yes.click(handlers.delete, look, **quick)]
 
 
 def connect_use(

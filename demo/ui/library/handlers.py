@@ -5,9 +5,11 @@ taught does not exist for a visitor.
 """
 
 import logging
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -17,21 +19,32 @@ from demo.runtime import Runtime
 from demo.ui.files import Uploads, offer, withdraw
 from demo.ui.html import ComponentUpdates
 from demo.ui.library import cards
+from demo.ui.library.account import HubAccount
 from demo.ui.library.tab import LibraryView
+from demo.ui.limits import LARGEST_BYTES
 from demo.ui.strings import Strings
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 logger = logging.getLogger(__name__)
 LONGEST_SEARCH = 200
+NOBODY = HubAccount()
 
 
 class LibraryHandlers:
     """The events of the tab, for all visitors."""
 
     def __init__(
-        self, runtime: Runtime, view: LibraryView, uploads: Uploads, strings: Strings
+        self,
+        runtime: Runtime,
+        view: LibraryView,
+        uploads: Uploads,
+        strings: Strings,
+        account: HubAccount = NOBODY,
     ) -> None:
         self._runtime, self._view, self._uploads = runtime, view, uploads
-        self._strings, self._words = strings, strings.library
+        self._strings, self._words, self._account = strings, strings.library, account
 
     def look(self, owner: Any, search: Any, show: Any, chosen: Any) -> ComponentUpdates:
         """List adapters. Inputs: owner, search, show, chosen. Outputs: list, message."""
@@ -67,6 +80,63 @@ class LibraryHandlers:
             return shown | told
 
         yield self._guarded(bring)
+
+    def fetch(
+        self,
+        owner: Any,
+        search: Any,
+        show: Any,
+        repository: Any,
+        signed: gr.OAuthToken | None = None,
+    ) -> Iterator[ComponentUpdates]:
+        """Bring an adapter from the Hub. Inputs: as the parameters. Outputs: the whole tab."""
+        yield {self._view.message: cards.message(f"{self._words.hub_fetching} …")}
+
+        def bring() -> ComponentUpdates:
+            from demo.adapter import hub
+
+            api = _hub(self._account.token(signed.token if signed else None))
+            with tempfile.TemporaryDirectory(prefix="adapter-") as room:
+                file = hub.fetch(
+                    api,
+                    str(repository or "").strip(),
+                    Path(room),
+                    largest=LARGEST_BYTES,
+                    login=self._account.login(self._words),
+                )
+                name = self._runtime.bring(file, _owner(owner))
+            told = {self._view.message: cards.message(self._words.brought.format(name=name))}
+            return self._listed(owner, search, show, name) | self._opened(owner, name) | told
+
+        yield self._guarded(bring)
+
+    def put(
+        self,
+        owner: Any,
+        chosen: Any,
+        repository: Any,
+        private: Any,
+        signed: gr.OAuthToken | None = None,
+    ) -> Iterator[ComponentUpdates]:
+        """Put an adapter on the Hub. Inputs: as the parameters. Outputs: message."""
+        yield {self._view.message: cards.message(f"{self._words.hub_putting} …")}
+
+        def give() -> ComponentUpdates:
+            from demo.adapter import hub
+
+            entry = self._runtime.library.find(str(chosen or ""), _owner(owner))
+            target, given = str(repository or "").strip(), signed.token if signed else None
+            hub.push(
+                _hub(self._account.token_to_write(given, self._words)),
+                entry.path,
+                target,
+                private=bool(private),
+                login=self._account.login(self._words),
+            )
+            text = self._words.hub_there.format(name=entry.passport.name, repository=target)
+            return {self._view.message: cards.message(text)}
+
+        yield self._guarded(give)
 
     def save(
         self, owner: Any, search: Any, show: Any, chosen: Any, name: Any, description: Any
@@ -147,6 +217,13 @@ class LibraryHandlers:
             logger.exception("the library failed")
             text = self._strings.unexpected
         return {self._view.message: cards.message(text, bad=True)}
+
+
+def _hub(token: str | None) -> "HfApi":
+    from huggingface_hub import HfApi
+
+    # Without a token of its own it would take this machine's.
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token or False)
 
 
 def _owner(secret: Any) -> str:

@@ -17,6 +17,8 @@ class LibraryView:
     search: gr.Textbox
     show: gr.Radio
     upload: gr.UploadButton
+    repository: gr.Textbox  # on the Hub, to fetch
+    fetch: gr.Button
     message: gr.HTML
     list: gr.HTML
     chosen: gr.Textbox  # filled by the page with the name on the card that is pressed
@@ -26,6 +28,9 @@ class LibraryView:
     use: gr.Button
     download: gr.DownloadButton
     close: gr.Button
+    target: gr.Textbox  # on the Hub, to put it there
+    private: gr.Checkbox
+    put: gr.Button
     own: gr.Column  # what only the owner may change
     name: gr.Textbox
     description: gr.Textbox
@@ -37,8 +42,13 @@ class LibraryView:
     delete_no: gr.Button
 
 
-def build_library(words: LibraryWords) -> LibraryView:
-    """Lay the tab out inside the current `gr.Tab`."""
+def build_library(words: LibraryWords, *, sign_in: bool = False) -> LibraryView:
+    """Lay the tab out inside the current `gr.Tab`.
+
+    Args:
+        words: of the tab.
+        sign_in: whether visitors sign in to the Hub, as on a Space.
+    """
     with gr.Column(elem_id="library"), gr.Column(elem_id="library-page"):
         gr.HTML(cards.intro(words))
         with gr.Row(elem_id="library-tools"):
@@ -52,13 +62,38 @@ def build_library(words: LibraryWords) -> LibraryView:
                 words.upload, file_types=FILE_TYPES, elem_id="library-upload", scale=1
             )
         gr.HTML(cards.quiet(words.upload_hint))
+        hub = _hub(words, sign_in)
         message = gr.HTML(elem_id="library-message")
         detail, parts = _detail(words)
         listed = gr.HTML(elem_id="library-list")
         with gr.Column(elem_classes=["unseen"]):
             chosen = gr.Textbox(elem_id="library-chosen")
             choose = gr.Button(elem_id="library-choose")
-    return LibraryView(search, show, upload, message, listed, chosen, choose, detail, *parts)
+    return LibraryView(search, show, upload, *hub, message, listed, chosen, choose, detail, *parts)
+
+
+def _hub(words: LibraryWords, sign_in: bool) -> tuple[gr.Textbox, gr.Button]:
+    with gr.Accordion(words.hub, open=False, elem_id="library-hub"):
+        with gr.Row(elem_classes=["hub-row"]):
+            repository = gr.Textbox(
+                label=words.hub_repository, placeholder=words.hub_repository_hint, max_length=200
+            )
+            fetch = gr.Button(words.hub_fetch, size="sm", scale=0, elem_id="library-fetch")
+        if sign_in:
+            gr.LoginButton(words.hub_sign_in, words.hub_sign_out, size="sm")
+    return repository, fetch
+
+
+def _put(words: LibraryWords) -> tuple[gr.Textbox, gr.Checkbox, gr.Button]:
+    with gr.Accordion(words.hub_put, open=False, elem_id="library-put"):
+        gr.HTML(cards.quiet(words.hub_put_note))
+        with gr.Row(elem_classes=["hub-row"]):
+            target = gr.Textbox(
+                label=words.hub_target, placeholder=words.hub_target_hint, max_length=200
+            )
+            put = gr.Button(words.hub_put, size="sm", scale=0, elem_id="library-put-there")
+        private = gr.Checkbox(value=True, label=words.hub_private)
+    return target, private, put
 
 
 def _detail(words: LibraryWords) -> tuple[gr.Column, tuple]:
@@ -68,6 +103,7 @@ def _detail(words: LibraryWords) -> tuple[gr.Column, tuple]:
             use = gr.Button(words.use, variant="primary", size="sm", elem_id="library-use")
             download = gr.DownloadButton(words.download, size="sm", elem_id="library-download")
             close = gr.Button(words.close, size="sm", elem_id="library-close")
+        hub = _put(words)
         with gr.Column(visible=False, elem_id="library-own") as own:
             name = gr.Textbox(label=words.name, max_length=60, elem_id="library-name")
             description = gr.Textbox(
@@ -81,4 +117,5 @@ def _detail(words: LibraryWords) -> tuple[gr.Column, tuple]:
                 yes = gr.Button(words.delete_yes, variant="stop", size="sm", elem_id="library-yes")
                 no = gr.Button(words.delete_no, size="sm")
     actions = (use, download, close)
-    return detail, (facts, *actions, own, name, description, save, delete, sure, sure_text, yes, no)
+    kept = (own, name, description, save, delete, sure, sure_text, yes, no)
+    return detail, (facts, *actions, *hub, *kept)

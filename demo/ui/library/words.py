@@ -69,3 +69,34 @@ class LibraryWords:
     delete_no: str = "Keep it"
     deleted: str = "“{name}” is deleted."
     choose_first: str = "Choose an adapter first."
+    hub: str = "From the Hugging Face Hub"
+    hub_repository: str = "Its id on the Hub"
+    hub_repository_hint: str = "name/adapter"
+    hub_fetch: str = "Fetch it"
+    hub_fetching: str = "Fetching it from the Hub"
+    hub_put: str = "Put it on the Hugging Face Hub"
+    hub_target: str = "Its id there"
+    hub_target_hint: str = "your-name/adapter"
+    hub_private: str = "A new repository is mine alone"
+    hub_put_note: str = (
+        "The file goes there with a card that says what it is. Whoever gets the file can read the "
+        "facts that it was taught."
+    )
+    hub_putting: str = "Putting it on the Hub"
+    hub_there: str = "“{name}” is on the Hub as {repository}."
+    hub_sign_in: str = "Sign in with Hugging Face"
+    hub_sign_out: str = "Sign out ({})"
+    hub_sign_in_first: str = (
+        "Please sign in with Hugging Face first, with the button below “From the Hugging Face Hub”."
+    )
+    hub_no_token: str = (
+        "Nobody is logged in to the Hub on this machine. Get a token that may write at "
+        "huggingface.co/settings/tokens, then run 'hf auth login', or start this program with it "
+        "as HF_TOKEN."
+    )
+    hub_no_account: str = (
+        "This page has no account on the Hub for its visitors. Download the adapter, get a token "
+        "that may write at huggingface.co/settings/tokens, and put the file there with 'hf upload'."
+    )
+    hub_login_home: str = "log in with 'hf auth login' or set HF_TOKEN"
+    hub_login_space: str = "sign in with an account that may"

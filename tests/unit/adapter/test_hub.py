@@ -1,11 +1,6 @@
 """The Hub's road through its own library, to a small server that keeps what is pushed."""
 
-import base64
-import hashlib
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,87 +15,23 @@ from demo.adapter.export import export_peft
 from demo.adapter.passport import Passport
 from demo.errors import CheckpointError, FetchError, InputError
 from demo.llama.base import Base
-
-SHA = "a" * 40
-Files = dict[str, dict[str, bytes]]  # by repository and name
-
-
-class Kept(BaseHTTPRequestHandler):
-    """What of the Hub's protocol a push and a pull use."""
-
-    files: Files
-
-    def log_message(self, *words: object) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        if not self.headers.get("authorization"):
-            return self._say({"error": "who are you?"}, 401)
-        if self.path == "/api/repos/create":
-            fields = json.loads(body)
-            name = f"{fields.get('organization') or 'me'}/{fields['name']}"
-            self.files.setdefault(name, {})
-            return self._say({"url": f"http://{self.headers['host']}/{name}", "name": name})
-        if self.path == "/api/validate-yaml":
-            return self._say({"errors": [], "warnings": []})
-        name = "/".join(self.path.split("/")[3:5])
-        if "/preupload/" in self.path:
-            asked = json.loads(body)["files"]
-            plain = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
-            return self._say({"files": [{"path": file["path"], **plain} for file in asked]})
-        for line in body.splitlines():
-            entry = json.loads(line)
-            if entry["key"] == "file":
-                content = base64.b64decode(entry["value"]["content"])
-                self.files[name][entry["value"]["path"]] = content
-        return self._say(
-            {"commitOid": SHA, "commitUrl": f"http://{self.headers['host']}/{name}/commit/{SHA}"}
-        )
-
-    def do_GET(self) -> None:
-        parts = self.path.partition("?")[0].split("/")
-        name = "/".join(parts[3:5] if parts[1] == "api" else parts[1:3])
-        if name not in self.files:
-            return self._say(
-                {"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"}
-            )
-        if parts[1] == "api":
-            files = [{"rfilename": k, "size": len(v)} for k, v in self.files[name].items()]
-            return self._say({"id": name, "sha": SHA, "siblings": files})
-        content = self.files[name][parts[-1]]
-        named = {"ETag": hashlib.sha1(content).hexdigest(), "X-Repo-Commit": SHA}
-        return self._send(content, 200, named)
-
-    do_HEAD = do_GET
-
-    def _say(self, answer: Any, code: int = 200, headers: dict[str, str] | None = None) -> None:
-        kind = {"content-type": "application/json"}
-        self._send(json.dumps(answer).encode(), code, kind | (headers or {}))
-
-    def _send(self, content: bytes, code: int, headers: dict[str, str]) -> None:
-        self.send_response(code)
-        for key, value in headers.items():
-            self.send_header(key, value)
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+from tests.hub import SHA, Files, SmallHub, small_hub
 
 
 @pytest.fixture
-def files() -> Files:
-    return {}
+def small() -> Iterator[SmallHub]:
+    with small_hub() as running:
+        yield running
 
 
 @pytest.fixture
-def endpoint(files: Files) -> Iterator[str]:
-    handler = type("Keeper", (Kept,), {"files": files})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def files(small: SmallHub) -> Files:
+    return small.files
+
+
+@pytest.fixture
+def endpoint(small: SmallHub) -> str:
+    return small.endpoint
 
 
 def saved(base: Base, folder: Path, name: str = "mine", **fields: Any) -> Adapter:
