@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from demo.finetune.data.column_names import known_as
-from demo.finetune.data.table import Table
+from demo.finetune.data.table import Table, says
 
 SAMPLED = 50  # rows that are looked into to tell what a column holds
 SHORTEST_TEXT = 12  # characters of what is taken for more than a code or a category
@@ -38,16 +38,6 @@ def is_reference(table: Table, column: str) -> bool:
     return numbers and known_as(column) not in GIVEN
 
 
-def filled_columns(table: Table) -> tuple[str, ...]:
-    """Give the columns in which something stands, in the table's order."""
-    filled: set[str] = set()
-    for row in table.rows:
-        if len(filled) == len(table.columns):
-            break
-        filled.update(n for n, cell in row.cells.items() if n not in filled and says(cell))
-    return tuple(name for name in table.columns if name in filled)
-
-
 def cells_of(table: Table, column: str, most: int | None = None) -> Iterator[str]:
     """Yield the cells of a column in which something stands."""
     for row in table.rows[:most]:
@@ -67,8 +57,3 @@ def holds_texts(table: Table, column: str) -> bool:
     cells = list(cells_of(table, column, SAMPLED))
     worded = sum(len(cell) >= SHORTEST_TEXT for cell in cells)
     return worded * 2 > len(cells) and len(set(cells)) * 10 > 6 * len(cells)
-
-
-def says(cell: str) -> bool:
-    """Tell whether anything stands in a cell."""
-    return bool(cell.strip()) and cell.strip() not in ("[]", "{}")

@@ -14,7 +14,6 @@ from demo.finetune.data.column_cells import (
     SAMPLED,
     asks,
     cells_of,
-    filled_columns,
     holds_texts,
     is_reference,
     names_documents,
@@ -233,7 +232,7 @@ def recognise_table(table: Table) -> Layout | None:
     of pictures is barred where none came with the table. Replies that are numbers of options count
     from 0, or from 1 where the last number and no 0 occurs.
     """
-    filled = filled_columns(table)
+    filled = table.filled_columns
     layout = recognise(filled) or recognise(table.columns) or _marked_text(table, filled)
     layout = layout or _by_question_marks(table, filled) or _by_place(table)
     layout = layout or _plain_text(table, filled)
@@ -339,7 +338,7 @@ def why_unknown(columns: Sequence[str]) -> str:
 def unused_columns(table: Table, layout: Layout) -> tuple[str, ...]:
     """Name the columns that hold something and that this layout leaves aside."""
     used = set(layout.columns)
-    return tuple(name for name in filled_columns(table) if name not in used)
+    return tuple(name for name in table.filled_columns if name not in used)
 
 
 def _as_tuple(value: Any) -> tuple[str, ...]:

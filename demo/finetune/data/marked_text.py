@@ -22,18 +22,6 @@ ROLES = {
 LLAMA = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?=\[INST\]|$)", re.DOTALL)
 LLAMA_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>(.*)", re.DOTALL)
 
-# Around a question alone, as prompts of other models have it.
-AROUND = re.compile(
-    r"\s*(?:human|user|question|q):\s(.*?)\s*\b(?:assistant|ai|bot|answer|a):\s*",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-def bare_question(text: str) -> str:
-    """Take the marks off a question that begins and ends with them: `Human: Who? Assistant:`."""
-    found = AROUND.fullmatch(text)
-    return found[1] if found else text
-
 
 def marked_turns(text: str) -> list[dict[str, str]] | None:
     """Read a conversation out of a text that marks who speaks; None where it marks nobody.

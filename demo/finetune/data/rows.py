@@ -4,6 +4,7 @@ Rows are read as a `Layout` says. Small faults are repaired, and each repair is 
 cannot be taught as it was meant is refused with the reason.
 """
 
+import re
 from typing import Any
 
 from demo.errors import DataError
@@ -23,7 +24,7 @@ from demo.finetune.data.conversation import (
     picture_names,
     read_turns,
 )
-from demo.finetune.data.marked_text import bare_question, marked_turns
+from demo.finetune.data.marked_text import marked_turns
 from demo.finetune.data.table import (
     TableRow,
     commonest,
@@ -37,6 +38,11 @@ STRUCTURE = ": a structure, taught as its JSON text"  # how `make_row` records a
 TOOLS = ("tools", "functions")
 SOUNDS = ("audio", "audios", "video", "videos", "sound", "sounds", "speech")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# Around a question alone, as prompts of other models have it.
+AROUND = re.compile(
+    r"\s*(?:human|user|question|q):\s(.*?)\s*\b(?:assistant|ai|bot|answer|a):\s*",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def read_row(row: TableRow, layout: Layout) -> TrainingConversation:
@@ -246,7 +252,7 @@ def _question(row: TableRow, layout: Layout, cleaner: Cleaner) -> str:
             value = structure(cell)
             one = plain(value[0]) if isinstance(value, list) and len(value) == 1 else None
             cell = cell if one is None else one
-        bare = bare_question(cell)
+        bare = _bare(cell)
         if bare != cell:
             cleaner.note("question: the marks of who speaks removed")
         question = cleaner.text(bare, "question")
@@ -255,6 +261,12 @@ def _question(row: TableRow, layout: Layout, cleaner: Cleaner) -> str:
     given = [_given(row, layout.input, "input", cleaner)]
     given += [_given(row, column, excerpt(column), cleaner) for column in layout.context]
     return "\n\n".join([question, *filter(None, given)])
+
+
+def _bare(question: str) -> str:
+    """Take off the marks that a question begins and ends with: `Human: Who? Assistant:`."""
+    found = AROUND.fullmatch(question)
+    return found[1] if found else question
 
 
 def _options(row: TableRow, layout: Layout) -> list[tuple[str, str]]:

@@ -122,6 +122,21 @@ class Table:
     folder: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def filled_columns(self) -> tuple[str, ...]:
+        """The columns in which something stands, in the file's order."""
+        filled: set[str] = set()
+        for row in self.rows:
+            if len(filled) == len(self.columns):
+                break
+            filled.update(n for n, cell in row.cells.items() if n not in filled and says(cell))
+        return tuple(name for name in self.columns if name in filled)
+
+
+def says(cell: str) -> bool:
+    """Tell whether anything stands in a cell."""
+    return bool(cell.strip()) and cell.strip() not in ("[]", "{}")
+
 
 class TableBuilder:
     """Collect rows until there are too many, which costs no more than the limit.
