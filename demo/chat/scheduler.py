@@ -32,6 +32,8 @@ IDLE_SECONDS = 300.0  # without a reply, after which kept conversations are drop
 SLICE = 256  # tokens of a prompt computed at a time: others stream on in between
 Stopped = Literal["end", "length", "cancelled", "deadline", "repeated"]
 LONGEST_PERIOD, LEAST_REPEATED = 64, 60  # tokens, of what a reply repeats until it is ended
+# DRY: tokens said again from which on, by what in logits, times what for each more; and bounds.
+DRY_ALLOWED, DRY_MULTIPLIER, DRY_BASE, DRY_LONGEST, DRY_PLACES = 6, 0.8, 1.75, 32, 64
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class _Running:
         request, ids = self.stream.request, self.stream.ids
         penalty = request.sampling.repetition_penalty
         seen = np.array([*request.ids, *ids] if penalty != 1 else [], np.int64)
+        logits = without_loops(logits, ids)
         self.token = choose(logits, seen, request.sampling, self.random)
         if self.token in request.stop:
             self.stream.end("end")
@@ -370,6 +373,29 @@ def repeats(ids: Sequence[int]) -> bool:
         if len(ids) >= length and ids[-length:-period] == ids[period - length :]:
             return True
     return False
+
+
+def without_loops(logits: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    """Weaken logits (V,) of tokens that go on with what the reply says again (llama.cpp's DRY).
+
+    Greedy decoding of a small base does not leave a loop. The longer the passage that is said
+    again, the less likely its next token; short ones, as names and numbers are, stay.
+    """
+    said = np.asarray(ids, np.int64)
+    places = np.flatnonzero(said[:-1] == said[-1])[-DRY_PLACES:] if len(said) else said
+    lengths: dict[int, int] = {}
+    for place in places.tolist():
+        length = 1
+        while length < min(DRY_LONGEST, place + 1) and said[place - length] == said[-1 - length]:
+            length += 1
+        token = int(said[place + 1])
+        lengths[token] = max(length, lengths.get(token, 0))
+    weaker = logits
+    for token, length in lengths.items():
+        if length >= DRY_ALLOWED:
+            weaker = weaker.copy()
+            weaker[token] -= DRY_MULTIPLIER * DRY_BASE ** (length - DRY_ALLOWED)
+    return weaker
 
 
 def choose(

@@ -9,6 +9,9 @@ import pytest
 
 from demo.chat.scheduler import (
     CLOSING,
+    DRY_ALLOWED,
+    DRY_BASE,
+    DRY_MULTIPLIER,
     GenerationRequest,
     Scheduler,
     Stream,
@@ -16,6 +19,7 @@ from demo.chat.scheduler import (
     choose,
     penalised,
     repeats,
+    without_loops,
 )
 from demo.errors import BusyError
 from demo.settings import Sampling
@@ -102,6 +106,30 @@ def finish(stream: Stream, decoder: Counting) -> list[int]:
         decoder.let()
         stream.wait(len(stream.ids), 0.05)
     return stream.ids
+
+
+def test_the_next_token_of_a_passage_said_again_gets_less_likely() -> None:
+    logits = np.zeros(20, np.float32)
+    passage = list(range(1, 11))
+    for said in range(1, 11):  # of ten tokens said again, the eleventh would be 11
+        found = without_loops(logits, [*passage, 11, *passage[-said:]])
+        expected = max(0.0, DRY_MULTIPLIER * DRY_BASE ** (said - DRY_ALLOWED))
+        assert found[11] == pytest.approx(-expected if said >= DRY_ALLOWED else 0)
+        assert np.count_nonzero(found) == (said >= DRY_ALLOWED)
+    assert not logits.any()
+
+
+def test_of_two_places_the_longer_passage_counts_and_both_tokens_get_less_likely() -> None:
+    passage = list(range(1, 9))
+    found = without_loops(np.zeros(20, np.float32), [*passage, 12, *passage[1:], 13, *passage])
+    assert found[12] == pytest.approx(-DRY_MULTIPLIER * DRY_BASE ** (8 - DRY_ALLOWED))
+    assert found[13] == pytest.approx(-DRY_MULTIPLIER * DRY_BASE ** (7 - DRY_ALLOWED))
+
+
+def test_what_is_said_once_or_not_at_all_changes_nothing() -> None:
+    logits = np.arange(20, dtype=np.float32)
+    for ids in ([], [3], [3, 3], list(range(20))):
+        assert (without_loops(logits, ids) == logits).all()
 
 
 def test_a_reply_ends_at_its_limit(scheduler, decoder):
