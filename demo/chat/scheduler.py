@@ -33,7 +33,7 @@ SLICE = 256  # tokens of a prompt computed at a time: others stream on in betwee
 Stopped = Literal["end", "length", "cancelled", "deadline", "repeated"]
 LONGEST_PERIOD, LEAST_REPEATED = 64, 60  # tokens, of what a reply repeats until it is ended
 # DRY: tokens said again from which on, by what in logits, times what for each more; and bounds.
-DRY_ALLOWED, DRY_MULTIPLIER, DRY_BASE, DRY_LONGEST, DRY_PLACES = 6, 0.8, 1.75, 32, 64
+DRY_ALLOWED, DRY_MULTIPLIER, DRY_BASE, DRY_LONGEST, DRY_PLACES = 4, 0.8, 1.75, 32, 64
 
 
 @dataclass(frozen=True)
