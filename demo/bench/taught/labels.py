@@ -18,6 +18,7 @@ from demo.finetune.data.examples import encode
 
 LEARNED, JUDGED = 100, 500  # texts
 REGRESSION, COMMONEST = "TF-IDF and logistic regression", "the commonest label"
+STRENGTHS = 1.0, 10.0, 100.0  # inverse of the regularisation
 POINTS = 2  # that it may be behind
 
 
@@ -58,15 +59,21 @@ def _of_file(path: Path, preset: str, seeds: int, *, lora: bool) -> dict[str, li
 
 
 def regression(learned: Sequence[Labelled], judged: Sequence[Labelled]) -> float:
-    """Return the percentage that scikit-learn's TF-IDF and logistic regression get right."""
+    """Return the percentage that scikit-learn's TF-IDF and logistic regression get right.
+
+    Of three strengths it is the best one on the very texts it is judged by: a favour to it.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    model = make_pipeline(TfidfVectorizer(), LogisticRegression(max_iter=1_000))
-    model.fit([row.text for row in learned], [row.label for row in learned])
-    said = model.predict([row.text for row in judged])
-    return share(guess == row.label for guess, row in zip(said, judged, strict=True))
+    found = []
+    for strength in STRENGTHS:
+        model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=strength, max_iter=1_000))
+        model.fit([row.text for row in learned], [row.label for row in learned])
+        said = model.predict([row.text for row in judged])
+        found.append(share(guess == row.label for guess, row in zip(said, judged, strict=True)))
+    return max(found)
 
 
 def commonest(learned: Sequence[Labelled], judged: Sequence[Labelled]) -> float:
