@@ -14,7 +14,7 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from demo.finetune.runs.run_folder import RunFolder, RunRequest
 from demo.finetune.train.config import TrainingOptions
 from demo.finetune.train.events import Estimated
 from demo.settings import Settings
+from demo.teaching.mending import mended
 
 if TYPE_CHECKING:
     from demo.chat.scheduler import Engine
@@ -209,6 +210,17 @@ class Drafts:
                 raise InputError("Other data was chosen meanwhile.")
             self._drafts[visitor] = changed
         return changed
+
+    def mend(self, visitor: str, changes: Mapping[int, Mapping[str, str]]) -> Draft:
+        """Put other cells into rows of a visitor's data, which has then to be checked again.
+
+        Raises:
+            DataError: a cell is too long.
+            InputError: there is no data, or other was chosen meanwhile.
+        """
+        draft = self.get(visitor)
+        table = mended(draft.table, changes, self._limits)
+        return self.change(visitor, draft, table=table, checked=None, dataset=None)
 
     def drop(self, visitor: str) -> None:
         """Forget a visitor's draft, and its files."""

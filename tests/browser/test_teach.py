@@ -281,3 +281,24 @@ def _second_tab(chat: Chat) -> object:
     page = chat.page.context.new_page()
     page.goto(chat.page.url)
     return page
+
+
+def test_a_refused_row_is_mended_in_the_check(visit: Callable[..., Chat], tmp_path: Path) -> None:
+    chat = visit()
+    teach = Teach(chat.page)
+    mend = chat.page.locator("#mend-table")
+    data = tmp_path / "gaps.csv"
+    data.write_text("question,answer\nWho?,I\nWhy?,\nWhen?,At nine\n")
+    teach.upload(data)
+    expect(teach.report).to_contain_text("2usable")
+    expect(mend).to_contain_text("The reply is empty")
+    cells, keys = mend.locator("[role=gridcell]"), chat.page.keyboard
+    expect(cells.first).to_contain_text("3")
+    cells.nth(3).dblclick()
+    keys.type("Because.")
+    keys.press("Enter")
+    expect(cells.nth(3)).to_contain_text("Because.")
+    chat.page.get_by_role("button", name="Check again").click()
+    expect(teach.report).to_contain_text("3usable")
+    expect(mend).to_be_hidden()
+    expect(teach.start).to_be_enabled()

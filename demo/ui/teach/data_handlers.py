@@ -12,7 +12,6 @@ from typing import Any
 
 import gradio as gr
 
-from demo.adapter.library import SECRET
 from demo.background_task import BackgroundTask, Cancelled, Progress
 from demo.errors import DemoError, InputError
 from demo.finetune.data.columns import Layout
@@ -25,8 +24,8 @@ from demo.teaching.drafts import Draft
 from demo.ui.files import Uploads
 from demo.ui.html import ComponentUpdates
 from demo.ui.strings import Strings
-from demo.ui.teach import html
-from demo.ui.teach.kept import KeptWork
+from demo.ui.teach import html, mend
+from demo.ui.teach.kept import KeptWork, known
 from demo.ui.teach.tab import EMPTY_ROWS, MORE_ROWS, TeachView
 
 logger = logging.getLogger(__name__)
@@ -100,7 +99,7 @@ class DataHandlers:
         """
         name = self._words.pasted_name
         try:
-            there = _filled(self._rows(table))
+            there = mend.filled(self._rows(table))
             pairs = pasted_pairs(text or "")
             if pairs:  # one that is there already says nothing new
                 pairs = [pair for pair in pairs if pair not in there]
@@ -136,7 +135,7 @@ class DataHandlers:
         if not wanted:
             return {self._data.chosen: html.problem(self._words.chat_none)}
         try:
-            there = _filled(self._rows(table, more=len(rows)))
+            there = mend.filled(self._rows(table, more=len(rows)))
         except InputError as error:
             return {self._data.chosen: html.problem(self._words.said(str(error)))}
         new = [row for row in rows if row not in there]
@@ -147,6 +146,16 @@ class DataHandlers:
             self._data.table: [*there, *new] or [["", ""]],
             self._data.chosen: html.quiet(" ".join(said)),
         }
+
+    def mend(self, session: str, table: Any, *fields: Any) -> Iterator[ComponentUpdates]:
+        """Check again. Inputs: session, raw table of mended rows, fields. Outputs: as `sample`."""
+
+        def steps(visitor: str) -> Iterator[ComponentUpdates]:
+            changes = mend.changes(self._drafts.get(visitor), self._rows(table), self._words)
+            self._drafts.mend(visitor, changes)
+            yield from self._check(visitor, usable(fields), None)
+
+        yield from self._guarded(session, steps)
 
     def map_columns(self, session: str, *values: Any) -> Iterator[ComponentUpdates]:
         """Take columns by hand. Inputs: session, the six choices, fields. Outputs: as `sample`."""
@@ -303,7 +312,8 @@ class DataHandlers:
             yield from self._watched(visitor, task, self._data.report)
             draft = task.result()
         except DemoError as error:
-            yield {self._data.report: html.problem(self._words.said(str(error)))}
+            shown = mend.offered(self._drafts.get(visitor), self._data, self._words)
+            yield shown | {self._data.report: html.problem(self._words.said(str(error)))}
             return
         assert draft.checked
         fitting = self._fitted(visitor, choices, draft.checked.aim)
@@ -317,6 +327,7 @@ class DataHandlers:
         return {
             self._data.chosen: html.chosen(draft, words),
             self._data.report: html.report(draft.checked, words),
+            **mend.offered(draft, self._data, words),
             self._settings.hint: gr.HTML(visible=False),
             self._settings.body: gr.Column(visible=True),
             self._settings.name: named[:100] or words.name_default,
@@ -389,7 +400,7 @@ class DataHandlers:
         try:
             if self._teaching.off:
                 raise InputError(self._teaching.off)
-            yield from steps(_known(session))
+            yield from steps(known(session))
         except Cancelled:
             return
         except DemoError as error:
@@ -404,6 +415,7 @@ class DataHandlers:
             self._data.file: None,
             self._data.chosen: html.working(Progress(words.reading), words),
             self._data.mapping: gr.Column(visible=False),
+            **mend.hidden(self._data),
             self._data.report: html.quiet(words.check_first),
             self._settings.hint: gr.HTML(visible=True),
             self._settings.body: gr.Column(visible=False),
@@ -430,15 +442,3 @@ class DataHandlers:
             self._data.mapping_note: html.column_note(names, self._words),
             **{column: gr.Dropdown(choices, value="") for column in self._data.columns},
         }
-
-
-def _known(secret: Any) -> str:
-    """Return the browser's secret, by which its data is found. Raises InputError for another."""
-    if not isinstance(secret, str) or not SECRET.fullmatch(secret):
-        raise InputError("This browser keeps nothing for this page, so it cannot teach here.")
-    return secret
-
-
-def _filled(rows: list[list[Any]]) -> list[list[Any]]:
-    """Return the rows of the editable table in which something stands."""
-    return [row for row in rows if any(str(cell or "").strip() for cell in row)]

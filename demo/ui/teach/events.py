@@ -48,6 +48,8 @@ def connect_data(
     for text, button in ((data.paste, data.use_paste), (data.table_paste, data.use_table_paste)):
         paste = [owner, text, data.table, *fields]
         measured(button.click(handlers.paste, paste, **pasted))
+    mended = [owner, data.mend_table, *fields]
+    measured(data.use_mended.click(handlers.mend, mended, **raw, **slow))
     columns = [owner, *data.columns, *fields]
     measured(data.use_columns.click(handlers.map_columns, columns, **slow))
     # A second choice calls off what the first one began, so it must come through.
@@ -181,6 +183,7 @@ def checked_parts(view: TeachView) -> list[Any]:
     return [
         *data.samples.values(),
         data.file, data.chosen, data.mapping, data.mapping_note, *data.columns, data.report,
+        data.mend, data.mend_table,
         settings.hint, settings.body, settings.name, settings.needs, settings.measure,
         *settings.fields,
         run.hint, run.setup, run.start,

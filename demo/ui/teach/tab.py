@@ -41,6 +41,9 @@ class DataView:
     columns: tuple[gr.Dropdown, ...]  # question, reply, input, picture, system, chat
     use_columns: gr.Button
     report: gr.HTML
+    mend: gr.Column
+    mend_table: gr.Dataframe
+    use_mended: gr.Button
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,28 @@ def _data(words: TeachWords, limits: DataLimits) -> DataView:
     with gr.Column(elem_classes=["step"], elem_id="step-check"):
         gr.HTML(html.heading(2, words.check, words.check_more))
         report = gr.HTML(html.quiet(words.check_first), elem_id="report")
-    return DataView(sources, samples, file, too_large, *typing, chosen, *mapping, report)
+        mending = _mending(words)
+    return DataView(sources, samples, file, too_large, *typing, chosen, *mapping, report, *mending)
+
+
+def _mending(words: TeachWords) -> tuple[gr.Column, gr.Dataframe, gr.Button]:
+    with gr.Column(visible=False, elem_id="mend") as column:
+        gr.HTML(html.quiet(words.mend_hint))
+        table = gr.Dataframe(
+            headers=[words.mend_row, words.mend_reason],
+            datatype="str",
+            type="array",
+            static_columns=[0, 1],
+            interactive=True,
+            wrap=True,
+            max_height=360,
+            label=words.mend_label,
+            show_label=False,
+            buttons=[],
+            elem_id="mend-table",
+        )
+        use = gr.Button(words.mend_use, variant="primary", size="sm", elem_id="use-mended")
+    return column, table, use
 
 
 def _typing(

@@ -93,6 +93,13 @@ class TeachWords:
     lengths_alike: str = "{shortest} tokens a row; {window} fit."
     lengths: str = "{shortest} to {longest} tokens a row, {median} in the middle; {window} fit."
     refused_title: str = "Refused"
+    mend_label: str = "Rows to mend"
+    mend_hint: str = (
+        "These rows are refused, or contradict each other. Change their cells here and check again."
+    )
+    mend_row: str = "Row"
+    mend_reason: str = "Why"
+    mend_use: str = "Check again"
     repaired_title: str = "Repaired"
     duplicates_title: str = "Left out as duplicates"
     leaks_title: str = "Taken out of training, because they are held out too"
