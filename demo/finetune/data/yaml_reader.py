@@ -49,7 +49,7 @@ def yaml_as_json(text: str) -> str:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise DataError(f"This file looks like YAML and cannot be read{where}. {WANTED}") from error
-    if isinstance(value, dict) and ("nlu" in value or "stories" in value or "intents" in value):
+    if isinstance(value, dict) and ("nlu" in value or "stories" in value):
         value = _rasa(value)
     if not isinstance(value, dict | list):
         raise DataError(f"This file is YAML without any list in it. {WANTED}")

@@ -68,6 +68,11 @@ def test_rasas_examples_are_asked_where_a_reply_is_known() -> None:
     assert "“1 intents without examples, or without a reply”" in "".join(table.notes)
 
 
+def test_intents_with_their_own_replies() -> None:
+    text = "intents:\n- tag: hi\n  patterns:\n  - hey\n  - yo\n  responses:\n  - Hello!\n"
+    assert taught(read_table(text.encode())) == ["hey > Hello!", "yo > Hello!"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
