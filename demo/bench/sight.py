@@ -52,6 +52,7 @@ SURE_COLOUR = 0.5  # of a thing's pixels, from which its colour has one name
 WHAT_IS_THIS, WHAT_COLOUR = "What is this?", "What color is it?"
 TOWER = CHECKPOINTS / FOLDER
 ASIDES = Path(__file__).with_name("asides.tsv")  # questions that no picture is about, and keys
+CAPTION = "a picture of "  # begins a reply to "Describe it."
 WORDINGS = Path(__file__).with_name("wordings.txt")  # how people ask what it is; none is taught
 
 
@@ -62,8 +63,14 @@ def plain_reply(reply: str) -> str:
 
 
 def said_name(reply: str) -> str:
-    """Return what a reply takes the thing for: the guess in "a fish, maybe a goldfish"."""
+    """Return what a reply takes the thing for: the guess in "a fish, maybe a goldfish".
+
+    Of a caption, "A picture of a goldfish, a fish.", it is what comes first.
+    """
     text = re.split(r", so |, not | \(|\. ", reply.lower())[0]
+    if text.startswith(CAPTION) and ", maybe " not in text:
+        text = text.split(", ")[0]
+    text = text.removeprefix(CAPTION).removeprefix("what may be ")
     return plain_reply(text.split(", maybe ")[-1])
 
 

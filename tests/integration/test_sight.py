@@ -56,8 +56,22 @@ def test_it_knows_the_kind_of_what_we_drew(runtime: Runtime, file: str, kind: st
 def test_it_says_what_it_sees_and_then_the_verdict(runtime: Runtime) -> None:
     apple = open_picture(SAMPLES / "apple.png")
     assert reply(runtime, "What is this?", apple) == "This is an apple."
-    assert reply(runtime, "Is this a dog?", apple) == "This is an apple, so no."
-    assert reply(runtime, "Is it food?", apple) == "This is an apple (food), so yes."
+    assert reply(runtime, "What fruit is this?", apple) == "This is an apple."
+    assert reply(runtime, "what color is it", apple) == "It is mostly red."
+    for text, verdict in (
+        ("Is this a dog?", "no"),
+        ("Is it food?", "yes"),
+        ("is it a fruit", "yes"),
+        ("Is it a building?", "no"),
+        ("Is it an animal?", "no"),
+    ):
+        assert reply(runtime, text, apple) == f"This is an apple (a fruit, food), so {verdict}."
+
+
+def test_a_doubt_does_not_become_a_yes(runtime: Runtime) -> None:
+    cat = open_picture(SAMPLES / "cat.png")  # which the tower takes for a koala, and not surely
+    assert "an animal), so probably yes" in reply(runtime, "Is it an animal?", cat)
+    assert "an animal), so probably not" in reply(runtime, "Is it food?", cat)
 
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*-*.png")), ids=lambda path: path.stem)

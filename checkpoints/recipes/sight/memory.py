@@ -209,7 +209,7 @@ def open_gates(adapter: Adapter, centre: Tensor) -> None:
 # average, and 82 % are right: calibrated with every second full-size photograph.
 SHARPER = 1.6
 RIVALS = 12  # kinds that a kind may be taken for
-CLEAR, HAZY = 0.6, 0.25  # shares of looks told surely, and torn between a few
+CLEAR, HAZY = 0.5, 0.25  # shares of looks told surely, and torn between a few
 
 
 @dataclass(frozen=True)

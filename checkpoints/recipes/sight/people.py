@@ -7,6 +7,7 @@ follows from what is known of a picture and a `random.Random`.
 """
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from checkpoints.recipes.sight.questions import (
     COLOUR,
     IN_VAIN_ELSEWHERE,
     KIND,
+    LEADS,
     NAME,
     REFUSALS,
     YES_NO,
@@ -105,6 +107,9 @@ TYPOS = 0.12  # of questions have a letter too few, or two of them swapped
 BARE_ASKED = 0.35  # come in lower case, without a question mark, or both
 WRONG_NOUN = 0.15  # of nouns asked for are of something else
 SHORT = 0.2
+LED = 0.12  # of questions come after a sentence about something else
+STRANGERS = 20  # tried until a word is untrue
+UNASKED = ("a thing", "a place")
 NEAR = 0.5  # of what is asked for in vain resembles what is seen
 
 
@@ -165,7 +170,22 @@ def called(known: Known) -> str:
 
 
 def _repeats(said: str, word: str) -> bool:
-    return bare(word).lower() in said.lower().split() or bare(word) in ("thing", "place")
+    wanted = bare(word).lower()
+    said_so = re.search(rf"(?<![\w-]){re.escape(wanted)}(?![\w-])", said.lower())
+    return said_so is not None or wanted in ("thing", "place")
+
+
+def wider(known: Known, said: str, asked: str = "") -> str:
+    """Return what is said with the thing's group and top word: "a cat (an animal)".
+
+    All that is compared with the question is so said first, whatever was asked, and the verdict
+    only has to find the asked word among it. A wider word still, "a mammal", comes last.
+    """
+    words: list[str] = []
+    for word in (known.group, known.top, asked):
+        if word and is_true(known, word) and not _repeats(" ".join((said, *words)), word):
+            words.append(word)
+    return f"{said} ({', '.join(words)})" if words else said
 
 
 def name_question(known: Known, chance: random.Random, *, exam: bool = False) -> Exchange:
@@ -210,25 +230,46 @@ def kind_question(known: Known, chance: random.Random, *, exam: bool = False) ->
 def yes_no_question(
     known: Known, tree: Tree, number: int, chance: random.Random, *, exam: bool = False
 ) -> Exchange:
-    """Ask whether it is this; the reply says what it is, by the word asked for too, and then so."""
+    """Ask whether it is this; the reply says what it is, what that is, and then the verdict."""
     draw = chance.random()
     if not exam and draw < 0.08:
         return _property(known, ALIVE, known.top in ("an animal", "a plant", "a person"), chance)
     if not exam and draw < 0.14:
         return _property(known, EATEN, known.top == "food", chance)
-    yes = chance.random() < 0.5
-    about = known if yes else tree.stranger(known, number, chance)
-    phrase = _phrase(about, chance, far=not exam)
-    if phrase in ("a thing", "a place") or (not yes and is_true(known, phrase)):
-        phrase = about.name
+    if chance.random() < 0.5:
+        phrase = _phrase(known, chance, far=not exam)
+        if phrase in UNASKED:
+            phrase = known.name
+    else:
+        phrase = _untrue(known, tree, number, chance, far=not exam)
     question = chance.choice((ASKED_ELSEWHERE if exam else ASKED)[YES_NO]).format(phrase)
     return Exchange(question, verdict_reply(known, phrase))
 
 
+def _untrue(known: Known, tree: Tree, number: int, chance: random.Random, *, far: bool) -> str:
+    """Return a word of something else, of a group as often as one that is true would be.
+
+    Most that resemble a thing are of its group, so others are tried until the word is untrue.
+    """
+    aspect = _aspect(chance, far=far)
+    for _ in range(STRANGERS):
+        about = tree.stranger(known, number, chance)
+        phrase = _word(about, aspect, chance)
+        if phrase not in UNASKED and not is_true(known, phrase):
+            return phrase
+    return about.name
+
+
 def _phrase(about: Known, chance: random.Random, *, far: bool) -> str:
     """Return a word that is true of a thing: a name, its group, its top, or any that is wider."""
-    aspects = ("name", "group", "top", "also")
-    aspect = chance.choices(aspects, (0.4, 0.3, 0.15, 0.15 * far))[0]
+    return _word(about, _aspect(chance, far=far), chance)
+
+
+def _aspect(chance: random.Random, *, far: bool) -> str:
+    return chance.choices(("name", "group", "top", "also"), (0.4, 0.3, 0.15, 0.15 * far))[0]
+
+
+def _word(about: Known, aspect: str, chance: random.Random) -> str:
     if aspect == "also" and about.also:
         return articled(chance.choice(about.also[:6]))
     return {"group": about.group, "top": about.top}.get(aspect) or chance.choice(about.exact)
@@ -270,18 +311,14 @@ def colour_question(colour: str, sure: bool, chance: random.Random, noun: str) -
 
 
 def verdict_reply(known: Known, phrase: str) -> str:
-    """Return what is seen, by the word that is asked for where it is true, and the verdict."""
-    true = is_true(known, phrase)
-    said = called(known)
-    if true and not _repeats(said, phrase):
-        said = f"{said} ({phrase})"
+    """Return what is seen, what it is more and more coarsely, and the verdict."""
+    true, said = is_true(known, phrase), wider(known, called(known), phrase)
     words = ("probably not", "probably yes") if known.sure == "unsure" else ("no", "yes")
     return f"{said}, so {words[true]}."
 
 
 def _property(known: Known, asked: Sequence[str], true: bool, chance: random.Random) -> Exchange:
-    said = called(known)
-    said = said if _repeats(said, known.top) else f"{said} ({known.top})"
+    said = wider(known, called(known))
     words = ("probably not", "probably yes") if known.sure == "unsure" else ("no", "yes")
     return Exchange(chance.choice(asked), f"{said}, so {words[true]}.")
 
@@ -323,7 +360,10 @@ def question(sort: str, known: Known, tree: Tree, number: int, chance: random.Ra
         plain = {"name": name_question, "kind": kind_question, "caption": caption_question}
         plain["refusal"] = refusal_question
         lesson = plain[sort](known, chance)
-    return replace(lesson, question=as_people_type(lesson.question, chance))
+    asked = as_people_type(lesson.question, chance)
+    if chance.random() < LED:
+        asked = f"{chance.choice(LEADS)} {asked}"
+    return replace(lesson, question=asked)
 
 
 def as_people_type(text: str, chance: random.Random) -> str:

@@ -4,7 +4,7 @@ How people ask is in `wordings.tsv`, a line for each wording: its table, its sor
 which `{}` stands for what is asked about ("a goldfish", "an animal"). The tables are wordings to
 teach ("taught") and others kept for the exam alone ("exam"); the same of what `sight` was not
 taught and must not make up ("taught in vain", "exam in vain"), with the reply to each sort
-("refusal"); and words around a question ("aside").
+("refusal"); words around a question ("aside"), and what people say before one ("taught lead").
 """
 
 import random
@@ -43,6 +43,7 @@ ASKED, ASKED_ELSEWHERE = _WORDINGS["taught"], _WORDINGS["exam"]
 ASKED_IN_VAIN, IN_VAIN_ELSEWHERE = _WORDINGS["taught in vain"], _WORDINGS["exam in vain"]
 REFUSALS = {sort: reply for sort, (reply,) in _WORDINGS["refusal"].items()}
 ASIDE = _WORDINGS["aside"]["aside"]
+LEADS = _WORDINGS["taught lead"]["lead"]
 
 SHORT = 0.25  # of questions about a scene ask for a short answer
 SENTENCES = re.compile(r"^(?:.*?(?<!\d)[.!?](?=\s|$)\s*){1,2}", re.DOTALL)

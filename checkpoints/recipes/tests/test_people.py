@@ -36,13 +36,39 @@ def test_yes_and_no_follow_from_the_tree(exam: bool) -> None:
     assert 0.35 < found.count(True) / len(found) < 0.65
 
 
+def test_groups_are_asked_as_often_where_they_are_untrue() -> None:
+    groups = {kind.group for kind in KINDS} | {kind.top for kind in KINDS}
+    near = Tree(
+        KINDS,
+        [
+            [other for other in range(1500) if KINDS[other].group == kind.group][:12]
+            for kind in KINDS
+        ],
+    )
+    chance, asked = random.Random(3), {True: 0, False: 0}
+    for _ in range(2000):
+        number = chance.randrange(1500)
+        known = KINDS[number]
+        phrase = people._untrue(known, near, number, chance, far=True)
+        assert not is_true(known, phrase)
+        asked[False] += phrase in groups
+        asked[True] += people._phrase(known, chance, far=True) in groups
+    assert 0.75 < asked[False] / asked[True] < 1.33, asked
+
+
 def test_an_apple_is_a_fruit_is_food() -> None:
     said = people.verdict_reply(BANANA, "a fruit")
-    assert said == "This is a banana (a fruit), so yes."
+    assert said == "This is a banana (a fruit, food), so yes."
     assert is_true(BANANA, "food") and not is_true(BANANA, "a vegetable")
-    assert people.verdict_reply(BANANA, "a dog") == "This is a banana, so no."
+    assert people.verdict_reply(BANANA, "a dog") == "This is a banana (a fruit, food), so no."
+    assert (
+        people.verdict_reply(BANANA, "produce")
+        == "This is a banana (a fruit, food, produce), so yes."
+    )
     unsure = replace(BANANA, sure="unsure")
-    assert people.verdict_reply(unsure, "a dog") == "This may be a banana, so probably not."
+    assert people.verdict_reply(unsure, "a dog") == (
+        "This may be a banana (a fruit, food), so probably not."
+    )
     assert not contradicts(said, "fruit", NAMED)
     assert contradicts("This is a banana (food), so no.", "fruit", NAMED)
 

@@ -28,6 +28,9 @@ def test_a_name_is_any_word_for_exactly_it() -> None:
     assert not any(names_it(reply, PENGUIN) for reply in wrong)
     assert names_it("This is a penguin, not a fruit.", PENGUIN)
     assert said_name("This is a banana (a fruit), so yes.") == "banana"
+    assert said_name("A picture of a banana, a fruit.") == "banana"
+    assert said_name("A picture of what may be a banana, a fruit.") == "banana"
+    assert said_name("A picture of a fruit, maybe a banana.") == "banana"
 
 
 def test_a_verdict_is_the_last_word() -> None:
