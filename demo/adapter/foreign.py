@@ -10,7 +10,8 @@ and litgpt's `lit_model.pth.adapter`, as lit-llama's, of the last layers
 
     transformer.h.N.attn.adapter_wte.weight (K, D), transformer.h.N.attn.gating_factor of H or one
 
-Both multiply by the gate as it is. Rows are in our order: both turn the halves of a head.
+and of version 2 what `litgpt.py` has. Both multiply by the gate as it is. Rows are in our order:
+both turn the halves of a head.
 """
 
 import json
@@ -19,6 +20,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from demo.adapter.config import MAX_RANK, AdapterSpec, DeltaSpec
+from demo.adapter.litgpt import take_litgpt_changes
 from demo.adapter.released_tensors import ReleasedTensors
 from demo.errors import CheckpointError
+from demo.llama.base import Base
 from demo.llama.config import LlamaConfig
 from demo.llama.weights.torch_zip import read_torch_zip
 
@@ -84,7 +88,7 @@ def read_foreign(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def take_foreign(
-    tensors: Mapping[str, Any], settings: Mapping[str, Any], file: str, config: LlamaConfig
+    tensors: Mapping[str, Any], settings: Mapping[str, Any], file: str, base: Base
 ) -> tuple[AdapterSpec, dict[str, Tensor]]:
     """Take the tensors of a known kind → the shape of our adapter, and tensors by our names.
 
@@ -92,21 +96,19 @@ def take_foreign(
         tensors: what was read.
         settings: of `adapter_config.json`, empty where there is none.
         file: its name, for messages.
-        config: of the base that it is for.
+        base: that it is for.
 
     Raises:
         CheckpointError: they are not for this base, or do what an adapter here cannot.
     """
     kind = recognise(tensors)
-    if kind == LITGPT_V2:
-        raise CheckpointError(
-            f"'{file}' is {kind}: it changes the output matrix too, which an adapter here cannot. "
-            "litgpt's first version, PEFT's adapters and the authors' V2 files are read."
-        )
     plain = {_plain_name(name): value for name, value in tensors.items()}
     left = ReleasedTensors(file, plain)
     take = _take_lora if kind == PEFT_LORA else _take_prompts
-    spec, state = take(left, plain, settings, config)
+    spec, state = take(left, plain, settings, base.config)
+    if kind == LITGPT_V2:
+        delta, changes = take_litgpt_changes(left, base, opened=bool(state["gate"].any()))
+        spec, state = replace(spec, delta=delta), state | changes
     left.check_empty()
     return spec, state
 

@@ -169,7 +169,7 @@ def convert(
     """
     file_name, digest = file
     if foreign := foreign_kind(found):
-        spec, state = take_foreign(found, settings or {}, file_name, base.config)
+        spec, state = take_foreign(found, settings or {}, file_name, base)
         return _made(spec, state, name, base, Origin(file_name, digest, foreign, None, {}))
     kind = recognise(found)
     if not kind:

@@ -179,10 +179,6 @@ REFUSED: dict[str, tuple[Callable[[Base], Tensors], dict[str, Any], str]] = {
     "prompts in the middle": (
         lambda base: prompts(base, (0, 1)), {}, "has prompts in the layers [0, 1], where a base",
     ),
-    "litgpt's second version": (
-        lambda base: {"transformer.h.0.attn.qkv.adapter_bias": torch.zeros(3)}, {},
-        "it changes the output matrix too, which an adapter here cannot",
-    ),
 }  # fmt: skip
 
 
