@@ -381,16 +381,17 @@ def _text(row: TableRow, column: str | None, what: str, cleaner: Cleaner) -> str
 def _given(row: TableRow, column: str | None, what: str, cleaner: Cleaner) -> str:
     """Give what a question is about; of texts in a list, or in PubMedQA's object, all of them."""
     cell = row.cells.get(column, "") if column else ""
-    listed = _listed(cell) if column and _is_structure(row, column) else []
-    return cleaner.text("\n\n".join(listed) or cell, what)
+    listed = _listed(cell) if column and _is_structure(row, column) else None
+    return cleaner.text(cell if listed is None else "\n\n".join(filter(str.strip, listed)), what)
 
 
-def _listed(cell: str) -> list[str]:
+def _listed(cell: str) -> list[str] | None:
     value = structure(cell)
     if isinstance(value, dict) and isinstance(value.get("contexts"), list):
         value = value["contexts"]
-    texts = value if isinstance(value, list) else []
-    return texts if all(isinstance(text, str) for text in texts) else []
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        return None
+    return value
 
 
 def _is_structure(row: TableRow, column: str) -> bool:
@@ -415,7 +416,7 @@ def _repairs(row: TableRow, layout: Layout, turns: bool) -> list[str]:
 
 def _was_resolved(cell: str) -> bool:
     """Whether a list was read as answers or texts, rather than taught as its JSON text."""
-    return _one_answer(cell, Cleaner()) != cell or bool(_listed(cell))
+    return _one_answer(cell, Cleaner()) != cell or _listed(cell) is not None
 
 
 def _read_split(row: TableRow, column: str) -> Split | None:

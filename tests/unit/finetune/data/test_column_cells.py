@@ -45,6 +45,8 @@ def test_texts_in_a_list_are_what_a_question_is_about() -> None:
     table, layout = read({"question": "Who?", "context": given, "long_answer": "I."})
     assert first(table, layout) == "Who?\n\nOne.\n\nTwo. > I."
     assert read_row(table.rows[0], layout).repairs == ()
+    table, layout = read({"question": "Who?", "context": [""], "answer": "I."})
+    assert first(table, layout) == "Who? > I."
 
 
 def test_options_that_are_objects_of_one_name() -> None:
