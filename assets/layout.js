@@ -60,7 +60,7 @@
     }
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && covered()) close();
+    if (event.key === "Escape" && !event.closesList && covered()) close();
   });
   if (localStorage.getItem("studio-chats") === "closed") {
     const hide = setInterval(() => {

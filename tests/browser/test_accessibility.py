@@ -127,3 +127,23 @@ def test_keys_do_what_the_list_of_keys_says(chat: Chat) -> None:
     chat.answered(1)
     chat.box.press("ArrowUp")
     expect(chat.box).to_have_value("Say the word windmill.")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_open_list_of_adapters_closes_with_the_focus_and_with_escape(
+    visit: Callable[..., Chat], width: int
+) -> None:
+    chat = visit(viewport={"width": width, "height": 844})
+    page, picker = chat.page, chat.page.get_by_label("Adapter", exact=True)
+    options = page.get_by_role("listbox")
+    before = picker.input_value()
+    for key, focused in (("Tab", "#camera"), ("Shift+Tab", "#box"), ("Escape", "#adapter")):
+        picker.click()
+        expect(options).to_be_visible()
+        page.keyboard.press("ArrowDown")  # looked at, not chosen
+        page.keyboard.press(key)
+        expect(options).to_have_count(0)
+        expect(picker).to_have_attribute("aria-expanded", "false")
+        expect(picker).to_have_value(before)
+        assert page.evaluate("(where) => !!document.activeElement.closest(where)", focused), key
+        assert page.evaluate(FOCUSED) is None, key
