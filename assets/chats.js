@@ -8,7 +8,10 @@ const goTo = (chat, push) => {
   const url = new URL(location.href);
   if (chat) url.searchParams.set("chat", chat);
   else url.searchParams.delete("chat");
-  if (url.href !== location.href) history[push ? "pushState" : "replaceState"](null, "", url);
+  if (url.href === location.href) return;
+  // Behind another tab nobody sees it: that place stays one.
+  if (push && !location.hash) history.pushState(null, "", url);
+  else history.replaceState(history.state, "", url);
 };
 
 // A chat has an address once something was said in it.

@@ -35,9 +35,34 @@
     if (event.target.closest("#api, [data-api]")) document.querySelector("footer .show-api")?.click();
   });
 
+  // A list of choices closes when the focus leaves it. Gradio opens it anew a moment after any key:
+  // so it does not hear of Tab, and is told to close what an earlier key has opened behind it.
+  // Escape closes the list and does nothing else.
+  document.addEventListener(
+    "keydown",
+    (event) => {
+      if (!event.target.matches?.("input[role=combobox]")) return;
+      if (event.key === "Tab") event.stopPropagation();
+      event.closesList = event.key === "Escape" && event.target.ariaExpanded === "true";
+    },
+    true,
+  );
+  document.addEventListener("focusout", ({ target }) => {
+    if (!target.matches?.("input[role=combobox]")) return;
+    let looks = 10;
+    const look = setInterval(() => {
+      looks -= 1;
+      if (!looks || document.activeElement === target) clearInterval(look);
+      else if (target.ariaExpanded === "true") {
+        target.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+      }
+    }, 100);
+  });
+
   // Escape stops the running reply.
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") document.querySelector("#box .stop-button")?.click();
+    if (event.key !== "Escape" || event.closesList) return;
+    document.querySelector("#box .stop-button")?.click();
   });
 
   // "?" shows the keys; ArrowUp in an empty box gives the last question once more.
@@ -69,25 +94,6 @@
     cancelAnimationFrame(mending);
     mending = requestAnimationFrame(mend);
   }).observe(document.documentElement, { childList: true, subtree: true });
-
-  // The open tab is part of the address: #teach, #library, #about.
-  document.addEventListener("click", (event) => {
-    const tab = event.target.closest("#tabs > .tab-wrapper [role=tab]");
-    if (!tab) return;
-    const name = tab.id.replace(/-tab.*/, "");
-    const { pathname, search } = location;
-    const hash = name === "chat" ? "" : `#${name}`;
-    history.replaceState(history.state, "", pathname + search + hash);
-  });
-  const opened = location.hash.match(/^#(teach|library|about)$/)?.[1];
-  if (opened) {
-    const wait = setInterval(() => {
-      const tab = document.querySelector(`#tabs > .tab-wrapper [id^=${opened}-tab][role=tab]`);
-      if (!tab) return;
-      clearInterval(wait);
-      setTimeout(() => tab.click(), 300);
-    }, 50);
-  }
 
   // Ready to type, where that does not open a keyboard over half of the screen.
   if (matchMedia("(pointer: fine)").matches) {

@@ -1,9 +1,10 @@
 """Small charts as inline SVG, coloured by the style sheet of the page, light and dark alike.
 
-Nothing is loaded for them and nothing runs in the browser. They are no template: benchmarks write
-them into files without the page, and what is drawn is numbers.
+They are no template: benchmarks write them into files without the page, and what is drawn is
+numbers. Where lines have names, `assets/charts.js` reads their values out.
 """
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 376, 170
 LEFT, RIGHT, TOP, BOTTOM = 40, 12, 10, 22  # room for the labels
+NAMED = 16  # more room above and below where the axes are named
 POINTS = 240  # of a line, at most
 SMOOTH = 0.85  # share of the past in a smoothed value
 
@@ -24,11 +26,21 @@ class Line:
         kind: the class that colours it.
         points: (x, y) by rising x.
         dots: whether each point is marked as well.
+        name: by which its values are read out, "" where they are not.
     """
 
     kind: str
     points: Sequence[tuple[float, float]]
     dots: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the axes are called, each with its unit."""
+
+    x: str
+    y: str
 
 
 def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -54,6 +66,7 @@ def chart(
     alt: str,
     top: float | None = None,
     percent: bool = False,
+    axes: Axes | None = None,
 ) -> Markup:
     """Draw lines over 0 to `end` on one pair of axes.
 
@@ -63,6 +76,7 @@ def chart(
         alt: what the chart shows, in words.
         top: highest value of the y axis; by default what the data needs.
         percent: values are shares.
+        axes: their names; with them the values can be read out, by pointer and by keys.
     """
     values = [y for line in lines for _, y in line.points if math.isfinite(y)]
     highest = top or _nice(_most(values))
@@ -83,9 +97,46 @@ def chart(
         if line.dots or len(spots) == 1:
             circle = Markup('<circle class="{}" cx="{}" cy="{}" r="3"/>')
             parts += [circle.format(line.kind, x, y) for x, y in spots]
+    if axes:
+        return _named(lines, parts, axes, alt, span, percent)
     return Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
     ).format(WIDTH, HEIGHT, alt, Markup().join(parts))
+
+
+def _named(
+    lines: Sequence[Line],
+    parts: Sequence[Markup],
+    axes: Axes,
+    alt: str,
+    span: float,
+    percent: bool,
+) -> Markup:
+    """Add the names of the axes, and what is read out: a slider whose value is a place on x."""
+    values = {
+        "x": axes.x,
+        "percent": percent,
+        "frame": [LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM],
+        "end": span,
+        "lines": [[line.name, _plain(thinned(line.points))] for line in lines if line.name],
+    }
+    name = Markup('<text class="axis" x="{}" y="{}" text-anchor="{}">{}</text>')
+    return Markup(
+        '<svg class="chart" viewBox="0 {} {} {}" role="slider" tabindex="0" aria-label="{}"'
+        ' aria-valuemin="0" aria-valuemax="{:.0f}" aria-valuenow="{:.0f}" aria-valuetext="{}"'
+        ' data-values="{}">{}{}{}</svg>'
+    ).format(
+        *(-NAMED, WIDTH, HEIGHT + 2 * NAMED),
+        *(alt, span, span, alt, json.dumps(values, separators=(",", ":"))),
+        Markup().join(parts),
+        name.format(0, TOP - NAMED, "start", axes.y),
+        name.format((LEFT + WIDTH - RIGHT) / 2, HEIGHT + NAMED - 4, "middle", axes.x),
+    )
+
+
+def _plain(points: Sequence[tuple[float, float]]) -> list[tuple[float, float | None]]:
+    """Give numbers as JSON has them: short ones, and none for what is not finite."""
+    return [(x, float(f"{y:.4g}") if math.isfinite(y) else None) for x, y in points]
 
 
 def _grid(

@@ -36,7 +36,7 @@ from demo.ui.teach.events import (
     connect_tabs,
 )
 from demo.ui.teach.run_handlers import CHAT_TAB, AdapterPicker, RunHandlers
-from demo.ui.teach.tab import build_badge, build_teach
+from demo.ui.teach.tab import build_outside, build_teach
 from demo.ui.theme import ASSETS
 from demo.ui.visit import Visits, connect_list, connect_visits
 
@@ -77,7 +77,7 @@ def _lay_out(
     """Lay the page out in the words of `strings`, with all its events."""
     uploads = Uploads(strings)
     pill = _header(runtime, strings)
-    timer, badge = gr.Timer(POLL_SECONDS), build_badge()
+    timer, outside = gr.Timer(POLL_SECONDS), build_outside()
     owner = gr.BrowserState(storage_key="studio-owner", secret="not a secret")
     # "wrap": a menu of tabs for want of room would come and go with the width of the letters.
     with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
@@ -90,7 +90,7 @@ def _lay_out(
         with gr.Tab(strings.teach.tab, elem_id="teach-tab") as teach_tab:
             limits = DataLimits.of(runtime.settings)
             own_runs = runtime.teaching.runs.quota.own_runs
-            teach = build_teach(strings.teach, own_runs, limits, badge)
+            teach = build_teach(strings.teach, own_runs, limits, outside)
         with gr.Tab(strings.library.tab, elem_id="library-tab") as library_tab:
             library = build_library(strings.library, sign_in=account.sign_in)
         with gr.Tab(strings.about.tab, elem_id="about-tab"):
@@ -127,7 +127,7 @@ def _lay_out(
     connect_runs(teach, runs, picker, owner, (lists.begin, who, [*shown_chat, chats.list]))
     entered = connect_tabs(teach, runs, owner, chat_tab, teach_tab)
     connect_kept(teach, data, owner, entered)
-    told = BadgeHandlers(runtime, teach.badge, teach.badge_timer, strings.teach)
+    told = BadgeHandlers(runtime, teach.outside.badge, teach.outside.badge_timer, strings.teach)
     connect_badge(teach, told, owner, greeted)
     brought = LibraryHandlers(runtime, library, uploads, strings, account)
     changes = connect_library(library, brought, owner, library_tab)

@@ -57,6 +57,10 @@ def test_four_steps_then_a_chat_with_the_result_until_it_is_deleted(
     expect(chat.page.locator("#live .strip i")).to_have_count(8)
     expect(teach.result.locator(".beside").first).to_contain_text("With the adapter")
     with chat.page.expect_download() as download:
+        chat.page.get_by_role("button", name="Values (CSV)").click()
+    assert download.value.suggested_filename == "spelled-curves.csv"
+    assert download.value.path().read_text().count("\n") >= 5  # a head and each of four steps
+    with chat.page.expect_download() as download:
         teach.button("Download").click()
     assert download.value.suggested_filename == "spelled.safetensors"
     assert download.value.path().stat().st_size > 1000

@@ -91,18 +91,25 @@ def connect_runs(
     which = [owner, view.run_id]
     begin = [owner, view.more_id, settings.name, run.questions, *settings.fields]
     more = [view.more_id, settings.more_note, settings.more_stop]
-    run.start.click(handlers.start, begin, [*outputs, *more], queue=False, **PRIVATE)
+    started = run.start.click(handlers.start, begin, [*outputs, *more], queue=False, **PRIVATE)
+    started.then(None, js=RUN_PLACE % "begun")
     run.stop_keep.click(partial(handlers.stop, True), which, **quick)
     run.stop_discard.click(partial(handlers.stop, False), which, **quick)
     run.resume.click(handlers.resume, which, **quick)
     run.delete.click(handlers.ask_to_delete, which, **quick)
     deleted = [*outputs, picker.adapter, picker.note]
-    run.delete_yes.click(handlers.delete, [*which, picker.adapter], deleted, queue=False, **PRIVATE)
+    gone = run.delete_yes.click(
+        handlers.delete, [*which, picker.adapter], deleted, queue=False, **PRIVATE
+    )
+    gone.then(None, js=RUN_PLACE % "gone")
     run.delete_no.click(handlers.keep, None, **quick)
-    run.earlier.input(handlers.choose, [owner, run.earlier], **quick)
+    chosen = run.earlier.input(handlers.choose, [owner, run.earlier], **quick)
+    chosen.then(None, js=RUN_PLACE % "chosen")
     used = [picker.tabs, picker.adapter, picker.note, picker.chatbot, run.problem]
     begun = run.use.click(*new_chat, queue=False, **PRIVATE)
     begun.then(handlers.use, which, used, queue=False, **PRIVATE)  # shown when it is there
+    run.curves.click(handlers.curves, which, [run.made, run.problem], queue=False, **PRIVATE)
+    run.made.change(None, [run.made], js=SAVE_CURVES, **PRIVATE)
     run.more.click(
         handlers.teach_more,
         which,
@@ -127,13 +134,15 @@ def connect_tabs(
 ) -> Any:
     """Look at runs while their tab is open → the event of opening it."""
     chat_tab.select(handlers.rest, None, [view.timer], queue=False, **PRIVATE)
-    return teach_tab.select(
-        handlers.enter,
-        [owner, view.run_id],
-        [view.off, view.steps, *shown(view)],
-        queue=False,
-        **PRIVATE,
-    )
+    enter: dict[str, Any] = PRIVATE | {
+        "inputs": [owner, view.run_id, view.outside.asked],
+        "outputs": [view.off, view.steps, view.outside.asked, *shown(view)],
+        "queue": False,
+    }
+    entered = teach_tab.select(handlers.enter, **enter)
+    for event in (entered, view.outside.open_asked.click(handlers.enter, **enter)):
+        event.then(None, js=RUN_PLACE % "entered")
+    return entered
 
 
 def connect_kept(
@@ -163,11 +172,14 @@ def connect_badge(
 ) -> None:
     """Tell how the newest training stands: at first, and while one goes on."""
     quick: dict[str, Any] = PRIVATE | {"queue": False}
-    outputs = [view.badge, view.badge_timer]
+    outputs = [view.outside.badge, view.outside.badge_timer]
     greeted.then(handlers.look, [owner], outputs, **quick)
-    view.badge_timer.tick(handlers.look, [owner], outputs, **quick)
+    view.outside.badge_timer.tick(handlers.look, [owner], outputs, **quick)
 
 
+# Told to assets/places.js, which keeps the address true.
+RUN_PLACE = "() => document.dispatchEvent(new CustomEvent('studio-run', {detail: '%s'}))"
+SAVE_CURVES = "(made) => document.dispatchEvent(new CustomEvent('studio-curves', {detail: made}))"
 TO_SETTINGS = """(...values) => {
     const shown = document.querySelector("#step-settings .body");
     document.querySelector(shown ? "#step-settings" : "#step-data").scrollIntoView({
@@ -194,7 +206,7 @@ def shown(view: TeachView) -> list[Any]:
     """Return what a run changes in step 4."""
     run = view.run
     return [
-        view.run_id, view.seen, view.timer, view.badge_timer,
+        view.run_id, view.seen, view.timer, view.outside.badge_timer,
         run.hint, run.problem, run.earlier, run.live, run.result, run.actions, run.start,
         run.stop_keep, run.stop_discard, run.resume, run.use, run.download, run.more,
         run.delete, run.sure, run.sure_text, run.program, run.code,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from markupsafe import Markup
 
 from demo.background_task import Progress
-from demo.charts import Line, chart, smoothed
+from demo.charts import Axes, Line, chart, smoothed
 from demo.finetune.data.columns import why_unknown
 from demo.finetune.data.report import DatasetReport, RowNote
 from demo.finetune.data.samples import FORMATS
@@ -305,6 +305,7 @@ def live(run: Run, history: RunHistory, words: TeachWords) -> str:
         state={
             "kind": f"{run.state} moving" if run.state in MOVING else run.state,
             "word": word,
+            "id": run.id,
             "name": run.name,
             "facts": _facts(run, history, words),
             "width": f"{100 if run.state == 'done' else 100 * min(share, 1):.1f}",
@@ -374,7 +375,9 @@ def _figures(history: RunHistory, words: TeachWords) -> list[ChartFigure]:
     if any(share > 0 for _, share in exact):  # a voice has no one right answer
         now = f"{exact[-1][1]:.0%}"
         alt = words.chart_alt.format(name=words.exact, value=now)
-        drawn = chart([Line("held", exact, dots=True)], end=end, alt=alt, top=1.0, percent=True)
+        line = Line("held", exact, dots=True, name=words.held_out)
+        axes = Axes(words.axis_steps, words.axis_exact)
+        drawn = chart([line], end=end, alt=alt, top=1.0, percent=True, axes=axes)
         figures.append(ChartFigure(words.exact, words.exact_hint, now, drawn))
     if history.steps:
         figures += [_rates(history, end, words), _gates(history.steps[-1].gates, words)]
@@ -384,20 +387,27 @@ def _figures(history: RunHistory, words: TeachWords) -> list[ChartFigure]:
 def _losses(history: RunHistory, end: float, words: TeachWords) -> ChartFigure:
     train = [(float(step.step), step.loss) for step in history.steps]
     held = [(float(look.step), look.loss) for look in history.evaluations]
-    lines = [Line("raw", train), Line("train", smoothed(train)), Line("held", held, dots=True)]
+    lines = [
+        Line("raw", train, name=words.train_loss),
+        Line("train", smoothed(train), name=words.smoothed),
+        Line("held", held, dots=True, name=words.held_out),
+    ]
     now = f"{held[-1][1]:.2f}" if held else f"{train[-1][1]:.2f}" if train else "–"
     legend = [("train", words.train_loss)]
     if held:
         legend.append(("held", words.held_out))
     alt = words.chart_alt.format(name=words.loss, value=now)
-    return ChartFigure(words.loss, words.loss_hint, now, chart(lines, end=end, alt=alt), legend)
+    axes = Axes(words.axis_steps, words.axis_loss)
+    drawn = chart(lines, end=end, alt=alt, axes=axes)
+    return ChartFigure(words.loss, words.loss_hint, now, drawn, legend)
 
 
 def _rates(history: RunHistory, end: float, words: TeachWords) -> ChartFigure:
     points = [(float(step.step), step.rate) for step in history.steps]
     now = f"{points[-1][1]:.2g}"
     alt = words.chart_alt.format(name=words.rate, value=now)
-    return ChartFigure(words.rate, "", now, chart([Line("rate", points)], end=end, alt=alt))
+    line, axes = Line("rate", points, name=words.rate), Axes(words.axis_steps, words.rate)
+    return ChartFigure(words.rate, "", now, chart([line], end=end, alt=alt, axes=axes))
 
 
 def _gates(gates: Sequence[float], words: TeachWords) -> ChartFigure:

@@ -6,6 +6,7 @@ Whose a run is follows from a secret that the browser keeps (`owner`).
 What a visitor may do with a run, as its state allows: the buttons, and the menu of runs.
 """
 
+import json
 import logging
 import secrets
 import time
@@ -19,6 +20,7 @@ from demo.adapter.library import SECRET, owner_of
 from demo.errors import BusyError, DemoError, InputError
 from demo.finetune.runs.queue import Run
 from demo.finetune.train.config import TrainingOptions
+from demo.finetune.train.curves import as_csv
 from demo.finetune.train.events import OVER, RunHistory
 from demo.runtime import Runtime
 from demo.ui.files import offer, withdraw
@@ -30,6 +32,7 @@ from demo.ui.teach.words import TeachWords
 
 logger = logging.getLogger(__name__)
 CHAT_TAB = "chat"  # the id of the tab
+NO_RUN = "none"  # asked for by an address that shows no run
 CARDS, LONGEST_CARD = 6, 200  # questions to begin a chat with, and characters of one
 
 
@@ -67,7 +70,8 @@ def earlier(
         )
         for run in runs
     ]
-    return {view.earlier: gr.Dropdown(choices, value=chosen or None, visible=len(choices) > 1)}
+    several = len(choices) > bool(chosen)
+    return {view.earlier: gr.Dropdown(choices, value=chosen or None, visible=several)}
 
 
 @dataclass(frozen=True)
@@ -91,20 +95,28 @@ class RunHandlers:
         self._all, self._view, self._settings = view, view.run, view.settings
         self._strings, self._words = strings, strings.teach
 
-    def enter(self, owner: Any, run_id: str) -> ComponentUpdates:
-        """Open the tab. Inputs: owner, run. Outputs: step 4, and whether teaching is off."""
+    def enter(self, owner: Any, run_id: str, asked: str | None) -> ComponentUpdates:
+        """Open the tab. Inputs: owner, run, asked. Outputs: step 4, asked, and whether it is off.
+
+        What the address asks for is shown, else what was shown before, else the newest run.
+        """
 
         def show() -> ComponentUpdates:
-            runs = self._runs.of(_owner(owner))
+            # Whoever comes for the first time is here before the page has given them a secret.
+            runs = self._runs.of(_owner(owner)) if owner else ()
             known = {run.id for run in runs}
-            chosen = run_id if run_id in known else runs[0].id if runs else ""
+            newest = runs[0].id if runs else ""
+            chosen = next((one for one in (asked, run_id, newest) if one in known), "")
+            chosen = "" if asked == NO_RUN else chosen
+            missing = bool(asked) and asked not in (NO_RUN, chosen)
             return (
                 self._switch()
+                | (self._shown(owner, chosen) if chosen else self._nothing())
                 | earlier(self._view, runs, chosen, self._words)
-                | self._shown(owner, chosen)
+                | self._problem(self._words.not_here if missing else "")
             )
 
-        return self._guarded(show)
+        return {self._all.outside.asked: ""} | self._guarded(show)
 
     def tick(self, owner: Any, run_id: str, seen: str) -> ComponentUpdates:
         """Show what is new. Inputs: owner, run, seen. Outputs: step 4."""
@@ -117,6 +129,16 @@ class RunHandlers:
     def choose(self, owner: Any, run_id: str) -> ComponentUpdates:
         """Choose an earlier run. Inputs: owner, its id. Outputs: step 4."""
         return self._guarded(lambda: self._shown(owner, run_id) if run_id else {})
+
+    def curves(self, owner: Any, run_id: str) -> ComponentUpdates:
+        """Write the curves as CSV. Inputs: owner, run. Outputs: the text for the page, problem."""
+
+        def write() -> ComponentUpdates:
+            text = as_csv(self._runs.history(_owner(owner), run_id))
+            # The number makes it another value, so that a second press is heard too.
+            return {self._view.made: json.dumps({"text": text, "number": secrets.token_hex(4)})}
+
+        return self._guarded(write)
 
     def start(
         self,
@@ -257,7 +279,7 @@ class RunHandlers:
         """Show what there is to see once a run has been begun, stopped or resumed."""
         runs = self._runs.of(_owner(owner))
         return (
-            {self._all.badge_timer: gr.Timer(active=True)}
+            {self._all.outside.badge_timer: gr.Timer(active=True)}
             | earlier(self._view, runs, run_id, self._words)
             | self._shown(owner, run_id)
             | self._problem("")
@@ -303,6 +325,7 @@ class RunHandlers:
         return {
             self._all.run_id: "",
             self._all.seen: "",
+            self._all.timer: gr.Timer(active=False),
             self._view.live: "",
             self._view.result: "",
             self._view.program: gr.Accordion(visible=False),

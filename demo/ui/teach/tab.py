@@ -73,6 +73,8 @@ class RunView:
     problem: gr.HTML
     earlier: gr.Dropdown
     live: gr.HTML
+    curves: gr.Button  # pressed by the page for the values of the curves
+    made: gr.Textbox  # these, for the browser to save
     stop_keep: gr.Button
     stop_discard: gr.Button
     resume: gr.Button
@@ -107,17 +109,31 @@ class TeachView:
     look: gr.Button  # and when somebody does again
     restored: gr.State  # whether what the browser keeps is back
     kept: gr.BrowserState  # see kept.py
-    badge: gr.HTML  # how the newest training stands, for all tabs
+    outside: "OutsideView"
+
+
+@dataclass(frozen=True)
+class OutsideView:
+    """What stands outside of all tabs: gradio draws a tab when it is opened first."""
+
+    badge: gr.HTML  # how the newest training stands
     badge_timer: gr.Timer
+    asked: gr.Textbox  # the run that the address names, "none" for none
+    open_asked: gr.Button  # pressed by the page when the tab is open already
 
 
-def build_badge() -> tuple[gr.HTML, gr.Timer]:
-    """Make, outside of all tabs, what says how the newest training stands."""
-    return gr.HTML(elem_id="teach-badge"), gr.Timer(BADGE_SECONDS, active=False)
+def build_outside() -> OutsideView:
+    """Make what stands outside of all tabs."""
+    return OutsideView(
+        gr.HTML(elem_id="teach-badge"),
+        gr.Timer(BADGE_SECONDS, active=False),
+        gr.Textbox(visible="hidden", elem_id="run-asked"),
+        gr.Button(visible="hidden", elem_id="run-open"),
+    )
 
 
 def build_teach(
-    words: TeachWords, runs: int, limits: DataLimits, badge: tuple[gr.HTML, gr.Timer]
+    words: TeachWords, runs: int, limits: DataLimits, outside: OutsideView
 ) -> TeachView:
     """Lay the tab out inside the current `gr.Tab`; `runs` is how many of a visitor are kept."""
     with gr.Column(elem_id="teach"), gr.Column(elem_id="teach-page"):
@@ -130,10 +146,11 @@ def build_teach(
         rest = gr.Button(visible="hidden", elem_id="teach-rest")
         look = gr.Button(visible="hidden", elem_id="teach-look")
     timer = gr.Timer(LOOK_SECONDS, active=False)
-    states = gr.State(""), gr.State(""), gr.State("")
+    states = gr.State(""), gr.State(""), gr.State("")  # run_id, more_id, seen
     kept = gr.BrowserState(storage_key="studio-teach", secret="not a secret")
+    restored = gr.State(False)
     return TeachView(
-        off, steps, data, settings, run, timer, *states, rest, look, gr.State(False), kept, *badge
+        off, steps, data, settings, run, timer, *states, rest, look, restored, kept, outside
     )
 
 
@@ -358,6 +375,8 @@ def _run(words: TeachWords, kept: int) -> RunView:
             elem_id="earlier",
         )
         live = gr.HTML(elem_id="live")
+        curves = gr.Button(visible="hidden", elem_id="curves-csv")
+        made = gr.Textbox(visible="hidden")
         with gr.Row(elem_classes=["actions"], elem_id="run-actions", visible=False) as actions:
             use = _action(words.use, "use-in-chat", "primary")
             resume = _action(words.resume, "resume-run", "primary")
@@ -377,7 +396,7 @@ def _run(words: TeachWords, kept: int) -> RunView:
             gr.HTML(html.quiet(words.program_hint))
         result = gr.HTML(elem_id="result")
     return RunView(
-        hint, setup, questions, start, problem, earlier, live,
+        hint, setup, questions, start, problem, earlier, live, curves, made,
         stop_keep, stop_discard, resume, use, download, more, delete, result, program, code,
         actions, sure, sure_text, delete_yes, delete_no,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from demo.ui.files import Uploads
 from demo.ui.strings import ENGLISH
 from demo.ui.teach.data_handlers import MOST_TYPED, DataHandlers
 from demo.ui.teach.events import connect_data
-from demo.ui.teach.tab import TeachView, build_badge, build_teach
+from demo.ui.teach.tab import TeachView, build_outside, build_teach
 
 FULL = "at most 2,000 rows"
 ME = "m" * 43  # as a browser has it
@@ -24,7 +24,7 @@ def shown(tmp_path: Path, uploads: Uploads) -> tuple[gr.Blocks, TeachView, DataH
     """The tab with its events, of a program that never loads a model."""
     runtime = Runtime(Settings(adapters=tmp_path / "adapters", runs=tmp_path / "runs"))
     with gr.Blocks() as blocks:
-        view, owner = build_teach(ENGLISH.teach, 3, LIMITS, build_badge()), gr.BrowserState("")
+        view, owner = build_teach(ENGLISH.teach, 3, LIMITS, build_outside()), gr.BrowserState("")
         handlers = DataHandlers(runtime, view, uploads, ENGLISH)
         connect_data(view, handlers, owner, gr.State(""))
     return blocks, view, handlers
