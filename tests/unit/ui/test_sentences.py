@@ -3,12 +3,19 @@
 import ast
 import json
 import re
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from demo.adapter.passport import read_passport
+from demo.chat.conversation import Conversation
+from demo.errors import DemoError
+from demo.finetune.data.columns import Layout
+from demo.finetune.data.read import read_table
 from demo.finetune.runs import run_folder
+from demo.finetune.train.config import TrainingOptions
 from demo.runtime import Runtime
 from demo.settings import ROOT, Settings
 from demo.ui.chinese import CHINESE
@@ -16,6 +23,7 @@ from demo.ui.page import build_page
 from demo.ui.sentences import Sentences, read_sentences
 from demo.ui.strings import ENGLISH
 from demo.ui.theme import ASSETS
+from demo.vision.image import open_picture
 
 KNOWN = read_sentences(ASSETS / "sentences.zh.tsv")
 # What these say to visitors is translated, every sentence of it.
@@ -23,6 +31,8 @@ SPEAKERS = (
     "chat/adapter_choice", "chat/chat_file", "chat/conversation", "chat/scheduler",
     "finetune/runs/queue", "finetune/runs/run_folder", "teaching/drafts", "teaching/service",
     "vision/image", "vision/video", "adapter/intake", "adapter/shelf",
+    "adapter/config", "adapter/delta_spec", "adapter/header", "adapter/tensor_checks",
+    "adapter/released_changes", "finetune/train/state",
 )  # fmt: skip
 FACTS = {"taught": 12, "taught_known": 9, "otherwise": 20, "otherwise_known": 3}
 
@@ -124,3 +134,39 @@ def test_no_english_stands_on_the_chinese_page(tmp_path: Path) -> None:
                 english.add(here)
     assert len(english) > 400
     assert [one for one in english if " " in one and json.dumps(one)[1:-1] in text] == []
+
+
+def broken_header(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(data)
+    read_passport(path)
+
+
+LONG = "x" * 20_000
+WRONG: dict[str, Callable[[Path], object]] = {
+    "a broken picture": lambda _: open_picture(b"\x89PNG\r\n\x1a\n" + bytes(40)),
+    "text for a picture": lambda _: open_picture(b"hello"),
+    "a pdf for a picture": lambda _: open_picture(b"%PDF-1.7 ..."),
+    "an empty file": lambda _: read_table(b""),
+    "a picture for a table": lambda _: read_table(b"\x89PNG\r\n\x1a\n" + bytes(40)),
+    "a web page": lambda _: read_table(b"<!doctype html><html>"),
+    "XML": lambda _: read_table(b"<?xml version='1.0'?><a/>"),
+    "YAML": lambda _: read_table(b"- question: a\n  answer: b\n- question: c\n  answer: d\n"),
+    "JSON that is cut": lambda _: read_table(b'[{"question": "a", '),
+    "JSON with an end": lambda _: read_table(b'[{"question": "a", "answer": "b"}] and more'),
+    "a broken zip": lambda _: read_table(b"PK\x03\x04" + bytes(60), "data.zip"),
+    "unknown columns": lambda _: Layout("by hand", "a", "b").check(["left", "right"]),
+    "a text that is too long": lambda _: Conversation().ask(LONG),
+    "a broken adapter": lambda path: broken_header(b"\xff" * 100, path),
+    "an adapter of nothing": lambda path: broken_header(b"", path),
+    "steps out of range": lambda _: TrainingOptions(steps=10**9),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_is_said_in_chinese(what: str, tmp_path: Path) -> None:
+    with pytest.raises(DemoError) as refused:
+        WRONG[what](tmp_path)
+    said = CHINESE.said(str(refused.value))
+    assert re.search("[\u4e00-\u9fff]", said)
+    assert not re.search(r"[A-Za-z]{3,} [a-z]{2,} [a-z]{2,}", said), said
