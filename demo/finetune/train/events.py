@@ -8,6 +8,8 @@ half a line at the end. Readers leave it alone until it is whole; the next write
 it is no event and is passed over.
 """
 
+import csv
+import io
 import json
 import math
 import statistics
@@ -326,3 +328,26 @@ class RunHistory:
 
 def _until(step: int, events: Iterable[Counted]) -> list[Counted]:
     return [event for event in events if event.step <= step]
+
+
+CURVES = ("step", "training_loss", "held_out_loss", "exact_replies", "learning_rate")
+
+
+def as_csv(history: RunHistory) -> str:
+    """Write a row a step: losses in nats a token, the share of exact replies, rate, gates.
+
+    What was not measured at a step stays empty. A gate is its layer's mean |tanh(gate)|, the lowest
+    adapted layer first.
+    """
+    steps = {step.step: step for step in history.steps}
+    looks = {look.step: look for look in history.evaluations}
+    layers = max((len(step.gates) for step in history.steps), default=0)
+    out = io.StringIO()
+    write = csv.writer(out, lineterminator="\n").writerow
+    write([*CURVES, *(f"gate_{layer}" for layer in range(1, layers + 1))])
+    for number in sorted(steps.keys() | looks.keys()):
+        step, look = steps.get(number), looks.get(number)
+        held = (look.loss, look.exact) if look else ("", "")
+        gates = step.gates if step else ("",) * layers
+        write([number, step.loss if step else "", *held, step.rate if step else "", *gates])
+    return out.getvalue()

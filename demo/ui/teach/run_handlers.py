@@ -20,8 +20,7 @@ from demo.adapter.library import SECRET, owner_of
 from demo.errors import BusyError, DemoError, InputError
 from demo.finetune.runs.queue import Run
 from demo.finetune.train.config import TrainingOptions
-from demo.finetune.train.curves import as_csv
-from demo.finetune.train.events import OVER, RunHistory
+from demo.finetune.train.events import OVER, RunHistory, as_csv
 from demo.runtime import Runtime
 from demo.ui.files import offer, withdraw
 from demo.ui.html import ComponentUpdates, adapter_choices, adapter_note, adapter_picker
