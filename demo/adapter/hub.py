@@ -87,15 +87,13 @@ def pull(api: HfApi, repository: str, name: str, folder: Path, llama: str | None
         FetchError: the Hub refuses or cannot be reached.
     """
     with tempfile.TemporaryDirectory(prefix="adapter-") as room:
-        file = fetch(api, repository, Path(room))
+        file = fetch(api, repository, Path(room), largest=MAX_BYTES)
         if file.suffix == ".zip":
             return _publish_foreign(file, folder, name, llama)
         return _publish(file, folder, name)
 
 
-def fetch(
-    api: HfApi, repository: str, room: Path, *, largest: int = MAX_BYTES, login: str = LOGIN
-) -> Path:
+def fetch(api: HfApi, repository: str, room: Path, *, largest: int, login: str = LOGIN) -> Path:
     """Fetch a repository's adapter, unchecked → its file, or a zip of PEFT's folder.
 
     Args:
