@@ -57,9 +57,15 @@
       box.append(line);
     }
     svg.parentElement.append(box);
+    // Beside the line, where there is more room: neither what it reads nor the legend is covered.
     const room = svg.getBoundingClientRect();
-    const place = (across / svg.viewBox.baseVal.width) * room.width;
-    box.style.left = `${Math.min(Math.max(place - box.offsetWidth / 2, 0), room.width - box.offsetWidth)}px`;
+    const { y, width } = svg.viewBox.baseVal;
+    const scale = room.width / width;
+    const place = scale * across;
+    const beside = across < (left + right) / 2 ? place + 10 : place - 10 - box.offsetWidth;
+    box.style.left = `${Math.min(Math.max(beside, 0), room.width - box.offsetWidth)}px`;
+    const above = room.top - svg.parentElement.getBoundingClientRect().top;
+    box.style.top = `${above + scale * (top - y)}px`;
     svg.setAttribute("aria-valuenow", x);
     svg.setAttribute("aria-valuetext", box.innerText.replace(/\s*\n\s*/g, ", "));
   };

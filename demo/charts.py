@@ -37,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axes:
-    """What the axes are called, each with its unit."""
+    """What the axes are called, each with its unit; "" for what the title says already."""
 
     x: str
     y: str
@@ -129,7 +129,7 @@ def _named(
         *(-NAMED, WIDTH, HEIGHT + 2 * NAMED),
         *(alt, span, span, alt, json.dumps(values, separators=(",", ":"))),
         Markup().join(parts),
-        name.format(0, TOP - NAMED, "start", axes.y),
+        name.format(0, TOP - NAMED, "start", axes.y) if axes.y else "",
         name.format((LEFT + WIDTH - RIGHT) / 2, HEIGHT + NAMED - 4, "middle", axes.x),
     )
 

@@ -406,7 +406,7 @@ def _rates(history: RunHistory, end: float, words: TeachWords) -> ChartFigure:
     points = [(float(step.step), step.rate) for step in history.steps]
     now = f"{points[-1][1]:.2g}"
     alt = words.chart_alt.format(name=words.rate, value=now)
-    line, axes = Line("rate", points, name=words.rate), Axes(words.axis_steps, words.rate)
+    line, axes = Line("rate", points, name=words.rate), Axes(words.axis_steps, "")
     return ChartFigure(words.rate, "", now, chart([line], end=end, alt=alt, axes=axes))
 
 
