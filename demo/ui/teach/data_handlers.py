@@ -25,7 +25,8 @@ from demo.ui.files import Uploads
 from demo.ui.html import ComponentUpdates
 from demo.ui.strings import Strings
 from demo.ui.teach import html, mend
-from demo.ui.teach.kept import KeptWork, known
+from demo.ui.teach.kept import KeptWork
+from demo.ui.teach.run_handlers import checked_secret
 from demo.ui.teach.tab import EMPTY_ROWS, MORE_ROWS, TeachView
 
 logger = logging.getLogger(__name__)
@@ -324,10 +325,12 @@ class DataHandlers:
         words = self._words
         name = draft.sample or Path(draft.table.name).stem
         named = name if draft.sample or draft.file and "." in draft.table.name else ""
-        return {
+        found, shown = draft.checked.report, {self._data.mend: gr.Column(visible=False)}
+        if found.refused or found.conflicts:
+            shown = mend.offered(draft, self._data, words)
+        return shown | {
             self._data.chosen: html.chosen(draft, words),
             self._data.report: html.report(draft.checked, words),
-            **mend.offered(draft, self._data, words),
             self._settings.hint: gr.HTML(visible=False),
             self._settings.body: gr.Column(visible=True),
             self._settings.name: named[:100] or words.name_default,
@@ -400,7 +403,7 @@ class DataHandlers:
         try:
             if self._teaching.off:
                 raise InputError(self._teaching.off)
-            yield from steps(known(session))
+            yield from steps(checked_secret(session))
         except Cancelled:
             return
         except DemoError as error:
@@ -415,7 +418,7 @@ class DataHandlers:
             self._data.file: None,
             self._data.chosen: html.working(Progress(words.reading), words),
             self._data.mapping: gr.Column(visible=False),
-            **mend.hidden(self._data),
+            self._data.mend: gr.Column(visible=False),
             self._data.report: html.quiet(words.check_first),
             self._settings.hint: gr.HTML(visible=True),
             self._settings.body: gr.Column(visible=False),

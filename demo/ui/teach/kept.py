@@ -7,8 +7,7 @@ back is not believed: it is read here within bounds, and settings are checked wh
 from dataclasses import dataclass
 from typing import Any
 
-from demo.adapter.library import SECRET
-from demo.errors import DemoError, InputError
+from demo.errors import DemoError
 from demo.finetune.train.config import PRESETS, TrainingOptions
 
 MOST_KEPT = 2_000  # rows, as many as the table takes
@@ -71,10 +70,3 @@ def _rows(value: Any) -> tuple[tuple[str, str], ...]:
 
 def _text(value: Any) -> str:
     return value[:LONGEST] if isinstance(value, str) else ""
-
-
-def known(secret: Any) -> str:
-    """Return the browser's secret, by which its data is found. Raises InputError for another."""
-    if not isinstance(secret, str) or not SECRET.fullmatch(secret):
-        raise InputError("This browser keeps nothing for this page, so it cannot teach here.")
-    return secret

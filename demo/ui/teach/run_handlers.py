@@ -378,6 +378,13 @@ def known(secret: Any) -> str:
     return secret if good else secrets.token_urlsafe(32)
 
 
+def checked_secret(secret: Any) -> str:
+    """Return the browser's secret, by which its data is found. Raises InputError for another."""
+    if not isinstance(secret, str) or not SECRET.fullmatch(secret):
+        raise InputError("This browser keeps nothing for this page, so it cannot teach here.")
+    return secret
+
+
 def _owner(secret: Any) -> str:
     """Return whose runs are shown. Raises InputError for what is no secret of ours."""
     if not isinstance(secret, str) or not SECRET.fullmatch(secret):
