@@ -29,7 +29,8 @@ BENCHMARKS = {  # by command: the module that measures it, and what it prints
     ),
     "adapters": (
         "adapters",
-        "what prompts, biases and norms, and LoRA cost of decoding and of reading a prompt",
+        "what prompts, biases and norms, and LoRA cost of decoding and of reading a prompt; "
+        "with --many, what a thousand adapters in the folder cost",
     ),
     "switch": (
         "speed",

@@ -15,6 +15,7 @@ import torch
 
 from demo.adapter.adapter import Adapter
 from demo.adapter.config import AdapterSpec, DeltaSpec
+from demo.bench.many_adapters import many_adapters
 from demo.bench.report import Bar, BenchReport, Figure
 from demo.bench.serving import embedded_base, text_of
 from demo.llama.base import Base, load_llama
@@ -36,11 +37,20 @@ KINDS: tuple[tuple[str, dict[str, bool | int] | None, float, float], ...] = (
 def add_adapters_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `python -m demo.bench adapters`."""
     parser.add_argument("--runs", type=int, default=7, help="turns that each kind takes")
+    parser.add_argument("--many", action="store_true", help="only starts and requests with many")
+    parser.add_argument("--files", type=int, default=1_000, help="how many adapters are many")
+    parser.add_argument("--requests", type=int, default=10_000, help="evenly over all of them")
+    parser.add_argument("--starts", type=int, default=3, help="starts with few and with many")
 
 
 def run_adapters(args: argparse.Namespace) -> BenchReport:
-    """Decode and read with each kind in turn, and compare medians of the ratios of a turn."""
+    """Decode and read with each kind in turn, and compare medians of the ratios of a turn.
+
+    With `--many` another thing is measured instead: what a folder of a thousand costs.
+    """
     settings, base = Settings(), embedded_base()
+    if args.many:
+        return many_adapters(base, args.files, args.requests, args.starts)
     torch.set_num_threads(settings.threads)
     model = load_llama(base, torch.device("cpu"), settings.context)
     decoder = Decoder(model, SlotSizes(1, settings.context, 16), settings.threads)
