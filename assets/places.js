@@ -101,7 +101,9 @@
     const before = history.state?.run ?? "";
     const drawn = () => (detail === "entered" ? run() === (wanted() || run()) : run() !== before);
     const look = () => {
-      if (!drawn() && performance.now() < until) {
+      if (nameOf(open()) !== "teach") {
+        teach = run() ? `#run/${run()}` : "#teach"; // somebody has left: for their next visit
+      } else if (!drawn() && performance.now() < until) {
         setTimeout(look, 50);
       } else if (detail === "entered") {
         if (/^#run/.test(location.hash) && wanted() !== run()) go("#teach", "replaceState");
