@@ -38,9 +38,8 @@ from demo.llama.model import Llama
 from demo.llama.tokenizer.chat_template import Message
 from demo.model_loading import load_tower
 from demo.settings import CHECKPOINTS, Settings
-from demo.vision.clip import Tower
+from demo.vision.clip import BASIC_COLOURS, Tower
 from demo.vision.clip_loading import FOLDER, LOCAL
-from demo.vision.colours import BASIC_COLOURS
 from demo.vision.image import Picture
 
 LEAD = re.compile(r"^(?:(?:this|it|there) (?:is|may be|might be|looks like) |maybe )?")

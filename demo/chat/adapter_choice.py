@@ -216,7 +216,7 @@ class AdapterChooser:
         loaded = self._loaded(engine, wanted, owner, tower)
         if shown is None or tower is None:
             return _Candidate(*loaded[0]), False
-        candidates, likeness = [], []
+        candidates = []
         for entry, adapter in loaded:
             if adapter.visual:
                 visual = adapter.visual
@@ -227,11 +227,11 @@ class AdapterChooser:
                         shown, augmented=visual.augmented, coloured=visual.coloured
                     )
                 )[None]
-                candidates.append(_Candidate(entry, adapter, features))
-                likeness.append(float(visual.likeness(features)))
+                candidates.append((visual, features, _Candidate(entry, adapter, features)))
         score = tower.in_distribution_score(shown) if loaded[0][0].owner is None else None
         unfamiliar = score is not None and score < 0
-        return candidates[likeness.index(max(likeness))], unfamiliar
+        likeness = [float(visual.likeness(features)) for visual, features, _ in candidates]
+        return candidates[likeness.index(max(likeness))][2], unfamiliar
 
     def _loaded(
         self, engine: Engine, wanted: str, owner: str, tower: Tower | None

@@ -28,9 +28,8 @@ from checkpoints.recipes.tower.zero_shot import embed_texts
 from demo.adapter.adapter import LEAST_SHARE, Adapter, KeyValueMemory
 from demo.llama.model import Llama
 from demo.llama.tokenizer.tokenizer import Tokenizer
-from demo.vision.clip import Tower
+from demo.vision.clip import BASIC_COLOURS, Tower
 from demo.vision.clip_loading import HUB, LOCAL
-from demo.vision.colours import BASIC_COLOURS
 
 WRITTEN = ("The picture shows", " {name}", ",", " {group}", ",", " {top}")
 WRITTEN_NEXT = ("It may also be", " {name}", ",", " {group}")

@@ -29,7 +29,7 @@ from checkpoints.recipes.sight.questions import (
     scene_lesson,
 )
 from demo.finetune.data.conversation import Exchange
-from demo.vision.colours import BASIC_COLOURS
+from demo.vision.clip import BASIC_COLOURS
 
 NOUN_ASKED = (
     "What {} is this?",

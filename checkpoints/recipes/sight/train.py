@@ -63,9 +63,8 @@ from demo.llama.model import Llama
 from demo.llama.tokenizer.tokenizer import Tokenizer
 from demo.model_loading import load_tower
 from demo.settings import CHECKPOINTS, ROOT, Settings
-from demo.vision.clip import Tower
+from demo.vision.clip import BASIC_COLOURS, Tower
 from demo.vision.clip_loading import FOLDER, LOCAL
-from demo.vision.colours import BASIC_COLOURS
 
 NAME = "sight"
 POSITIONS = 1024

@@ -30,7 +30,7 @@ from demo.adapter.adapter import KeyValueMemory, load_adapter
 from demo.adapter.config import VisualSpec
 from demo.adapter.passport import Passport
 from demo.llama.base import load_llama
-from demo.vision.colours import BASIC_COLOURS
+from demo.vision.clip import BASIC_COLOURS
 
 KINDS = tower_kinds()[:12]
 

@@ -13,9 +13,8 @@ from safetensors.torch import save_file
 
 from demo.errors import CheckpointError, FetchError
 from demo.vision import clip
-from demo.vision.clip import Tower, normalise, resize
+from demo.vision.clip import BASIC_COLOURS, Tower, colour_shares, normalise, resize
 from demo.vision.clip_loading import Preprocessing
-from demo.vision.colours import BASIC_COLOURS, colour_shares
 from demo.vision.image import Picture
 from demo.vision.video import Video
 
