@@ -182,7 +182,14 @@ def test_whose_account_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert HubAccount.of(space, local=True) == STRANGERS
 
 
-def test_gradio_hands_over_whom_a_visitor_signed_in_as(tmp_path: Path, tab: Any) -> None:
+def test_gradio_hands_over_whom_a_visitor_signed_in_as(
+    tmp_path: Path, tab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"SYSTEM": "spaces", "SPACE_ID": "me/space"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("CLIENT_ID", "CLIENT_SECRET", "SCOPES"):
+        monkeypatch.setattr(f"gradio.oauth.OAUTH_{name}", "x")
+    monkeypatch.setattr("gradio.oauth.OPENID_PROVIDER_URL", "http://127.0.0.1:9")
     runtime = Runtime(Settings(adapters=tmp_path, runs=tmp_path / "runs", keep_chats=False))
     assert build_page(runtime, account=SPACE).expects_oauth
     assert not build_page(runtime, account=HOME).expects_oauth

@@ -89,7 +89,7 @@ def test_every_word_is_used(tmp_path: Path) -> None:
     words = {f"Strings.{f.name}": f.name for f in fields(Strings)}
     words |= {f"TeachWords.{f.name}": f.name for f in fields(TeachWords)}
     silent = {word: name for word, name in words.items() if word not in asked}
-    assert len(silent) < 48  # most words are seen at work
+    assert len(silent) < len(words) / 5  # most words are seen at work
     assert not {word for word, name in silent.items() if name not in said}
 
 
