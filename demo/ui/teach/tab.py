@@ -375,8 +375,9 @@ def _run(words: TeachWords, kept: int) -> RunView:
             elem_id="earlier",
         )
         live = gr.HTML(elem_id="live")
-        curves = gr.Button(visible="hidden", elem_id="curves-csv")
-        made = gr.Textbox(visible="hidden")
+        with gr.Column(elem_classes=["unseen"]):
+            curves = gr.Button(elem_id="curves-csv")
+            made = gr.Textbox()
         with gr.Row(elem_classes=["actions"], elem_id="run-actions", visible=False) as actions:
             use = _action(words.use, "use-in-chat", "primary")
             resume = _action(words.resume, "resume-run", "primary")
