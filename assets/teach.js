@@ -15,23 +15,32 @@
   });
 
   // Letters typed on a cell that is only selected: Gradio opens the cell and loses those that come
-  // before it is open. They are kept here, and put first.
+  // before it is open. They are kept here, and put first; so is the key that ends them.
   let early = "";
+  let ending = "";
   document.addEventListener(
     "keydown",
     (event) => {
       const cell = event.target.closest?.("#teach-table [role=gridcell]");
       const letter = event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey;
-      if (!cell || !letter || event.isComposing || event.target.matches("textarea, input")) return;
+      if (!cell || event.isComposing || event.target.matches("textarea, input")) return;
+      if (!letter && !(early && ["Enter", "Tab", "Escape"].includes(event.key))) return;
       event.preventDefault();
-      early += event.key;
-      if (early.length > 1) return event.stopPropagation();
+      if (ending) return event.stopPropagation();
+      if (letter) early += event.key;
+      else ending = event.key;
+      if (early.length > 1 || ending) return event.stopPropagation();
+      const { row, col } = cell.dataset;
       const open = () => {
-        const field = document.querySelector("#teach-table [role=gridcell] textarea");
+        const own = `#teach-table [data-row="${row}"][data-col="${col}"] textarea`;
+        const field = document.querySelector(own);
         if (!field) return requestAnimationFrame(open);
+        const key = ending;
         put(field, early + field.value);
         field.setSelectionRange(early.length, early.length);
-        early = "";
+        early = ending = "";
+        const end = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
+        if (key) requestAnimationFrame(() => field.dispatchEvent(end));
       };
       requestAnimationFrame(open);
     },
