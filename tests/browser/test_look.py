@@ -175,6 +175,8 @@ LOADING = """() => {
 
 def assert_nothing_covered(page: Page, *names: str) -> None:
     """A press on the middle of whatever can be pressed hits it; `names` are among that."""
+    # Gradio's own sign lies over the page until it has loaded, and no longer.
+    expect(page.locator("[data-testid=status-tracker].translucent:visible")).to_have_count(0)
     page.evaluate(SETTLED)
     seen, covered = page.evaluate(COVERED)
     assert not covered
