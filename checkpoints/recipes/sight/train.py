@@ -15,8 +15,8 @@ of the same kinds; `--steps 0` keeps it.
 whoever has a larger base gives it sight with one command. Progress goes to the terminal, a JSON
 line every 5 steps, and the file is written every 25, from where `--init` goes on. `--back 0.25`
 goes back a quarter of the way at the end: what was known before is then kept better. Several
-processes share the work (`accelerate launch --num_processes 2 -m checkpoints.recipes.sight.train`):
-on a CPU two of one thread each are faster than one of two.
+processes share the work, as `python -m torch.distributed.run --nproc_per_node 2` starts them: on a
+CPU two of one thread each are faster than one of two.
 """
 
 import argparse

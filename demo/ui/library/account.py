@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from demo.errors import InputError
 from demo.ui.library.words import LibraryWords
 
-NEEDED = ("authlib", "itsdangerous")  # by gradio, to sign visitors in; Spaces have them
+NEEDED = ("authlib", "itsdangerous")  # by gradio to sign visitors in: its extra `oauth`
 
 
 @dataclass(frozen=True)
