@@ -69,13 +69,13 @@ class Sentences:
     def _patterns(self) -> list[tuple[re.Pattern[str], str]]:
         """Give what matches each sentence with gaps; the one with most words of its own first."""
         longest = sorted(self._gaps, key=lambda text: -len(text))
-        return [
-            (
-                re.compile("(.*?)".join(map(re.escape, text.split("{}"))), re.DOTALL),
-                self._gaps[text],
-            )
-            for text in longest
-        ]
+        return [(_pattern(text), self._gaps[text]) for text in longest]
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """Compile what matches a sentence; what fills a gap at its end ends in no colon: more comes."""
+    end = "(?<!:)" if text.endswith("{}") else ""
+    return re.compile("(.*?)".join(map(re.escape, text.split("{}"))) + end, re.DOTALL)
 
 
 def read_sentences(path: Path) -> dict[str, str]:

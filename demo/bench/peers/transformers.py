@@ -6,7 +6,7 @@ As a peer it runs on bitsandbytes' 8-bit layers or in bf16, alone or with PEFT's
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -116,7 +116,7 @@ class Transformers:
         torch.set_num_threads(settings.threads)
         with tempfile.TemporaryDirectory() as folder:
             from_base(base).bfloat16().save_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=torch.bfloat16,
                 device_map="cpu",

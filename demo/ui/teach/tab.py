@@ -339,7 +339,7 @@ def _fields(words: TeachWords) -> tuple[gr.Number | gr.Checkbox | gr.Radio, ...]
         ),
         number("seed", words.seed, words.seed_more),
         gr.Radio(
-            list(FORMS),
+            [(words.said(form), form) for form in FORMS],
             value=default.form,
             label=words.form,
             info=words.form_more,

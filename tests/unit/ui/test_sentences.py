@@ -24,6 +24,7 @@ from demo.ui.sentences import Sentences, read_sentences
 from demo.ui.strings import ENGLISH
 from demo.ui.theme import ASSETS
 from demo.vision.image import open_picture
+from tests.unit.ui.raised import GAP, raised
 
 KNOWN = read_sentences(ASSETS / "sentences.zh.tsv")
 # What these say to visitors is translated, every sentence of it.
@@ -61,19 +62,14 @@ def test_a_message_is_looked_up_whole_then_piece_by_piece() -> None:
 
 def test_every_translation_is_of_a_sentence_that_is_still_said() -> None:
     code = "\n".join(text for path in (ROOT / "demo").rglob("*.py") for text in literals(path))
+    code += "\n" + "\n".join(message.replace(GAP, "{}") for _, message in raised())
     for name in (
         "adapters/shapes.safetensors",
         "adapters/sight.safetensors",
         "tower/passport.json",
     ):
         code += (ROOT / "checkpoints" / name).read_bytes()[:20_000].decode("utf-8", "ignore")
-    composed = (
-        "Knows",
-        "The sheet {}",
-        "Row {}",
-        "Line {}",
-        "The picture has {} megap",
-    )  # of several pieces
+    composed = ("Knows", "The sheet {}", "Row {}", "Line {}")  # of several pieces
     gone = [
         text
         for text in KNOWN
@@ -99,6 +95,23 @@ def test_what_visitors_are_told_is_translated(module: str) -> None:
             assert all(any(piece.rstrip(".") in known for known in KNOWN) for piece in pieces), text
 
 
+def english_in(text: str) -> str | None:
+    """Find words in a row that are English; names of files, flags and quoted code are none."""
+    bare = re.sub(r"'[^']*'|“[^”]*”|--[a-z]+(?: [A-Za-z]+)?|[\[{].*[\]}]", "", text)
+    found = re.search(r"[A-Za-z]{2,} [a-z]{2,}", bare)
+    return found and found[0]
+
+
+@pytest.mark.parametrize("what", ["their sources", "nothing"])
+def test_every_error_that_reaches_the_page_is_said_in_chinese(what: str) -> None:
+    said = CHINESE.said if what == "their sources" else Sentences()
+    silent = [(place, text) for place, text in raised() if english_in(said(text))]
+    if what == "nothing":  # what looks for English finds it
+        assert len(silent) > 300
+    else:
+        assert silent == []
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -119,7 +132,12 @@ def test_no_english_stands_on_the_chinese_page(tmp_path: Path) -> None:
     page = build_page(Runtime(Settings(cache=tmp_path, runs=tmp_path / "runs")))
     config = page.get_config_file()
     ids = {*config["page"]["zh"]["components"]}
-    shown = [c["props"] for c in config["components"] if c["id"] in ids]
+    shown = [
+        {name: value for name, value in c["props"].items() if name not in ("js_on_load", "choices")}
+        | {"labels": [label for label, _ in c["props"].get("choices") or ()]}
+        for c in config["components"]
+        if c["id"] in ids
+    ]
     text = json.dumps(shown, ensure_ascii=False, default=str)
     assert "教它一点东西" in text
     english = {text for text in KNOWN if "{}" not in text}
