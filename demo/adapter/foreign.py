@@ -58,6 +58,12 @@ OTHER_LORA = (
     *("use_dora", "use_qalora", "use_bdlora", "kasa_config", "velora_config", "arrow_config"),
     *("fan_in_fan_out", "layer_replication", "alora_invocation_tokens"),
 )
+# litgpt's files of version 1 look alike, whichever of its versions made them.
+OPEN_QUESTION = (
+    "Nothing in this file says which litgpt made it, and from 0.5.5 on litgpt takes its prompts' "
+    "keys and values from other rows of the base than those before. It is read as made by an "
+    "earlier one; made by a later one, it will not answer as it did there."
+)
 OWN_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # beginnings that change the base too
 
 
@@ -111,6 +117,18 @@ def take_foreign(
         spec, state = replace(spec, delta=delta), state | changes
     left.check_empty()
     return spec, state
+
+
+def open_question(kind: str, state: Mapping[str, Tensor], config: LlamaConfig) -> str:
+    """Say what an adapter's file leaves open and may matter, "" for nothing.
+
+    Args:
+        kind: as `recognise` says it.
+        state: our tensors of it.
+        config: of its base; with one head of keys the rows are the same in every litgpt.
+    """
+    unsure = kind == LITGPT and config.kv_heads > 1 and bool(state["gate"].any())
+    return OPEN_QUESTION if unsure else ""
 
 
 def _folder(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:

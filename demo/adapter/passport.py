@@ -89,6 +89,7 @@ class Origin:
         prompt: how they wrote their prompts; conversations with the adapter are written likewise.
             None where nothing says: as the base has it.
         sampling: their settings, by the names of `demo.settings.Sampling`.
+        note: what the file leaves open, and how it was taken; "" where nothing is.
 
     Raises:
         TypeError: fields of other types.
@@ -99,9 +100,10 @@ class Origin:
     kind: str
     prompt: PromptForm | None
     sampling: dict[str, float]
+    note: str = ""
 
     def __post_init__(self) -> None:
-        texts = (self.file, self.sha256, self.kind)
+        texts = (self.file, self.sha256, self.kind, self.note)
         numbers = self.sampling.values() if isinstance(self.sampling, dict) else (None,)
         if not all(isinstance(text, str) for text in texts) or not all(
             isinstance(number, int | float) for number in numbers
@@ -200,6 +202,8 @@ class Passport:
         raw = asdict(self) | {"spec": self.spec.to_json()}
         if self.origin is None:  # which came later
             del raw["origin"]
+        elif not self.origin.note:  # which came later still
+            del raw["origin"]["note"]
         if not self.facts:
             del raw["facts"]
         return json.dumps(raw, sort_keys=True)

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from demo.adapter.adapter import Adapter, save_adapter
 from demo.adapter.config import GATE_FORMS, AdapterSpec, ChannelOrder, GateForm, VisualSpec
-from demo.adapter.foreign import read_foreign, take_foreign
+from demo.adapter.foreign import open_question, read_foreign, take_foreign
 from demo.adapter.foreign import recognise as foreign_kind
 from demo.adapter.passport import Origin, Passport
 from demo.adapter.released_changes import take_changes, take_gate_factors
@@ -170,7 +170,9 @@ def convert(
     file_name, digest = file
     if foreign := foreign_kind(found):
         spec, state = take_foreign(found, settings or {}, file_name, base)
-        return _made(spec, state, name, base, Origin(file_name, digest, foreign, None, {}))
+        note = open_question(foreign, state, base.config)
+        origin = Origin(file_name, digest, foreign, None, {}, note)
+        return _made(spec, state, name, base, origin)
     kind = recognise(found)
     if not kind:
         raise CheckpointError(
@@ -319,6 +321,7 @@ def _told(passport: Passport) -> str:
         parts.append(", ".join(filter(None, named)))
     how = ", ".join(f"{name} {value:g}" for name, value in origin.sampling.items())
     told = f" Its authors sampled at {how}." if how else ""
+    told += f" {origin.note}" if origin.note else ""
     return f"{origin.kind}, for {passport.base}: {'; '.join(parts)}.{told}"
 
 

@@ -57,6 +57,7 @@ _LIBRARY = LibraryWords(
     released_by="{kind},来自 {file}",
     date="日期",
     licence="许可",
+    left_open="未确定",
     unknown="未说明",
     use="在对话中使用",
     download="下载",

@@ -92,6 +92,8 @@ def facts(entry: LibraryEntry, words: LibraryWords) -> str:
         (words.date, time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.stamp[0] / 1e9))),
         (words.licence, passport.license or words.unknown),
     ]
+    if origin and origin.note:
+        rows.append((words.left_open, words.said(origin.note)))
     return render(
         TEMPLATE,
         "facts",

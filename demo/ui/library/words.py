@@ -55,6 +55,7 @@ class LibraryWords:
     released_by: str = "{kind}, from {file}"
     date: str = "Date"
     licence: str = "Licence"
+    left_open: str = "Left open"
     unknown: str = "not said"
     use: str = "Use in chat"
     download: str = "Download"

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from demo.adapter import released
-from demo.adapter.adapter import load_adapter
-from demo.adapter.foreign import LITGPT, PEFT_LORA, PEFT_PROMPTS, read_foreign
+from demo.adapter.adapter import load_adapter, save_adapter
+from demo.adapter.foreign import (
+    LITGPT,
+    OPEN_QUESTION,
+    PEFT_LORA,
+    PEFT_PROMPTS,
+    open_question,
+    read_foreign,
+)
 from demo.adapter.library import Compatibility, Library
 from demo.adapter.released import read_released
 from demo.adapter.shelf import Shelf
@@ -150,6 +158,25 @@ def test_litgpts_checkpoint(shape: tuple[int, ...], base: Base, tmp_path: Path) 
     assert torch.equal(adapter.prompts[0], given[at.format(1) + "adapter_wte.weight"])
     gate = given[at.format(2) + "gating_factor"].flatten().expand(base.config.heads)
     assert torch.equal(adapter.gate[1], gate)
+
+
+def test_what_litgpts_first_version_leaves_open_is_told(base: Base, tmp_path: Path) -> None:
+    """Which litgpt made it: with closed gates it does not matter, nor with one head of keys."""
+    assert base.config.kv_heads > 1
+    for opening, told in ((0.5, OPEN_QUESTION), (0.0, "")):
+        at = f"transformer.h.{base.config.layers - 1}.attn."
+        given = {
+            f"{at}adapter_wte.weight": torch.randn(K, base.config.width),
+            f"{at}gating_factor": torch.full((1, 1, base.config.heads, 1), opening),
+        }
+        torch.save({"model": given}, tmp_path / "lit_model.pth.adapter")
+        adapter, passport = read_released(tmp_path / "lit_model.pth.adapter", base, "mine")
+        assert passport.origin and passport.origin.note == told
+        save_adapter(adapter, passport, tmp_path / "mine.safetensors")
+        assert load_adapter(tmp_path / "mine.safetensors")[1] == passport
+    assert '"note"' not in passport.to_json()
+    state, one = {"gate": torch.ones(1, 6)}, replace(base.config, kv_heads=1)
+    assert open_question(LITGPT, state, one) == ""
 
 
 REFUSED: dict[str, tuple[Callable[[Base], Tensors], dict[str, Any], str]] = {

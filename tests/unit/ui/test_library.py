@@ -1,13 +1,18 @@
 """The tab "Library": which cards are shown, and what they say."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from demo.adapter.foreign import LITGPT, OPEN_QUESTION
 from demo.adapter.library import Compatibility, Library, set_owner
+from demo.adapter.passport import Origin
+from demo.ui.chinese import CHINESE
 from demo.ui.library import cards
 from demo.ui.library.words import LibraryWords
+from demo.ui.strings import ENGLISH
 from tests.small import save_small
 
 ME = "m" * 32
@@ -47,3 +52,12 @@ def test_cards_are_searched_and_filtered(base, folder):
         path=folder / "gone", stamp=(0, 0), passport=offered[0].passport, owner=None
     )
     assert "gates" not in cards.facts(entry, words)
+
+
+def test_what_a_file_leaves_open_is_told_in_the_pages_language(base, folder):
+    entry = Library(folder).find("shipped")
+    origin = Origin("lit_model.pth.adapter", "0", LITGPT, None, {}, OPEN_QUESTION)
+    entry = replace(entry, passport=replace(entry.passport, origin=origin))
+    assert "which litgpt made it" in cards.facts(entry, ENGLISH.library)
+    told = cards.facts(entry, CHINESE.library)
+    assert "按较早版本读取" in told and "which litgpt" not in told
