@@ -90,6 +90,7 @@ class Teaching:
         name: str,
         *,
         more: str = "",
+        start: Path | None = None,
         probes: tuple[str, ...] = (),
     ) -> str:
         """Start a run with a visitor's draft and return its id. It waits for those before it.
@@ -100,6 +101,7 @@ class Teaching:
             choices: how.
             name: of the adapter.
             more: the id of a run whose adapter is taught more.
+            start: the file of an adapter that is taught more, from elsewhere than a run.
             probes: questions to be answered on the way.
 
         Raises:
@@ -110,8 +112,9 @@ class Teaching:
         draft = self.drafts.get(visitor)
         if draft.checked is None:
             raise InputError("Please let the data be checked first.")
-        start = self.runs.get(owner, more).adapter if more else None
-        if more and start is None:
+        if more:
+            start = self.runs.get(owner, more).adapter
+        if (more and start is None) or (start and not start.is_file()):
             raise InputError("The adapter to be taught more is no longer there. Start a new one.")
         request = self.preparing.request(owner, name, draft, choices, probes)
         with self._lock:  # two clicks are one run

@@ -60,6 +60,7 @@ _LIBRARY = LibraryWords(
     left_open="未确定",
     unknown="未说明",
     use="在对话中使用",
+    more="继续教",
     download="下载",
     close="关闭",
     name="名称",

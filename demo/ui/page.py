@@ -20,7 +20,7 @@ from demo.ui.chat.tab import ChatView, build_view
 from demo.ui.chinese import CHINESE
 from demo.ui.files import Uploads
 from demo.ui.library.account import HubAccount
-from demo.ui.library.events import connect_library, connect_use
+from demo.ui.library.events import connect_library, connect_more, connect_use
 from demo.ui.library.handlers import NOBODY, LibraryHandlers
 from demo.ui.library.tab import build_library
 from demo.ui.server import reply_places
@@ -34,8 +34,9 @@ from demo.ui.teach.events import (
     connect_kept,
     connect_runs,
     connect_tabs,
+    told_of_more,
 )
-from demo.ui.teach.run_handlers import CHAT_TAB, AdapterPicker, RunHandlers
+from demo.ui.teach.run_handlers import CHAT_TAB, TEACH_TAB, AdapterPicker, RunHandlers
 from demo.ui.teach.tab import build_outside, build_teach
 from demo.ui.theme import ASSETS
 from demo.ui.visit import Visits, connect_list, connect_visits
@@ -87,12 +88,14 @@ def _lay_out(
         ):
             chats = build_list(runtime, strings)
             view = build_view(runtime, strings, samples)
-        with gr.Tab(strings.teach.tab, elem_id="teach-tab") as teach_tab:
+        with gr.Tab(strings.teach.tab, id=TEACH_TAB, elem_id="teach-tab") as teach_tab:
             limits = DataLimits.of(runtime.settings)
             own_runs = runtime.teaching.runs.quota.own_runs
             teach = build_teach(strings.teach, own_runs, limits, outside)
         with gr.Tab(strings.library.tab, elem_id="library-tab") as library_tab:
-            library = build_library(strings.library, sign_in=account.sign_in)
+            library = build_library(
+                strings.library, sign_in=account.sign_in, teach=not runtime.teaching.off
+            )
         with gr.Tab(strings.about.tab, elem_id="about-tab"):
             build_about(strings.about)
 
@@ -132,6 +135,7 @@ def _lay_out(
     brought = LibraryHandlers(runtime, library, uploads, strings, account)
     changes = connect_library(library, brought, owner, library_tab)
     connect_use(library, picker, owner, runtime, strings, changes)
+    connect_more(library, brought, runs, owner, told_of_more(teach, picker))
     return uploads
 
 

@@ -12,7 +12,7 @@ from demo.ui.library.handlers import LibraryHandlers
 from demo.ui.library.tab import LibraryView
 from demo.ui.strings import Strings
 from demo.ui.teach.events import PRIVATE
-from demo.ui.teach.run_handlers import CHAT_TAB, AdapterPicker
+from demo.ui.teach.run_handlers import CHAT_TAB, AdapterPicker, RunHandlers
 
 CHECKS = 2  # files that are checked at once; others wait in line
 
@@ -53,6 +53,23 @@ def connect_library(
     view.delete.click(handlers.ask_to_delete, [view.chosen], **quick)
     view.delete_no.click(handlers.keep, None, **quick)
     return [brought, fetched, saved, view.delete_yes.click(handlers.delete, look, **quick)]
+
+
+def connect_more(
+    view: LibraryView,
+    handlers: LibraryHandlers,
+    runs: RunHandlers,
+    owner: gr.BrowserState,
+    outputs: list[Any],
+) -> None:
+    """Let "Teach more" open the tab that teaches; `outputs` are what that tab then says."""
+
+    def more(secret: Any, name: Any) -> ComponentUpdates:
+        """Teach more. Inputs: owner, chosen. Outputs: tabs, what is taught more, message."""
+        return handlers.teach_more(runs.teach_entry_more, secret, name)
+
+    inputs = [owner, view.chosen]
+    view.more.click(more, inputs, [*outputs, view.message], queue=False, **PRIVATE)
 
 
 def connect_use(

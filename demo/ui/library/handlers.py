@@ -151,6 +151,24 @@ class LibraryHandlers:
 
         return self._guarded(change)
 
+    def teach_more(
+        self, teach: Callable[[Any, str], ComponentUpdates], owner: Any, chosen: Any
+    ) -> ComponentUpdates:
+        """Open the tab that teaches with an adapter to be taught more.
+
+        Args:
+            teach: what that tab does with a secret and a name.
+            owner: raw.
+            chosen: raw.
+        """
+
+        def begin() -> ComponentUpdates:
+            if not (name := str(chosen or "")):
+                raise InputError(self._words.choose_first)
+            return teach(owner, name) | {self._view.message: ""}
+
+        return self._guarded(begin)
+
     def ask_to_delete(self, chosen: Any) -> ComponentUpdates:
         """Ask before deleting. Inputs: chosen. Outputs: the whole tab."""
         text = self._words.delete_sure.format(name=str(chosen)[:60])

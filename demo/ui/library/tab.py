@@ -26,6 +26,7 @@ class LibraryView:
     detail: gr.Column
     facts: gr.HTML
     use: gr.Button
+    more: gr.Button  # teaches it more
     download: gr.DownloadButton
     close: gr.Button
     target: gr.Textbox  # on the Hub, to put it there
@@ -42,12 +43,13 @@ class LibraryView:
     delete_no: gr.Button
 
 
-def build_library(words: LibraryWords, *, sign_in: bool = False) -> LibraryView:
+def build_library(words: LibraryWords, *, sign_in: bool = False, teach: bool = True) -> LibraryView:
     """Lay the tab out inside the current `gr.Tab`.
 
     Args:
         words: of the tab.
         sign_in: whether visitors sign in to the Hub, as on a Space.
+        teach: whether anything can be taught.
     """
     with gr.Column(elem_id="library"), gr.Column(elem_id="library-page"):
         gr.HTML(cards.intro(words))
@@ -64,7 +66,7 @@ def build_library(words: LibraryWords, *, sign_in: bool = False) -> LibraryView:
         gr.HTML(cards.quiet(words.upload_hint))
         hub = _hub(words, sign_in)
         message = gr.HTML(elem_id="library-message")
-        detail, parts = _detail(words)
+        detail, parts = _detail(words, teach)
         listed = gr.HTML(elem_id="library-list")
         with gr.Column(elem_classes=["unseen"]):
             chosen = gr.Textbox(elem_id="library-chosen")
@@ -96,11 +98,12 @@ def _put(words: LibraryWords) -> tuple[gr.Textbox, gr.Checkbox, gr.Button]:
     return target, private, put
 
 
-def _detail(words: LibraryWords) -> tuple[gr.Column, tuple]:
+def _detail(words: LibraryWords, teach: bool) -> tuple[gr.Column, tuple]:
     with gr.Column(visible=False, elem_id="library-detail") as detail:
         facts = gr.HTML()
         with gr.Row(elem_classes=["actions"]):
             use = gr.Button(words.use, variant="primary", size="sm", elem_id="library-use")
+            more = gr.Button(words.more, size="sm", elem_id="library-more", visible=teach)
             download = gr.DownloadButton(words.download, size="sm", elem_id="library-download")
             close = gr.Button(words.close, size="sm", elem_id="library-close")
         hub = _put(words)
@@ -116,6 +119,6 @@ def _detail(words: LibraryWords) -> tuple[gr.Column, tuple]:
                 sure_text = gr.HTML()
                 yes = gr.Button(words.delete_yes, variant="stop", size="sm", elem_id="library-yes")
                 no = gr.Button(words.delete_no, size="sm")
-    actions = (use, download, close)
+    actions = (use, more, download, close)
     kept = (own, name, description, save, delete, sure, sure_text, yes, no)
     return detail, (facts, *actions, *hub, *kept)

@@ -58,6 +58,7 @@ class LibraryWords:
     left_open: str = "Left open"
     unknown: str = "not said"
     use: str = "Use in chat"
+    more: str = "Teach more"
     download: str = "Download"
     close: str = "Close"
     name: str = "Name"

@@ -90,7 +90,7 @@ def connect_runs(
     quick: dict[str, Any] = PRIVATE | {"queue": False, "outputs": outputs}
     which = [owner, view.run_id]
     begin = [owner, view.more_id, settings.name, run.questions, *settings.fields]
-    more = [view.more_id, settings.more_note, settings.more_stop]
+    more = _taught_more(view)
     started = run.start.click(handlers.start, begin, [*outputs, *more], queue=False, **PRIVATE)
     started.then(None, js=RUN_PLACE % "begun")
     run.stop_keep.click(partial(handlers.stop, True), which, **quick)
@@ -123,6 +123,16 @@ def connect_runs(
     view.timer.tick(handlers.tick, look, **quick)
     view.look.click(handlers.tick, look, **quick)
     view.rest.click(handlers.rest, None, [view.timer], queue=False, **PRIVATE)
+
+
+def _taught_more(view: TeachView) -> list[Any]:
+    return [view.more_id, view.settings.more_note, view.settings.more_stop]
+
+
+def told_of_more(view: TeachView, picker: AdapterPicker) -> list[Any]:
+    """List what changes when an adapter of the library is to be taught more."""
+    said = [view.settings.name, view.run.problem, view.data.chosen]
+    return [picker.tabs, *_taught_more(view), *said]
 
 
 def connect_tabs(

@@ -12,11 +12,12 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from demo.adapter.library import SECRET, owner_of
+from demo.adapter.library import SECRET, check_compatible, owner_of
 from demo.errors import BusyError, DemoError, InputError
 from demo.finetune.runs.queue import Run
 from demo.finetune.train.config import TrainingOptions
@@ -30,7 +31,8 @@ from demo.ui.teach.tab import RunView, TeachView
 from demo.ui.teach.words import TeachWords
 
 logger = logging.getLogger(__name__)
-CHAT_TAB = "chat"  # the id of the tab
+CHAT_TAB, TEACH_TAB = "chat", "teach"  # the ids of the tabs
+OF_LIBRARY = "library "  # before the name of what is taught more, where it is no run
 NO_RUN = "none"  # asked for by an address that shows no run
 CARDS, LONGEST_CARD = 6, 200  # questions to begin a chat with, and characters of one
 
@@ -152,13 +154,15 @@ class RunHandlers:
         def begin() -> ComponentUpdates:
             lines = [line.strip() for line in (questions or "").splitlines() if line.strip()]
             who = _owner(owner)
+            start = self._of_library(who, more)
             try:
                 new = self._teaching.begin(
                     who,
                     owner,
                     TrainingOptions(*fields),
                     name or "",
-                    more=more,
+                    more="" if start else more,
+                    start=start,
                     probes=tuple(lines),
                 )
             except BusyError as error:
@@ -241,19 +245,40 @@ class RunHandlers:
             run = self._runs.get(_owner(owner), run_id)
             if run.adapter is None:
                 raise InputError(self._words.no_adapter)
-            said = self._words.more_from.format(name=run.name)
-            first = self._words.more_first.format(name=run.name)
-            chosen = self._teaching.drafts.has(owner)
-            return {
-                self._all.data.chosen: gr.skip() if chosen else html.quiet(first),
-                self._all.more_id: run_id,
-                self._settings.more_note: gr.HTML(html.quiet(said), visible=True),
-                self._settings.more_stop: gr.Button(visible=True),
-                self._settings.name: run.name,
-                **self._problem(""),
-            }
+            return self._going_on(owner, run.name, run_id) | self._problem("")
 
         return self._guarded(note)
+
+    def teach_entry_more(self, owner: Any, name: str) -> ComponentUpdates:
+        """Teach one of the library more. Inputs: owner, its name. Outputs: tabs, as `teach_more`.
+
+        Raises:
+            DemoError: there is none of this name, or it is for another base.
+        """
+        entry = self._runtime.library.find(name, _owner(owner))
+        if fit := self._runtime.fit():
+            check_compatible(entry.passport, fit)
+        shown = self._going_on(owner, name, OF_LIBRARY + name)
+        return {self._picker.tabs: gr.Tabs(selected=TEACH_TAB)} | shown | self._problem("")
+
+    def _going_on(self, owner: Any, name: str, more_id: str) -> ComponentUpdates:
+        """Say in steps 1 and 3 what is taught more."""
+        said = self._words.more_from.format(name=name)
+        first = self._words.more_first.format(name=name)
+        chosen = self._teaching.drafts.has(owner)
+        return {
+            self._all.data.chosen: gr.skip() if chosen else html.quiet(first),
+            self._all.more_id: more_id,
+            self._settings.more_note: gr.HTML(html.quiet(said), visible=True),
+            self._settings.more_stop: gr.Button(visible=True),
+            self._settings.name: name,
+        }
+
+    def _of_library(self, who: str, more: str) -> Path | None:
+        """Find the file of the library that is taught more, None where it is a run's."""
+        if not more.startswith(OF_LIBRARY):
+            return None
+        return self._runtime.library.find(more.removeprefix(OF_LIBRARY), who).path
 
     def no_more(self) -> ComponentUpdates:
         """Start a new one instead. Outputs: as `teach_more`."""

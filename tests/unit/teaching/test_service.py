@@ -89,6 +89,18 @@ def begun(teaching: Teaching, owner: str = "me", visitor: str = "v") -> str:
     return teaching.begin(owner, visitor, CHOICES, "mirror")
 
 
+def test_an_adapter_from_elsewhere_is_taught_more(teaching: Teaching, tmp_path: Path) -> None:
+    drafts, start = teaching.drafts, tmp_path / "before.safetensors"
+    draft = drafts.rows("v", ("question", "answer"), ROWS, "typed")
+    drafts.change("v", draft, checked=SimpleNamespace())
+    with pytest.raises(InputError, match="is no longer there"):
+        teaching.begin("me", "v", CHOICES, "mirror", start=start)
+    start.write_bytes(b"what it learned before")
+    run = teaching.begin("me", "v", CHOICES, "mirror", start=start)
+    folder = RunFolder(tmp_path / "runs" / run)
+    assert folder.start.read_bytes() == b"what it learned before"
+
+
 def test_a_draft_outlives_a_visit_and_is_swept_when_nobody_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,18 +1,25 @@
 """Step 4 of the tab "Teach" without a browser."""
 
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import create_autospec
 
 import gradio as gr
+import pytest
 
+from demo.adapter.library import Compatibility, Library, set_owner
+from demo.errors import CheckpointError, InputError
 from demo.finetune.data.table import LIMITS
 from demo.finetune.runs.queue import RunQueue
+from demo.finetune.train.config import TrainingOptions
 from demo.finetune.train.events import Compared, FinalEvaluation, RunHistory
+from demo.teaching.service import Teaching
 from demo.ui.strings import ENGLISH
-from demo.ui.teach.run_handlers import CHAT_TAB, AdapterPicker, RunHandlers, known
+from demo.ui.teach.run_handlers import CHAT_TAB, TEACH_TAB, AdapterPicker, RunHandlers, known
 from demo.ui.teach.tab import build_outside, build_teach
+from tests.small import save_small
 from tests.unit.ui.snippets import history, run
 
 
@@ -60,6 +67,37 @@ def test_the_address_says_which_run_is_shown() -> None:
         assert seen[view.run.earlier].visible and seen[view.run.earlier].value == (shown or None)
     new_here = handlers.enter(None, "", old.id)
     assert new_here[view.run_id] == "" and new_here[view.run.problem].visible
+
+
+def test_an_adapter_of_the_library_is_taught_more(base, tmp_path: Path) -> None:
+    with gr.Blocks():
+        view = build_teach(ENGLISH.teach, 3, LIMITS, build_outside())
+        picker = AdapterPicker(gr.Tabs(), gr.Dropdown(), gr.HTML(), gr.Chatbot())
+    save_small(tmp_path, base, "everybodys", 1)
+    set_owner(tmp_path, "somebodys", "m" * 32)
+    save_small(tmp_path, base, "somebodys", 2)
+    teaching = create_autospec(Teaching, instance=True)
+    teaching.runs, teaching.drafts = create_autospec(RunQueue, instance=True), SimpleNamespace()
+    teaching.drafts.has = lambda owner: False
+    teaching.begin.side_effect = InputError("not today")
+    fits = [Compatibility(base.name, base.fingerprint, base.config, None, None)]
+    runtime = SimpleNamespace(
+        teaching=teaching, library=Library(tmp_path), fit=lambda: fits[-1], tower=None
+    )
+    handlers = RunHandlers(runtime, view, picker, ENGLISH)  # type: ignore[arg-type]
+    secret = known(None)
+    shown = handlers.teach_entry_more(secret, "everybodys")
+    assert shown[picker.tabs].selected == TEACH_TAB
+    assert "“everybodys”" in shown[view.data.chosen]
+    assert shown[view.settings.name] == "everybodys" and shown[view.settings.more_stop].visible
+    handlers.start(secret, shown[view.more_id], "more", "", *astuple(TrainingOptions()))
+    given = teaching.begin.call_args.kwargs
+    assert (given["more"], given["start"]) == ("", tmp_path / "everybodys.safetensors")
+    with pytest.raises(InputError, match="There is no adapter 'somebodys'"):
+        handlers.teach_entry_more(secret, "somebodys")
+    fits.append(replace(fits[0], base="another", base_fingerprint="another"))
+    with pytest.raises(CheckpointError, match="this is another"):
+        handlers.teach_entry_more(secret, "everybodys")
 
 
 def test_what_was_taught_is_chosen_in_the_chat_until_it_is_deleted() -> None:
