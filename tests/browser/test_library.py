@@ -58,6 +58,11 @@ def test_an_adapter_is_brought_used_renamed_taken_along_and_deleted(
     assert download.value.suggested_filename == "old-salt.safetensors"
     assert download.value.path().stat().st_size > 100_000
 
+    library.get_by_role("button", name="Teach more").click()
+    expect(page.get_by_text("examples from which “old-salt” is to learn more")).to_be_visible()
+    expect(page.get_by_role("tab", name="Teach")).to_have_attribute("aria-selected", "true")
+    page.get_by_role("tab", name="Library").click()
+
     library.get_by_role("button", name="Use in chat").click()
     expect(page.get_by_label("Adapter", exact=True)).to_have_value("old-salt")
     expect(page.locator("#adapter-note")).to_contain_text("Answers as")
