@@ -6,9 +6,11 @@
     field.dispatchEvent(new Event("input", { bubbles: true }));
   };
 
+  const TEXT = "[role=gridcell]:not([data-col='2'])"; // the others are those of pictures.js
+
   // A press on a cell opens it: what is typed, through an input method too, goes into it.
   document.addEventListener("click", (event) => {
-    const cell = event.target.closest?.("#teach-table [role=gridcell]");
+    const cell = event.target.closest?.(`#teach-table ${TEXT}`);
     if (!cell || event.target.closest("button, textarea") || event.shiftKey) return;
     if (event.ctrlKey || event.metaKey) return;
     cell.dispatchEvent(new MouseEvent("dblclick", { bubbles: true }));
@@ -21,7 +23,7 @@
   document.addEventListener(
     "keydown",
     (event) => {
-      const cell = event.target.closest?.("#teach-table [role=gridcell]");
+      const cell = event.target.closest?.(`#teach-table ${TEXT}`);
       const letter = event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey;
       if (!cell || event.isComposing || event.target.matches("textarea, input")) return;
       if (!letter && !(early && ["Enter", "Tab", "Escape"].includes(event.key))) return;

@@ -160,6 +160,7 @@ class Runtime:
     def forget(self, session: str) -> None:
         """Drop a visit's conversation, and end the reply that it waits for."""
         self.teaching.drafts.sweep()  # those of browsers, which outlive a visit
+        self.teaching.row_pictures.sweep()
         self.conversations.drop(session)
 
     def active(self) -> int:

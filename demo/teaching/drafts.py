@@ -7,7 +7,6 @@ imported inside its threads alone, long after the page is served.
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import shutil
@@ -28,13 +27,14 @@ from demo.finetune.data.examples import TokenSpan
 from demo.finetune.data.read import read_table
 from demo.finetune.data.report import DatasetReport
 from demo.finetune.data.samples import SAMPLES, load_sample
-from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder
+from demo.finetune.data.table import LIMITS, DataLimits, Table
 from demo.finetune.runs.process import RunProcess
 from demo.finetune.runs.run_folder import RunFolder, RunRequest
 from demo.finetune.train.config import TrainingOptions
 from demo.finetune.train.events import Estimated
 from demo.settings import Settings
 from demo.teaching.mending import mended
+from demo.teaching.typed_table import typed_table
 
 if TYPE_CHECKING:
     from demo.chat.scheduler import Engine
@@ -143,32 +143,32 @@ class Drafts:
         return self._keep(visitor, table, data, Path(name).suffix, recognise_table(table))
 
     def rows(
-        self, visitor: str, columns: tuple[str, str], rows: Sequence[Sequence[object]], name: str
+        self,
+        visitor: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        name: str,
+        pictures: Sequence[Path | None] = (),
     ) -> Draft:
         """Take rows that were typed. Empty ones are left out.
 
         Args:
             visitor: whose they are.
-            columns: what the page calls question and reply.
-            rows: cells of both.
+            columns: what the page calls question, reply and picture.
+            rows: cells of the first two.
             name: of the table.
+            pictures: of the rows, if any has one.
 
         Raises:
             DataError: none is left, or one cannot be read.
         """
-        typed = [
-            dict(zip(columns, map(_typed, row), strict=False))  # a short row lacks its last cells
-            for row in rows
-            if any(_typed(cell).strip() for cell in row)
-        ]
-        builder = TableBuilder(name, limits=self._limits)
-        for number, cells in enumerate(typed, 1):
-            builder.add(number, cells)
-        table = builder.build()
-        lines = "\n".join(json.dumps(cells, ensure_ascii=False) for cells in typed)
-        # The page has named the columns itself, so that nothing has to be recognised.
-        layout = Layout("question and reply", *columns) if table.columns == columns else None
-        return self._keep(visitor, table, lines.encode(), ".jsonl", layout)
+        folder = self._new_folder()
+        try:
+            table, layout, file = typed_table(name, columns, rows, pictures, folder, self._limits)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return self._put(visitor, Draft(table, layout, folder, file))
 
     def has(self, visitor: str) -> bool:
         """Tell whether there is one."""
@@ -267,12 +267,6 @@ class Drafts:
 
 def _file_name(suffix: str) -> str:
     return f"data{suffix[:8] if suffix.isascii() else ''}"
-
-
-def _typed(cell: object) -> str:
-    """Return a cell of an editable table; what was never filled in is None or not a number."""
-    text = "" if cell is None or cell != cell else str(cell)
-    return text.encode("utf-8", "replace").decode()  # halves of characters come as "?"
 
 
 def _size(draft: Draft) -> int:

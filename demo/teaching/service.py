@@ -25,6 +25,7 @@ from demo.finetune.train.config import TrainingOptions
 from demo.finetune.train.events import OVER
 from demo.settings import Settings
 from demo.teaching.drafts import Drafts, Preparing
+from demo.teaching.row_pictures import RowPictures
 
 if TYPE_CHECKING:
     from demo.chat.scheduler import Engine
@@ -45,6 +46,7 @@ class Teaching:
     Attributes:
         off: why nothing can be taught, "" if it can.
         drafts: what visitors are about to teach.
+        row_pictures: those of rows that they type.
         preparing: the check and the estimate of a draft.
         runs: the trainings.
     """
@@ -54,6 +56,7 @@ class Teaching:
         self.off = "" if settings.training else OFF
         self._room = Path(tempfile.gettempdir()) / f"llama-adapter-teach-{secrets.token_hex(8)}"
         self.drafts = Drafts(self._room / "drafts", DataLimits.of(settings))
+        self.row_pictures = RowPictures(self._room / "pictures")
         self.preparing = Preparing(settings, language, self.drafts, pauses, self._room)
         self.runs = RunQueue(
             settings.runs,

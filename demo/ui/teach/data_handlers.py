@@ -24,13 +24,14 @@ from demo.teaching.drafts import Draft
 from demo.ui.files import Uploads
 from demo.ui.html import ComponentUpdates
 from demo.ui.strings import Strings
-from demo.ui.teach import html, mend
+from demo.ui.teach import html, mend, typed_rows
 from demo.ui.teach.kept import KeptWork
 from demo.ui.teach.run_handlers import checked_secret
-from demo.ui.teach.tab import EMPTY_ROWS, MORE_ROWS, TeachView
+from demo.ui.teach.tab import TeachView
+from demo.ui.teach.table_handlers import TableHandlers
+from demo.ui.teach.typed_rows import MOST_TYPED, rows_of
 
 logger = logging.getLogger(__name__)
-MOST_TYPED = 2_000  # rows of the editable table; gradio and browsers stand still over more
 
 
 class DataHandlers:
@@ -48,6 +49,7 @@ class DataHandlers:
         self._view, self._data, self._settings = view, view.data, view.settings
         self._uploads = uploads
         self._strings, self._words = strings, strings.teach
+        self.typing = TableHandlers(runtime, view, uploads, strings)
         self._tasks: dict[str, BackgroundTask[Any]] = {}  # what is being done for a visitor
         self._lock = threading.Lock()
 
@@ -86,10 +88,14 @@ class DataHandlers:
         yield from self._take(
             session,
             fields,
-            lambda visitor: self._drafts.rows(
-                visitor, words.table_columns, self._rows(table), words.typed_name
-            ),
+            lambda visitor: self._typed(visitor, typed_rows.typed_rows(table, words)),
         )
+
+    def _typed(self, visitor: str, rows: list[list[Any]]) -> Draft:
+        words, kept = self._words, self._teaching.row_pictures
+        keys = typed_rows.picture_keys(rows, words)
+        pictures = [kept.find(visitor, key) if key else None for key in keys]
+        return self._drafts.rows(visitor, words.table_columns, rows, words.typed_name, pictures)
 
     def paste(
         self, session: str, text: str | None, table: Any, *fields: Any
@@ -100,10 +106,11 @@ class DataHandlers:
         """
         name = self._words.pasted_name
         try:
-            there = mend.filled(self._rows(table))
+            there = typed_rows.filled(typed_rows.typed_rows(table, self._words))
             pairs = pasted_pairs(text or "")
             if pairs:  # one that is there already says nothing new
-                pairs = [pair for pair in pairs if pair not in there]
+                known = [row[:2] for row in there]
+                pairs = [pair for pair in pairs if pair not in known]
         except DemoError as error:
             yield {self._data.chosen: html.problem(self._words.said(str(error)))}
             return
@@ -115,44 +122,18 @@ class DataHandlers:
         words = self._words
         said = words.pasted.format(count=len(pairs), use=words.table_use)
         yield {
-            self._data.table: [*there, *pairs],
+            self._data.table: [*there, *([*pair, ""] for pair in pairs)],
             self._data.paste: "",
             self._data.chosen: html.quiet(said),
-        }
-
-    def more_rows(self, table: Any) -> ComponentUpdates:
-        """Add empty rows. Inputs: raw table. Outputs: table, chosen."""
-        try:
-            rows = self._rows(table, more=MORE_ROWS)
-        except InputError as error:
-            return {self._data.chosen: html.problem(self._words.said(str(error)))}
-        return {self._data.table: [*rows, *([["", ""]] * MORE_ROWS)]}
-
-    def from_chat(self, session: str, table: Any) -> ComponentUpdates:
-        """Add rows from my chat. Inputs: session, raw table. Outputs: table, chosen."""
-        turns = self._runtime.conversations.of(session).turns
-        wanted = [turn for turn in turns if turn.reply and (turn.liked or turn.corrected)]
-        rows = [[turn.text, turn.reply] for turn in wanted if turn.picture is None]
-        if not wanted:
-            return {self._data.chosen: html.problem(self._words.chat_none)}
-        try:
-            there = mend.filled(self._rows(table, more=len(rows)))
-        except InputError as error:
-            return {self._data.chosen: html.problem(self._words.said(str(error)))}
-        new = [row for row in rows if row not in there]
-        said = [self._words.chat_added.format(count=len(new))]
-        if len(rows) < len(wanted):
-            said.append(self._words.chat_pictures.format(count=len(wanted) - len(rows)))
-        return {
-            self._data.table: [*there, *new] or [["", ""]],
-            self._data.chosen: html.quiet(" ".join(said)),
         }
 
     def mend(self, session: str, table: Any, *fields: Any) -> Iterator[ComponentUpdates]:
         """Check again. Inputs: session, raw table of mended rows, fields. Outputs: as `sample`."""
 
         def steps(visitor: str) -> Iterator[ComponentUpdates]:
-            changes = mend.changes(self._drafts.get(visitor), self._rows(table), self._words)
+            changes = mend.changes(
+                self._drafts.get(visitor), rows_of(table, self._words), self._words
+            )
             self._drafts.mend(visitor, changes)
             yield from self._check(visitor, usable(fields), None)
 
@@ -188,21 +169,6 @@ class DataHandlers:
         pictures, rows = self._drafts.pictures(visitor), self._drafts.rows_to_learn(visitor)
         return fitted(choices, pictures=pictures, aim=aim, rows=rows)
 
-    def _rows(self, table: Any, more: int = 0) -> list[list[Any]]:
-        """Read the editable table as the browser sends it.
-
-        Raises:
-            InputError: it is no table, or with so many `more` rows too long a one.
-        """
-        rows = table.get("data") if isinstance(table, dict) else []
-        if not isinstance(rows, list):
-            raise InputError(self._words.not_a_table)
-        if len(rows) + more > MOST_TYPED:
-            raise InputError(self._words.table_full.format(count=MOST_TYPED))
-        if not all(isinstance(row, list) for row in rows):
-            raise InputError(self._words.not_a_table)
-        return rows
-
     def _chosen(self, choices: TrainingOptions) -> ComponentUpdates:
         values = list(vars(choices).values())[: len(self._settings.fields)]  # the page has these
         shown: ComponentUpdates = dict(zip(self._settings.fields, values, strict=True))
@@ -232,13 +198,6 @@ class DataHandlers:
             task = self._tasks.pop(session, None)
         if task:
             task.cancel()
-
-    def restore_rows(self, restored: bool, kept: Any) -> ComponentUpdates:
-        """Put typed rows back. Inputs: restored, kept. Outputs: table."""
-        rows = KeptWork.read(kept).rows
-        if restored or not rows:
-            return {self._data.table: gr.skip()}
-        return {self._data.table: [*map(list, rows), *[["", ""]] * (EMPTY_ROWS - len(rows))]}
 
     def restore(self, owner: Any, restored: bool, kept: Any) -> Iterator[ComponentUpdates]:
         """Put back what a reload took. Inputs: owner, restored, kept. Outputs: `rows`, inputs."""

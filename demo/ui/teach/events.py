@@ -69,8 +69,15 @@ def connect_data(
     quick: dict[str, Any] = PRIVATE | {"queue": False}
     data.too_large.click(handlers.too_large, None, [data.chosen], **quick)
     table = [data.table, data.chosen]
-    data.more_rows.click(handlers.more_rows, [data.table], table, **raw, **quick)
-    data.chat_rows.click(handlers.from_chat, [session, data.table], table, **raw, **quick)
+    typing, chat = handlers.typing, [owner, session, data.table]
+    data.more_rows.click(typing.more_rows, [data.table], table, **raw, **quick)
+    data.chat_rows.click(typing.from_chat, chat, table, **raw, **quick)
+    put, taken = [data.put, data.table], [data.put, data.chosen]
+    opened = data.use_sent.click(
+        typing.add_pictures, [owner, data.sent], taken, trigger_mode="multiple", **PRIVATE
+    )
+    for event in (opened.then, data.use_put.click):
+        event(None, put, [data.table], js=PUT_PICTURES, **raw, **PRIVATE)
     stale = [settings.preset, settings.needs, settings.measure, run.start]
     run.start.click(handlers.begun, [owner], [settings.needs], **quick)
     for field in fields[:-1]:  # the aim sets the others, and is measured at once
@@ -167,7 +174,7 @@ def connect_kept(
     inputs = [owner, view.restored, view.kept]
     # By itself: of a table that is not on the screen yet, gradio keeps the last update alone.
     rows, quick = [view.restored, view.kept], PRIVATE | {"queue": False}
-    rows_back = entered.then(handlers.restore_rows, rows, [view.data.table], **quick)
+    rows_back = entered.then(handlers.typing.restore_rows, rows, [view.data.table], **quick)
     back = rows_back.then(
         handlers.restore, inputs, outputs, concurrency_id="teach-check", **PRIVATE
     )
@@ -190,6 +197,19 @@ def connect_badge(
 # Told to assets/places.js, which keeps the address true.
 RUN_PLACE = "() => document.dispatchEvent(new CustomEvent('studio-run', {detail: '%s'}))"
 SAVE_CURVES = "(made) => document.dispatchEvent(new CustomEvent('studio-curves', {detail: made}))"
+# Told by assets/pictures.js: cells for a row and those below it that have no picture yet.
+PUT_PICTURES = """(put, table) => {
+    const { row, cells } = JSON.parse(put || '{"cells": []}');
+    const data = (table?.data ?? []).map((one) => [...one]);
+    let at = Math.max(row, 0);
+    for (const cell of cells) {
+        while (at !== row && data[at]?.[2]) at += 1;
+        while (data.length <= at) data.push(["", "", ""]);
+        data[at][2] = cell;
+        at += 1;
+    }
+    return [cells.length ? { ...table, data } : table];
+}"""
 TO_SETTINGS = """(...values) => {
     const shown = document.querySelector("#step-settings .body");
     document.querySelector(shown ? "#step-settings" : "#step-data").scrollIntoView({

@@ -56,6 +56,11 @@ def file_hint(words: TeachWords, limits: DataLimits) -> str:
     return render("teach.html", "file_hint", text=text, limits=limits)
 
 
+def picture_menu(words: TeachWords) -> str:
+    """Render what a press on a cell with a picture offers; assets/pictures.js opens it."""
+    return render("teach.html", "picture_menu", words=words)
+
+
 def problem(text: str) -> str:
     """Render what went wrong, and what to do."""
     return render("teach.html", "problem", text=text)

@@ -9,6 +9,7 @@ from typing import Any
 
 from demo.errors import DemoError
 from demo.finetune.train.config import PRESETS, TrainingOptions
+from demo.ui.teach.typed_rows import is_picture_cell
 
 MOST_KEPT = 2_000  # rows, as many as the table takes
 LONGEST = 20_000  # characters of a kept text
@@ -28,14 +29,14 @@ class KeptWork:
     """What a person had put into the tab.
 
     Attributes:
-        rows: typed (question, reply), in which something stands.
+        rows: typed (question, reply, picture), in which something stands.
         name: of the adapter, "" for none.
         questions: to ask on the way.
         preset: None where fields were changed by hand.
         choices: None where the browser kept none that can be used.
     """
 
-    rows: tuple[tuple[str, str], ...] = ()
+    rows: tuple[tuple[str, str, str], ...] = ()
     name: str = ""
     questions: str = ""
     preset: str | None = None
@@ -60,11 +61,14 @@ class KeptWork:
         )
 
 
-def _rows(value: Any) -> tuple[tuple[str, str], ...]:
+def _rows(value: Any) -> tuple[tuple[str, str, str], ...]:
     if not isinstance(value, list):
         return ()
-    pairs = [row for row in value[:MOST_KEPT] if isinstance(row, list) and len(row) == 2]
-    rows = [(_text(question), _text(reply)) for question, reply in pairs]
+    kept = [row for row in value[:MOST_KEPT] if isinstance(row, list) and len(row) in (2, 3)]
+    rows = [
+        (_text(question), _text(reply), "".join(filter(is_picture_cell, picture)))
+        for question, reply, *picture in kept  # browsers have kept rows without pictures
+    ]
     return tuple(row for row in rows if any(row))
 
 

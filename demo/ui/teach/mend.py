@@ -47,8 +47,3 @@ def changes(draft: Draft, rows: list[list[Any]], words: TeachWords) -> dict[int,
         cells = ("" if cell is None else str(cell) for cell in row[2:])
         found[int(row[0])] = dict(zip(names, cells, strict=True))
     return found
-
-
-def filled(rows: list[list[Any]]) -> list[list[Any]]:
-    """Return the rows of an editable table in which something stands."""
-    return [row for row in rows if any(str(cell or "").strip() for cell in row)]

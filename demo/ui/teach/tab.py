@@ -13,6 +13,7 @@ from demo.finetune.data.table import DataLimits
 from demo.finetune.train.config import PRESETS, RANGES, TrainingOptions
 from demo.ui.teach import html
 from demo.ui.teach.badge import BADGE_SECONDS
+from demo.ui.teach.typed_rows import empty_rows
 from demo.ui.teach.words import TeachWords
 
 LOOK_SECONDS = 1.5  # between two looks at a run
@@ -35,6 +36,10 @@ class DataView:
     use_paste: gr.Button
     table_paste: gr.Textbox  # filled by the page with what is pasted into the table itself
     use_table_paste: gr.Button
+    sent: gr.Textbox  # filled by the page with the pictures that it sent for cells
+    use_sent: gr.Button
+    put: gr.Textbox  # the cells that came of these, or that the page empties
+    use_put: gr.Button
     chosen: gr.HTML
     mapping: gr.Column
     mapping_note: gr.HTML
@@ -210,14 +215,16 @@ def _mending(words: TeachWords) -> tuple[gr.Column, gr.Dataframe, gr.Button]:
 def _typing(
     words: TeachWords,
 ) -> tuple[
-    gr.Dataframe, gr.Button, gr.Button, gr.Button, gr.Textbox, gr.Button, gr.Textbox, gr.Button
-]:
+    gr.Dataframe, gr.Button, gr.Button, gr.Button, gr.Textbox, gr.Button, gr.Textbox, gr.Button,
+    gr.Textbox, gr.Button, gr.Textbox, gr.Button,
+]:  # fmt: skip
     table = gr.Dataframe(
-        [["", ""]] * EMPTY_ROWS,
+        empty_rows(EMPTY_ROWS),
         headers=list(words.table_columns),
-        datatype="str",
+        datatype=["str", "str", "markdown"],
         type="array",
-        column_count=2,
+        column_count=3,
+        column_widths=["42%", "42%", "16%"],
         interactive=True,
         wrap=True,
         show_row_numbers=True,
@@ -238,7 +245,15 @@ def _typing(
     with gr.Column(elem_classes=["unseen"]):
         table_paste = gr.Textbox(elem_id="table-paste")
         use_table_paste = gr.Button(elem_id="use-table-paste")
-    return table, use, more, chat, paste, use_paste, table_paste, use_table_paste
+        sent = gr.Textbox(elem_id="pictures-sent")
+        use_sent = gr.Button(elem_id="use-pictures-sent")
+        put = gr.Textbox(elem_id="pictures-put")
+        use_put = gr.Button(elem_id="use-pictures-put")
+    gr.HTML(html.picture_menu(words))
+    return (
+        table, use, more, chat, paste, use_paste, table_paste, use_table_paste,
+        sent, use_sent, put, use_put,
+    )  # fmt: skip
 
 
 def _mapping(

@@ -35,20 +35,35 @@ class TeachWords:
     )
     not_a_table: str = "The table cannot be read. Please load the page again."
     table_label: str = "Your examples"
-    table_columns: tuple[str, str] = ("Question", "Reply")
+    table_columns: tuple[str, str, str] = ("Question", "Reply", "Picture")
     table_use: str = "Use these rows"
     table_more: str = "More rows"
     table_chat: str = "Add rows from my chat"
     table_hint: str = (
-        "Cells copied from a spreadsheet can be pasted right into the table. From your chat come "
-        "the replies that you liked (thumb up) or corrected (pen)."
+        "Cells copied from a spreadsheet can be pasted right into the table. A picture is chosen "
+        "by a click on its cell, or dropped there. From your chat come the replies that you liked "
+        "(thumb up) or corrected (pen)."
     )
     chat_none: str = (
         "There is no liked or corrected reply in your chat yet. Give one a thumb up, or correct it "
         "with the pen under it, and come back."
     )
     chat_added: str = "Added from your chat: {count}."
-    chat_pictures: str = "Left out, because they are about a picture: {count}."
+    chat_films: str = "Left out, because they are about a film: {count}."
+    picture_add: str = "Add a picture"
+    picture_other: str = "Another picture"
+    picture_remove: str = "Remove the picture"
+    picture_close: str = "Leave it"
+    picture_unsent: str = "The picture did not arrive. Please add it again, or a smaller one."
+    picture_film: str = "A row takes a picture, not a film. Please choose a picture."
+    picture_odd: str = (
+        "What stands in the picture's cell of row {row} is no picture. Please remove it, and add "
+        "the picture by a click on the cell."
+    )
+    pictures_full: str = (
+        "The table here takes at most {count} pictures. Please send more of them as a zip, with a "
+        "table that names them."
+    )
     typed_name: str = "typed rows"
     paste: str = "Paste many rows at once"
     paste_label: str = "Cells from a spreadsheet, CSV, or JSON lines: the question, then the reply"

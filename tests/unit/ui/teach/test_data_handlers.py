@@ -11,9 +11,10 @@ from demo.runtime import Runtime
 from demo.settings import Settings
 from demo.ui.files import Uploads
 from demo.ui.strings import ENGLISH
-from demo.ui.teach.data_handlers import MOST_TYPED, DataHandlers
+from demo.ui.teach.data_handlers import DataHandlers
 from demo.ui.teach.events import connect_data
 from demo.ui.teach.tab import TeachView, build_outside, build_teach
+from demo.ui.teach.typed_rows import MOST_TYPED
 
 FULL = "at most 2,000 rows"
 ME = "m" * 43  # as a browser has it
@@ -39,7 +40,7 @@ def test_a_table_is_never_checked_cell_by_cell_before_it_is_counted(
 ) -> None:
     blocks, view, _ = shown
     events = [event for event in blocks.fns.values() if view.data.table in event.inputs]
-    assert len(events) == 5 and not any(event.preprocess for event in events)
+    assert len(events) == 7 and not any(event.preprocess for event in events)
 
 
 class Untouched(list):
@@ -62,7 +63,7 @@ def test_a_table_that_is_too_long_is_refused_at_once(
     answers = [
         list(handlers.rows(ME, long))[-1],
         list(handlers.paste(ME, "a\tb\n", long))[-1],
-        handlers.more_rows(long),
+        handlers.typing.more_rows(long),
     ]
     assert all(FULL in cast(str, answer[view.data.chosen]) for answer in answers)
 
@@ -72,7 +73,7 @@ def test_what_is_no_table_is_refused_in_words(
     shown: tuple[gr.Blocks, TeachView, DataHandlers], wrong: Any
 ) -> None:
     _, view, handlers = shown
-    more = handlers.more_rows(wrong)
+    more = handlers.typing.more_rows(wrong)
     assert "cannot be read" in str(more.get(view.data.chosen)) or len(more[view.data.table]) == 5
 
 
@@ -80,6 +81,6 @@ def test_rows_are_added_as_far_as_the_table_holds_them(
     shown: tuple[gr.Blocks, TeachView, DataHandlers],
 ) -> None:
     _, view, handlers = shown
-    assert len(handlers.more_rows(table(10))[view.data.table]) == 15
+    assert len(handlers.typing.more_rows(table(10))[view.data.table]) == 15
     pasted = list(handlers.paste(ME, "how?\tso\n", table(3)))[-1]
-    assert pasted[view.data.table] == [["a", "b"]] * 3 + [["how?", "so"]]
+    assert pasted[view.data.table] == [["a", "b", ""]] * 3 + [["how?", "so", ""]]

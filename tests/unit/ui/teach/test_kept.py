@@ -6,14 +6,18 @@ import pytest
 
 from demo.finetune.train.config import TrainingOptions
 from demo.ui.teach.kept import LONGEST, MOST_KEPT, KeptWork
+from demo.ui.teach.typed_rows import picture_cell
+from demo.vision.image import Picture
 
 FIELDS = list(vars(TrainingOptions(steps=7)).values())
 
 
-def test_what_was_put_into_the_tab_comes_back() -> None:
-    rows = [["When?", "At noon."], ["", ""], ["Where?", ""]]
+def test_what_was_put_into_the_tab_comes_back(picture: Picture) -> None:
+    cell = picture_cell("0" * 32, picture, "cat.png")
+    rows = [["When?", "At noon."], ["", "", ""], ["Where?", "", "<img>"], ["Who?", "", cell]]
     work = KeptWork.read([rows, "clock", "Which?", "taste", *FIELDS])
-    assert work.rows == (("When?", "At noon."), ("Where?", ""))
+    seen = ("When?", "At noon.", ""), ("Where?", "", ""), ("Who?", "", cell)
+    assert work.rows == seen
     assert (work.name, work.questions, work.preset) == ("clock", "Which?", "taste")
     assert work.choices == TrainingOptions(steps=7)
     assert KeptWork.read([[], None, None, None]).preset is None
