@@ -224,7 +224,6 @@ def _typing(
         datatype=["str", "str", "markdown"],
         type="array",
         column_count=3,
-        column_widths=["42%", "42%", "16%"],
         interactive=True,
         wrap=True,
         show_row_numbers=True,

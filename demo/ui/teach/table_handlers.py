@@ -7,6 +7,8 @@ import json
 import logging
 from typing import Any
 
+import gradio as gr
+
 from demo.errors import DemoError, InputError
 from demo.runtime import Runtime
 from demo.ui.files import Uploads
@@ -92,7 +94,7 @@ class TableHandlers:
         """Put typed rows back. Inputs: restored, kept. Outputs: table."""
         rows = [list(row) for row in KeptWork.read(kept).rows]
         if restored or not rows:
-            return {}
+            return {self._data.table: gr.skip()}  # gradio empties everything for nothing at all
         return {self._data.table: [*rows, *typed_rows.empty_rows(EMPTY_ROWS - len(rows))]}
 
     def _cell(self, visitor: str, picture: Any, name: str = "") -> str:
