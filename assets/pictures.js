@@ -64,20 +64,29 @@
     menu().style.top = `${Math.max(8, Math.min(bottom, innerHeight - height - 8))}px`;
   };
 
+  const only = (event) => {
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  // Gradio must not hear of it: a press outside of the table would end the choice of the cell.
+  document.addEventListener(
+    "click",
+    (event) => {
+      if (!menu()?.contains(event.target)) return;
+      only(event);
+      const act = event.target.closest("button")?.dataset.do;
+      if (act || event.target === menu()) menu().close();
+      if (act === "other") chooser.click();
+      if (act === "remove") tell("put", { row, cells: [""] });
+    },
+    true,
+  );
   document.addEventListener("click", (event) => {
-    const button = event.target.closest?.("#picture-menu button");
-    if (button || event.target === menu()) menu().close();
-    if (button?.dataset.do === "other") chooser.click();
-    if (button?.dataset.do === "remove") tell("put", { row, cells: [""] });
     const cell = event.target.closest?.(CELL);
     if (!cell || event.target.closest("button")) return;
     if (!(event.shiftKey || event.ctrlKey || event.metaKey)) open(cell);
   });
 
-  const only = (event) => {
-    event.preventDefault();
-    event.stopPropagation();
-  };
   // Nothing is typed into these cells, so Gradio must not open them.
   document.addEventListener("dblclick", (e) => e.target.closest?.(CELL) && only(e), true);
   document.addEventListener(
