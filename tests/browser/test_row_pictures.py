@@ -122,7 +122,7 @@ def test_what_is_no_picture_changes_nothing_and_a_sheet_is_spread(
 
 
 def test_a_phone_in_chinese_has_room_for_all_three_columns(visit: Callable[..., Chat]) -> None:
-    phone = {"has_touch": True, "is_mobile": True, "locale": "zh-CN"}
+    phone = {"has_touch": True, "is_mobile": True}
     page = visit(viewport={"width": 390, "height": 844}, **phone).page
     page.goto(page.url.split("?")[0].split("#")[0] + "zh")
     page.get_by_role("tab", name="训练").click()
