@@ -59,7 +59,7 @@ def _with_names(
     columns: Sequence[str], rows: Sequence[Sequence[object]], pictures: Sequence[Path | None]
 ) -> tuple[list[dict[str, str]], dict[str, Path]]:
     """Give the rows, and the pictures by the names that stand in them."""
-    typed, named = [], dict[str, Path]()
+    typed, named = list[dict[str, str]](), dict[str, Path]()
     for place, row in enumerate(rows):
         cells = dict(zip(columns[:2], map(_typed, row), strict=False))  # a short row lacks the last
         picture = pictures[place] if place < len(pictures) else None
