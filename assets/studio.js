@@ -15,21 +15,6 @@
     setTimeout(() => clearInterval(settle), 3000);
   }
 
-  // Two languages: English at the root, Chinese below /zh. Chosen once, else by the browser.
-  const chinese = /\/zh\/?$/.test(location.pathname);
-  const inOther = () => {
-    const root = location.pathname.replace(/zh\/?$/, "").replace(/\/?$/, "/");
-    return `${chinese ? root : `${root}zh`}${location.search}${location.hash}`;
-  };
-  document.documentElement.lang = chinese ? "zh-Hans" : "en";
-  const wanted = localStorage.getItem("studio-language") ?? (navigator.language ?? "").slice(0, 2);
-  if (!chinese && wanted === "zh") location.replace(inOther());
-  document.addEventListener("click", (event) => {
-    if (!event.target.closest("#language")) return;
-    localStorage.setItem("studio-language", chinese ? "en" : "zh");
-    location.assign(inOther());
-  });
-
   // The header's link to the API page presses the one in Gradio's own footer, which is hidden.
   document.addEventListener("click", (event) => {
     if (event.target.closest("#api, [data-api]")) document.querySelector("footer .show-api")?.click();
@@ -78,22 +63,6 @@
     event.target.value = last;
     event.target.dispatchEvent(new Event("input", { bubbles: true }));
   });
-
-  // Names and roles that Gradio gives wrongly, for whoever hears the page.
-  const mend = () => {
-    document.querySelector("#conversation .examples[role=list]")?.removeAttribute("role");
-    for (const card of document.querySelectorAll("#conversation .example[aria-label]")) {
-      card.setAttribute("aria-label", card.textContent.trim());
-    }
-    for (const button of document.querySelectorAll("#conversation .image-container > button")) {
-      button.setAttribute("aria-label", document.querySelector("#links nav")?.dataset.picture ?? "");
-    }
-  };
-  let mending = 0;
-  new MutationObserver(() => {
-    cancelAnimationFrame(mending);
-    mending = requestAnimationFrame(mend);
-  }).observe(document.documentElement, { childList: true, subtree: true });
 
   // Ready to type, where that does not open a keyboard over half of the screen.
   if (matchMedia("(pointer: fine)").matches) {

@@ -9,8 +9,9 @@ from demo.ui.library.words import LibraryWords
 from demo.ui.sentences import Sentences
 from demo.ui.strings import ExampleCard, Strings
 from demo.ui.teach.chinese import TEACH
+from demo.ui.typography import typeset, typeset_all
 
-_SAID = Sentences.of("zh")
+_SAID = Sentences.of("zh", typeset)
 
 _LIBRARY = LibraryWords(
     said=_SAID,
@@ -100,12 +101,34 @@ _LIBRARY = LibraryWords(
     hub_login_space="请用有权限的账号登录",
 )
 
-CHINESE = Strings(
+_WRITTEN = Strings(
     language="zh",
     html_language="zh-Hans",
     locale="zh_CN",
     language_switch="English",
     said=_SAID,
+    names=(
+        ("Copy message", "复制消息"),
+        ("Copied message", "已复制"),
+        ("Fullscreen", "全屏"),
+        ("Toggle Sidebar", "展开或收起"),
+        ("Upload a file", "上传文件"),
+        ("Submit", "发送"),
+        ("Stop", "停止"),
+        ("undo", "撤销"),
+        ("Reset to default value", "恢复默认值"),
+        ("Example icon", "例子的图片"),
+        ("Multimedia input field", "消息,可带图片或视频"),
+        ("chatbot conversation", "对话"),
+        ("capture photo", "拍照"),
+        ("grant webcam access", "允许使用相机"),
+        ("number input for {}", "{}(数字)"),
+        ("range slider for {}", "{}(滑块)"),
+        ("user's message: {}", "您:{}"),
+        ("bot's message: {}", "回答:{}"),
+        ("a component of type image", "图片"),
+        ("a component of type html", "说明"),
+    ),
     title="LLaMA-Adapter Studio",
     tagline="在冻结的 8 位 LLaMA 上看图聊天",
     api="API",
@@ -194,7 +217,7 @@ CHINESE = Strings(
     plain_base="无适配器",
     small_base=(
         "这是一个小模型({base}),会出错。"
-        "更大的模型回答更好:python app.py --llama ID,ID 为 Hub 上 LLaMA 的名字。"
+        "更大的模型回答更好:`python app.py --llama ID`,ID 为 Hub 上 LLaMA 的名字。"
     ),
     page_can=(
         "模型并不了解此页。在这里它可以用文字回答,看您附上的图片或短视频,"
@@ -252,3 +275,5 @@ CHINESE = Strings(
         ExampleCard("写一点 Python", "Write a Python function that adds two numbers."),
     ),
 )
+
+CHINESE: Strings = typeset_all(_WRITTEN)

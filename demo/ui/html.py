@@ -6,6 +6,7 @@ somebody typed, load a picture from another host, or read "$5 and $10" as a form
 """
 
 import base64
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ def header_links(strings: Strings) -> str:
         language=strings.language,
         language_switch=strings.language_switch,
         picture=strings.picture_alt,
+        names=json.dumps(strings.names, ensure_ascii=False),
     )
 
 

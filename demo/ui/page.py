@@ -42,9 +42,15 @@ from demo.ui.theme import ASSETS
 from demo.ui.visit import Visits, connect_list, connect_visits
 
 POLL_SECONDS = 1.0
-START_CAMERA = """() => setTimeout(
-    () => document.querySelector('#webcam [title="grant webcam access"] button')?.click(), 300
-)"""
+START_CAMERA = """() => {
+    let looks = 50;  // it is drawn late on a busy machine
+    const look = setInterval(() => {
+        const button = document.querySelector('#webcam video + img + div > button');
+        button?.click();
+        looks -= 1;
+        if (button || !looks) clearInterval(look);
+    }, 200);
+}"""
 
 
 def build_page(

@@ -1,8 +1,9 @@
 """What other programs show of a link to the page: its name, a sentence, a picture.
 
-Gradio's page says "Gradio" there, and English for its language whatever it speaks. Both are put
-right in the page's HTML on its way out. The picture lies at `/preview.png`; a preview needs its
-whole address, which is the one that the page was asked by.
+Gradio's page says "Gradio" there, and English for its language whatever it speaks, while its own
+words are in the browser's language. All is put right in the page's HTML on its way out. The picture
+lies at `/preview.png`; a preview needs its whole address, which is the one that the page was asked
+by.
 """
 
 import re
@@ -17,6 +18,12 @@ from demo.ui.strings import Strings
 
 PICTURE = "/preview.png"
 SIZE = (1200, 630)  # pixels
+# Gradio asks the browser for its language before any script of ours could run.
+SPEAKS = """<script>((page) => {
+  document.documentElement.dataset.asked = navigator.language ?? "";
+  for (const [name, value] of [["language", page], ["languages", [page]]])
+    Object.defineProperty(navigator, name, { value, configurable: true });
+})("%s")</script>"""
 _FOREIGN = re.compile(r'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>')
 
 
@@ -107,4 +114,5 @@ def _named(page: str, strings: Strings, address: str) -> str:
     )
     page = _FOREIGN.sub("", page)
     page = re.sub(r'(<html[^>]*?)lang="[^"]*"', rf'\1lang="{strings.html_language}"', page, count=1)
-    return re.sub("<head[^>]*>", lambda head: head[0] + tags, page, count=1)
+    added = tags + SPEAKS % strings.locale.replace("_", "-")
+    return re.sub("<head[^>]*>", lambda head: head[0] + added, page, count=1)

@@ -8,7 +8,7 @@ file does not have stays English.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -31,9 +31,10 @@ class Sentences:
         self._gaps = {text: said for text, said in given.items() if "{}" in text}
 
     @classmethod
-    def of(cls, language: str) -> "Sentences":
-        """Read those of a language, "zh"."""
-        return cls(read_sentences(ASSETS / f"sentences.{language}.tsv"))
+    def of(cls, language: str, typeset: Callable[[str], str] = str) -> "Sentences":
+        """Read those of a language, "zh", each set as the language is."""
+        known = read_sentences(ASSETS / f"sentences.{language}.tsv")
+        return cls({text: typeset(said) for text, said in known.items()})
 
     def __call__(self, text: str) -> str:
         """Say a message in this language."""

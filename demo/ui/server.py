@@ -26,7 +26,7 @@ from demo.ui.strings import ENGLISH, Strings
 from demo.ui.theme import ASSETS, build_theme
 
 OPEN = DoorRules()  # to everybody
-SCRIPTS = ("studio", "layout", "places", "teach", "pictures", "charts")  # in assets/
+SCRIPTS = ("names", "studio", "layout", "places", "teach", "pictures", "charts")  # in assets/
 STYLES = ("studio", "teach", "library", "about", "phone")  # a later one wins
 
 

@@ -32,6 +32,9 @@ class Strings:
     language_switch: str = "中文"  # the other language's name for itself
     said: Callable[[str], str] = str  # a sentence of the layers below, in this language
 
+    # What Gradio says in English alone → in this language; a gap is at the end.
+    names: tuple[tuple[str, str], ...] = ()
+
     title: str = "LLaMA-Adapter Studio"
     tagline: str = "Chat with pictures on a frozen 8-bit LLaMA"
     api: str = "API"
@@ -61,7 +64,7 @@ class Strings:
         "examples in the tab Teach; or start with one of these."
     )
     message_label: str = "Your message"
-    message_hint: str = "Ask, or drop a picture or a video"
+    message_hint: str = "Ask, or drop a picture"
     settings: str = "Settings"
     new_chat: str = "New chat"
     camera: str = "Camera"
@@ -141,7 +144,7 @@ class Strings:
     plain_base: str = "no adapter"
     small_base: str = (
         "This is a small model ({base}) and it makes mistakes. A larger one answers better: "
-        "python app.py --llama ID, with the id of a LLaMA on the Hub."
+        "`python app.py --llama ID`, with the id of a LLaMA on the Hub."
     )
     page_can: str = (
         "The model does not know this page. Here it can answer in words, look at a picture or a "

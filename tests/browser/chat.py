@@ -15,8 +15,9 @@ class Chat:
         page.goto(url)
         self.page = page
         self.box = page.locator("#box textarea")
-        self.send_button = page.get_by_role("button", name="Submit")
-        self.stop_button = page.locator("#box").get_by_role("button", name="Stop")
+        box = page.locator("#box")
+        self.send_button = box.get_by_role("button", name=re.compile("^(Submit|发送)$"))
+        self.stop_button = box.get_by_role("button", name=re.compile("^(Stop|停止)$"))
         self.questions = page.locator("#conversation .user-row .message:not(.component)")
         self.frames = page.locator("#conversation .user-row .frames img")
         self.pictures = page.locator("#conversation .user-row .component img")

@@ -4,6 +4,7 @@ A few states are looked at for every change; `python -m tests.nightly` takes the
 and by night, on a desk and on phones, in both languages.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +26,19 @@ FOCUSED = """() => {
     const seen = right > 0 && bottom > 0 && left < innerWidth && top < innerHeight;
     return seen ? null : element.outerHTML.slice(0, 160);
 }"""
+# What is seen or heard, but for what people and the model say, code, and who wrote the paper.
+SAID = """() => {
+    const theirs =
+        ".message, .base-answer p, pre, code, .chat-list .open, #about .paper, #language";
+    const shown = [...document.querySelectorAll("body *")].filter((element) =>
+        element.checkVisibility({ visibilityProperty: true }) && !element.closest(theirs));
+    const texts = shown.flatMap((element) => [...element.childNodes])
+        .filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.data.trim());
+    const names = shown.flatMap((element) =>
+        ["aria-label", "title", "alt", "placeholder"].map((name) => element.getAttribute(name)));
+    return [...new Set([...texts, ...names])].filter(Boolean);
+}"""
+NAMES = "LLaMA-Adapter|Adapter Studio|Hugging Face|Intel|Processor|avx|Shift|JSON Lines"
 TABS = {"en": ("Library", "Teach", "About"), "zh": ("适配器库", "训练", "关于")}
 
 
@@ -37,6 +51,15 @@ def faults(page: Page) -> list[str]:
         for rule in found
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"][:2]
+    ]
+
+
+def english(page: Page) -> list[str]:
+    """What is English on a page in another language: names of one word, and of things, are not."""
+    return [
+        text
+        for text in page.evaluate(SAID)
+        if re.search(r"[A-Za-z]{2,} [A-Za-z]{2,}", re.sub(NAMES, "", text))
     ]
 
 
@@ -102,8 +125,24 @@ def test_nothing_serious_is_found_anywhere(
     if language == "zh":
         chat.page.goto(chat.page.url.split("?")[0] + "zh")
         expect(chat.page.locator("#box textarea")).to_be_visible()
-    states = tour(chat, language)
-    assert {state: found for state in states if (found := faults(chat.page))} == {}
+    found = {}
+    for state in tour(chat, language):
+        found[state] = faults(chat.page) + (english(chat.page) if language == "zh" else [])
+    assert {state: wrong for state, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize(("locale", "words"), [("de-DE", "Edit"), ("zh-CN", "编辑")])
+def test_all_words_are_in_the_pages_language_in_every_browser(
+    visit: Callable[..., Chat], locale: str, words: str
+) -> None:
+    chat = visit(locale=locale)
+    chat.ask("What is the capital of France?")
+    chat.answered(1)
+    under = chat.page.locator("#conversation .message-buttons-left button:visible")
+    expect(under).to_have_count(5)  # once under the reply, not again under its line of facts
+    expect(under.nth(1)).to_have_accessible_name(words)
+    if locale == "zh-CN":
+        assert english(chat.page) == []
 
 
 def test_the_focus_is_always_seen(chat: Chat) -> None:

@@ -2,9 +2,10 @@
 
 from demo.ui.sentences import Sentences
 from demo.ui.teach.words import TeachWords
+from demo.ui.typography import typeset
 
 TEACH = TeachWords(
-    said=Sentences.of("zh"),
+    said=Sentences.of("zh", typeset),
     tab="训练",
     title="教它一点东西",
     intro="给它看一些问题和您想要的回答。它会在冻结的模型之上学出一个小适配器,然后您就可以和结果聊天。",

@@ -53,6 +53,7 @@ def test_each_language_is_named(client: TestClient) -> None:
     assert CHINESE.tagline in chinese
     assert '<meta property="og:locale" content="zh_CN">' in chinese
     assert 'lang="en"' in client.get("/").text
+    assert '("zh-CN")</script>' in chinese  # Gradio's words follow
 
 
 def test_all_else_passes_and_the_picture_is_there(client: TestClient) -> None:
