@@ -18,6 +18,7 @@ DOCUMENT = re.compile(
     r"[^\n]{1,200}\.(?:pdf|docx?|odt|rtf|txt|md|html?|xml|csv|xlsx?|pptx?|epub|py|ipynb|clean)",
     re.IGNORECASE,
 )
+SHOWN = re.compile(r"[^\n]{1,300}\.(?:jpe?g|png|webp|gif)(?:#\d{1,2})?", re.IGNORECASE)  # Flickr8k
 NUMBER = re.compile(r"#?\d{1,9}(?:\.\d{1,3})?")
 GIVEN = ("input", "context", "passage")  # a question may well be about a number that stands there
 
@@ -27,6 +28,12 @@ def names_documents(table: Table, column: str) -> bool:
     cells = list(cells_of(table, column, SAMPLED))
     named = sum(bool(DOCUMENT.fullmatch(cell.strip())) for cell in cells)
     return bool(cells) and named * 10 >= 7 * len(cells)
+
+
+def names_pictures(table: Table, column: str) -> bool:
+    """Tell whether all sampled cells of a column are names of pictures."""
+    cells = list(cells_of(table, column, SAMPLED))
+    return bool(cells) and all(SHOWN.fullmatch(cell.strip()) for cell in cells)
 
 
 def is_reference(table: Table, column: str) -> bool:

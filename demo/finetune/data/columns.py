@@ -17,6 +17,7 @@ from demo.finetune.data.column_cells import (
     holds_texts,
     is_reference,
     names_documents,
+    names_pictures,
 )
 from demo.finetune.data.column_names import (
     BARRED,
@@ -47,10 +48,12 @@ from demo.finetune.data.column_names import (
 from demo.finetune.data.conversation import is_split, is_turns, normalise_name
 from demo.finetune.data.dialogflow import ALONE, is_part
 from demo.finetune.data.marked_text import marked_turns
-from demo.finetune.data.table import Table, excerpt, plain, structure, yes_or_no
+from demo.finetune.data.quiz import first_option, quiz_columns
+from demo.finetune.data.table import Table, excerpt, structure, yes_or_no
 
 DESCRIBE, NAME_IT = "Describe the picture.", "What is in the picture?"
 BY_MARKS = "questions by their marks"
+QA = "question and reply"
 BY_PLACE = "two columns without names"
 
 
@@ -208,7 +211,7 @@ def recognise(columns: Sequence[str]) -> Layout | None:
         elif normalise_name(question) == "instruction":
             name = "Alpaca"
         else:
-            name = "question and reply"
+            name = QA
         given, context = (about[0], tuple(about[1:])) if about else (None, ())
         more = {"options": options, "context": context, "verdict": verdict, **extra}
         return Layout(name, question, reply, given, **more)
@@ -234,14 +237,28 @@ def recognise_table(table: Table) -> Layout | None:
     """
     filled = table.filled_columns
     layout = recognise(filled) or recognise(table.columns) or _marked_text(table, filled)
+    layout = _as_quiz(layout, table)
     layout = layout or _by_question_marks(table, filled) or _by_place(table)
     layout = layout or _plain_text(table, filled)
     if layout is None or _nobody_answers(table, layout) or _marks_alone(table, layout):
         return None
     fit = _fitted(layout, table)
     if fit and fit.options and fit.reply:
-        return replace(fit, first_option=_first_option(table, fit))
+        return replace(fit, first_option=first_option(table, fit.reply, fit.options))
     return fit
+
+
+def _as_quiz(layout: Layout | None, table: Table) -> Layout | None:
+    """Take a quiz's answers for options, where another column says which of them is right."""
+    if (layout and (layout.chat or not layout.question)) or not (quiz := quiz_columns(table)):
+        return layout
+    if layout is None:
+        questions = all_named(table.filled_columns, QUESTION)
+        questions = questions or with_word(table.filled_columns, "question")
+        layout = Layout(QA, questions[0], quiz[1]) if len(questions) == 1 else None
+    elif layout.options not in ((), quiz[:1]):
+        return layout
+    return layout and replace(layout, reply=quiz[1], options=quiz[:1], verdict=None)
 
 
 def _fitted(layout: Layout, table: Table) -> Layout | None:
@@ -256,7 +273,7 @@ def _fitted(layout: Layout, table: Table) -> Layout | None:
         about = [name for name in (layout.input, *layout.context) if name]
         told = [name for name in about if not is_reference(table, name)]
         layout = replace(layout, input=next(iter(told), None), context=tuple(told[1:]))
-    asked = "question and reply" if layout.name == "image question" else layout.name
+    asked = QA if layout.name == "image question" else layout.name
     if layout.picture and names_documents(table, layout.picture):
         if not (layout.question or layout.chat):
             return None
@@ -367,8 +384,11 @@ def _by_place(table: Table) -> Layout | None:
     if table.columns != ("column 1", "column 2"):
         return None
     first, second = table.columns
-    texts = holds_texts(table, first) and holds_texts(table, second)
-    return Layout(BY_PLACE, first, second) if texts else None
+    if not holds_texts(table, second):
+        return None
+    if names_pictures(table, first):
+        return Layout("captions", None, second, picture=first)
+    return Layout(BY_PLACE, first, second) if holds_texts(table, first) else None
 
 
 def _nobody_answers(table: Table, layout: Layout) -> bool:
@@ -407,27 +427,3 @@ def _plain_text(table: Table, filled: Sequence[str]) -> Layout | None:
     if any(isinstance(structure(cell), dict) for cell in cells_of(table, text, SAMPLED)):
         return None
     return Layout("plain text", text=text, split=first_named(filled, SPLIT))
-
-
-def _first_option(table: Table, layout: Layout) -> int | None:
-    """Tell what replies that are numbers count the first option as; None for other replies."""
-    lowest, highest, texts = 10**9, False, 0
-    for row in table.rows:
-        cell = row.cells.get(layout.reply or "", "").strip()
-        if not cell:
-            continue
-        if not cell.isdecimal() or len(cell) > 4:
-            return None
-        listed = [row.cells.get(column, "") for column in layout.options]
-        value = structure(listed[0]) if len(listed) == 1 else listed
-        options = [plain(item) for item in value] if isinstance(value, list) else []
-        texts += cell in options
-        lowest = min(lowest, int(cell))
-        highest = highest or int(cell) == len(options)
-    if texts == len(table.rows) and not any(_is_number(row, layout) for row in table.rows):
-        return None  # numbers to choose from, and the right one written out
-    return 1 if lowest > 0 and highest else 0
-
-
-def _is_number(row: Any, layout: Layout) -> bool:
-    return any(repair.startswith(f"“{layout.reply}”: a number") for repair in row.repairs)

@@ -42,6 +42,11 @@ SOUND = re.compile(
 ENDS = re.compile(
     r"(?:\s*(?:<\|(?:endoftext|im_end|eot_id|end|end_of_text)\|>|</s>|<(?:end_of_turn|eos)>))+\s*$"
 )
+# How models of functions write what they call, or what they may.
+CALL = re.compile(
+    r"(?<!`)<(?:start_function_(?:call|declaration|response)|tool_call|functioncall)>(?!`)"
+    r"|\[TOOL_CALLS\]|<\|tool_call\|>"
+)
 HTML = re.compile(r"<(?:br|p|div|span|li|ul|strong|b|a href=[^<>]{1,200})\s*/?>|&nbsp;", re.I)
 GAP = re.compile(r"\{\{\s*[^\W\d][\w -]{0,40}\}\}")
 CODE = re.compile(r"```|</|\{%|`[^`\n]*\{\{")
@@ -151,6 +156,11 @@ class Cleaner:
         Raises:
             DataError: it has a gap that nobody filled, or needs a sound or a film.
         """
+        if called := CALL.search(text):
+            raise DataError(
+                f"{_sentence(what)} uses a tool (“{called[0]}”), and the use of tools cannot be "
+                "taught. Please leave such rows out."
+            )
         plain = text.replace("\r\n", "\n").replace("\r", "\n")
         if plain != text:
             self.note(f"{what}: line ends of Windows or old Macs replaced")

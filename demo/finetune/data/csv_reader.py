@@ -12,7 +12,7 @@ from demo.finetune.data.column_names import CHAT, QUESTION, REPLY, TEXT, known_a
 from demo.finetune.data.columns import recognise
 from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder, excerpt
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", "$": "dollars"}
 NONE = "\x1f"  # stands in no text: the file has one column
 SAMPLED = 50  # records, to find the separator
 LONGEST_CELL = 1_000_000  # characters; a quote that is never closed ends there
@@ -46,7 +46,7 @@ def read_csv(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
         separator = NONE
     prose = separator == "," and _is_prose(text)
     notes = ["The comments above the table are left out."] if remarks else []
-    notes += [f"Columns are separated by {SEPARATORS[separator]}."] if separator in ";\t|" else []
+    notes += [f"Columns are separated by {SEPARATORS[separator]}."] if separator in ";\t|$" else []
     records = _records(text, separator, limits)
     return table_of(records, name, notes=notes, limits=limits, prose=prose, commas=separator == ",")
 
@@ -133,6 +133,9 @@ def find_separator(text: str) -> tuple[str, str]:
     if named:
         return text[named.end() :], named[1]
 
+    if _by_dollars(text):
+        return text, "$"
+
     def fit(separator: str) -> tuple[bool, float, int]:
         widths: list[int] = []
         reader = csv.reader(io.StringIO(text[: 4 * LIMITS.row], ""), delimiter=separator)
@@ -142,13 +145,20 @@ def find_separator(text: str) -> tuple[str, str]:
         alike = sum(width == columns for width in widths) / max(1, len(widths))
         return columns > 1, alike, columns
 
-    best = max(SEPARATORS, key=fit)
+    best = max((one for one in SEPARATORS if one != "$"), key=fit)
     if not fit(best)[0]:
         raise NoTableError(
             "This file is text, but no table: its first row has only one column. Expected is a "
             "first row with names, such as question,answer, and one example a row; or JSON."
         )
     return text, best
+
+
+def _by_dollars(text: str) -> bool:
+    """Whether one dollar that is no price's stands in each line, as between pictures and texts."""
+    lines = [line for line in text[: 4 * LIMITS.row].split("\n") if line.strip()][:SAMPLED]
+    one = re.compile(r"[^$]*[^\s$]\$[^$\s\d][^$]*")
+    return len(lines) > 1 and all(map(one.fullmatch, lines))
 
 
 def _is_prose(text: str) -> bool:

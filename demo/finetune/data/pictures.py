@@ -133,7 +133,7 @@ class PictureStore:
                 "The picture is a web address or stands in the table itself. Please put the "
                 "picture's file into the zip and its name into the table."
             )
-        place = _place(spelling)
+        place = re.sub(r"(\.\w{3,4})#\d{1,2}$", r"\1", _place(spelling))  # Flickr's captions
         for candidate in (f"{_place(self._folder)}/{place}" if self._folder else place, place):
             if candidate in self._places:
                 return self._places[candidate]

@@ -24,6 +24,7 @@ from demo.finetune.data.marked_text import marked_turns
 from demo.finetune.data.old_encodings import old_text
 from demo.finetune.data.pictures import FolderPictures, open_zip
 from demo.finetune.data.prose import is_prose, read_prose
+from demo.finetune.data.quiz import as_quiz
 from demo.finetune.data.table import LIMITS, NO_LIMITS, DataLimits, Table
 from demo.finetune.data.transcript import read_transcript, speakers
 from demo.finetune.data.trees import joined
@@ -65,6 +66,7 @@ ASSIGNED = re.compile(
     r"\s*(?:export\s+default\s+|(?:export\s+)?(?:(?:const|let|var)\s+)?[A-Za-z_$][\w$.]*"
     r"(?:\s*:[^=\n]{1,80})?\s*=\s*)(?=\[\s*[\[{\"\]]|\{\s*[\"}])"
 )
+BRACKETED = re.compile(r"\s*\[[^\W\d_][\w .'-]{0,24}\][:：]")  # who speaks, and no list
 CONTROLS = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -87,15 +89,15 @@ def read_table(source: bytes | Path, name: str = "data", limits: DataLimits = LI
             return _read_folder(source, name, limits)
         start = _read(source, 8)
         if not start.startswith(ZIP):
-            return spread(joined(_read_plain(source, name, limits)), limits)
+            return as_quiz(spread(joined(_read_plain(source, name, limits)), limits))
         if is_workbook(source):
-            return spread(read_workbook(source, name, limits), limits)
+            return as_quiz(spread(read_workbook(source, name, limits), limits))
         _check_zip(source.stat().st_size if isinstance(source, Path) else len(source), limits)
         inner, content, pictures = open_zip(source, limits)
         pictures.trusted = limits == NO_LIMITS
     except OSError as error:
         raise DataError("The file cannot be read. Please choose it again.") from error
-    table = spread(_read_text(content, name, limits), limits)
+    table = as_quiz(spread(_read_text(content, name, limits), limits))
     classes = not inner and bool(pictures)
     notes = (*table.notes, CLASSES.format(what="zip")) if classes else table.notes
     return replace(table, pictures=pictures, folder=inner.rpartition("/")[0], notes=notes)
@@ -169,7 +171,7 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
     assigned = ASSIGNED.match(text)
     if assigned:
         text = text[assigned.end() :].rstrip().removesuffix(";")
-    if text.lstrip()[0] in "[{":
+    if text.lstrip()[0] in "[{" and not BRACKETED.match(text):
         table = read_json(text, name, limits)
     elif is_yaml(text) and marked_turns(text[:20_000]) is None:
         table = read_json(yaml_as_json(text), name, limits)

@@ -307,10 +307,11 @@ def _reply(row: TableRow, layout: Layout, options: list[tuple[str, str]], cleane
     number = answer.isdecimal() and len(answer) < 5
     indices = answer not in labels and (layout.first_option is not None or answer not in texts)
     letter = len(answer) == 1 and answer.isalpha()
-    if options and letter and answer not in texts and answer.upper() not in labels:
+    listed = {label.upper(): label for label in labels}
+    if options and letter and answer not in texts and answer.upper() not in listed:
         raise DataError(f"The answer “{answer}” is none of the {len(options)} options.")
     if options and letter and answer not in (*texts, *labels):
-        return answer.upper()  # as it is listed
+        return listed[answer.upper()]
     if not options or not number or not indices:
         return cell
     first = layout.first_option or 0

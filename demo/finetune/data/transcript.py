@@ -10,13 +10,26 @@ from collections import Counter
 from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder, excerpt
 
 LINE = re.compile(
-    r"[ \t]*\**([^\W\d_][\w .'-]{0,24}?)[ \t]?\**[:：]\**(?:[ \t]+|(?=[^\s/\d]))(\S.*)"
+    r"[ \t]*\**[(\[<]?([^\W\d_][\w .'-]{0,24}?)[)\]>]?"  # (user): and <user>: too
+    r"[ \t]?\**[:：]\**(?:[ \t]+|(?=[^\s/\d]))(\S.*)"
 )
 BREAK = re.compile(r"\s*(?:<\|endoftext\|>|</s>|[-=*_#]{3,})\s*")
 ASKING = ("user", "human", "customer", "client", "you", "me", "student", "patient", "a person")
 QUESTIONS = ("q", "question", "frage", "pregunta", "pergunta", "domanda", "вопрос", "问", "问题")
 ANSWERING = (
-    *("bot", "assistant", "ai", "agent", "chatbot", "support", "a", "answer", "reply", "response"),
+    *(
+        "bot",
+        "assistant",
+        "ai",
+        "agent",
+        "chatbot",
+        "support",
+        "system",
+        "a",
+        "answer",
+        "reply",
+        "response",
+    ),
     *("antwort", "respuesta", "resposta", "risposta", "ответ", "答", "答案"),
 )
 FEWEST = 3  # times that each of them speaks

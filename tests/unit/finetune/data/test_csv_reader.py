@@ -98,3 +98,19 @@ def test_lines_of_comment_are_left_out_and_said() -> None:
     assert "2 lines that begin with //" in table.notes[-1] and "above" in table.notes[0]
     numbered = read_table(b"#,question,answer\n1,Who?,I\n")
     assert numbered.columns == ("#", "question", "answer")
+
+
+def test_one_dollar_between_pictures_and_captions_parts_them_and_prices_do_not() -> None:
+    rows = (
+        "1.jpg#0$A dog, brown and white, runs.\n1.jpg#1$Two, three dogs.\n2.jpg#0$A cat; asleep.\n"
+    )
+    table = read_table(rows.encode())
+    layout = recognise_table(table)
+    assert layout and (layout.name, layout.picture) == ("captions", "column 1")
+    assert [read_row(row, layout).exchanges[0].reply for row in table.rows] == [
+        "A dog, brown and white, runs.", "Two, three dogs.", "A cat; asleep.",
+    ]  # fmt: skip
+    headed = read_table(f"image$caption\n{rows}".encode())
+    assert headed.columns == ("image", "caption") and len(headed.rows) == 3
+    prices = read_table(b"question,answer\nWhat is it?,It is $5 a piece.\nAnd two?,They are $9.\n")
+    assert prices.columns == ("question", "answer") and "$5" in prices.rows[0].cells["answer"]

@@ -164,6 +164,13 @@ def test_tools_and_sounds_bar_a_row() -> None:
     assert "a sound or a film (“1.mp3”)" in taught([row])[0]
     call = {"role": "assistant", "content": "x", "tool_calls": [{"name": "f"}]}
     assert "calls a tool" in taught([{"messages": [*Q1, call]}])[0]
+    for mark in ("<start_function_call>call:f{}<end_function_call>", "<tool_call>{}</tool_call>"):
+        assert "uses a tool" in taught([{"question": "Q", "answer": mark}])[0]
+    gemma = "<start_of_turn>user\nQ<end_of_turn>\n<start_of_turn>model\n<start_function_call>"
+    assert "uses a tool" in taught([{"text": gemma}])[0]
+    assert taught([{"question": "What is `<tool_call>`?", "answer": "A mark."}])[0].endswith(
+        "A mark."
+    )
 
 
 @pytest.mark.parametrize(

@@ -33,3 +33,10 @@ def test_a_play_and_a_list_of_facts_are_none() -> None:
     play = "Romeo: It is the east.\nJuliet: Who is there?\n" * 4
     table = read_table(play.encode())
     assert "“" not in "".join(table.notes) and table.columns == ("text",)
+
+
+def test_speakers_may_stand_in_brackets() -> None:
+    text = "(user): hi {0}\n(system): yes {0}, I am\n\n"
+    assert taught("".join(map(text.format, range(3))))[1] == "hi 1 > yes 1, I am"
+    text = "[Customer]: hi {0}\n[Agent]: yes {0}, I am\n\n"
+    assert taught("".join(map(text.format, range(3))))[2] == "hi 2 > yes 2, I am"
