@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from checkpoints.recipes.data.wordnet import articled, bare
+from checkpoints.recipes.sight.forms import asked_freely
 from checkpoints.recipes.sight.questions import (
     ASKED,
     ASKED_ELSEWHERE,
@@ -106,6 +107,7 @@ COLOUR_OF = (
 TYPOS = 0.12  # of questions have a letter too few, or two of them swapped
 BARE_ASKED = 0.35  # come in lower case, without a question mark, or both
 WRONG_NOUN = 0.15  # of nouns asked for are of something else
+FREELY = 0.6  # of questions what it is are put together from parts
 SHORT = 0.2
 LED = 0.12  # of questions come after a sentence about something else
 STRANGERS = 20  # tried until a word is untrue
@@ -192,6 +194,8 @@ def name_question(known: Known, chance: random.Random, *, exam: bool = False) ->
     """Ask what it is."""
     asked = (ASKED_ELSEWHERE if exam else ASKED)[NAME]
     question = chance.choice(asked)
+    if not exam and chance.random() < FREELY:
+        return Exchange(asked_freely(chance), f"{called(known)}.")
     if not exam and chance.random() < SHORT:
         brief = chance.choice(ASKED[BRIEF]).format(question)
         return Exchange(brief, _short(known))

@@ -32,7 +32,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from checkpoints.recipes.data.wordnet import bare
+from checkpoints.recipes.sight.conversations import (
+    OtherTalk,
+    PictureTalk,
+    ShownPicture,
+    conversation,
+    encoded,
+)
 from checkpoints.recipes.sight.memory import (
     COLOURED,
     NEXT,
@@ -45,12 +51,14 @@ from checkpoints.recipes.sight.memory import (
     sureness,
     targets,
 )
-from checkpoints.recipes.sight.people import Tree, as_people_type, colour_question, question
+from checkpoints.recipes.sight.people import Tree
 from checkpoints.recipes.sight.questions import Known, caption, tower_kinds
+from checkpoints.recipes.sight.talk import CUT
 from demo.adapter.adapter import Adapter, load_adapter, save_adapter
 from demo.adapter.config import AdapterSpec, VisualSpec
 from demo.adapter.passport import Passport
-from demo.finetune.data.examples import IGNORED, Example, encode, template_fingerprint
+from demo.finetune.data.conversation import Exchange
+from demo.finetune.data.examples import IGNORED, Example, template_fingerprint
 from demo.finetune.train.config import TrainSettings
 from demo.finetune.train.events import Finished, Step
 from demo.finetune.train.loss import rehearsed_texts
@@ -72,25 +80,24 @@ ASIDES = ROOT / "demo" / "bench" / "asides.tsv"  # what the exam asks about othe
 DESCRIPTION = "Names what a picture shows, and answers people's questions about it."
 DATA = "Questions made from WordNet's tree, told as the tower's captions tell pictures apart"
 SORTS = {
-    "name": 0.17,
-    "noun": 0.12,
-    "kind": 0.05,
-    "yes_no": 0.34,
+    "name": 0.24,
+    "noun": 0.1,
+    "kind": 0.04,
+    "yes_no": 0.31,
     "either": 0.02,
-    "colour": 0.13,
-    "caption": 0.07,
+    "colour": 0.1,
+    "caption": 0.06,
     "scene": 0.03,
     "refusal": 0.07,
+    "size": 0.03,
 }
-# What is asked second.
-THEN = ("noun", "yes_no", "either", "colour", "colour", "colour", "kind", "caption", "refusal")
-AGAIN = 0.35  # of questions are followed by another one about the same picture
 MEDIA = {"photo": 0.55, "drawing": 0.39, "scene": 0.06}
 LOOKED = {"photo": 0.15, "drawing": 0.6, "scene": 0.0}  # are of real pictures, where there are such
-REHEARSED = 6  # texts a step
+REHEARSED = 8  # texts a step
 # Beside which pictures these are, and how many of them come after a question about the picture.
 BESIDE = {"photo": 0.4, "drawing": 0.45, "scene": 0.15}
 AFTER, ROUNDS = 0.25, 4
+TOLD = 3  # messages that may have gone before: the system's, a question, its reply
 EACH, SAID = 25, 5  # steps from one file, one line, to the next
 MOSTLY = 0.4  # of a thing's pixels, from which it is said to be of a colour
 
@@ -216,7 +223,8 @@ def examples_of(
     real: dict[str, list[int]] = {m: [] for m in MEDIA}
     for row, medium in enumerate(looks.media if looks else ()):
         real[medium].append(row)
-    examples, shares = [], []
+    talk, examples, shares = OtherTalk.load(), [], []
+    before = None
     for row in range(count):
         sort = chance.choices(list(SORTS), list(SORTS.values()))[0]
         medium = "scene" if sort == "scene" else _drawn(MEDIA, chance)
@@ -230,19 +238,10 @@ def examples_of(
             share, sure = shares_of(number, near, kinds, generator)
             hues, own, mostly = coloured(kinds[number], chance)
         known = replace(kinds[number], sure="fine" if medium == "scene" else sure)
-        sorts = [sort, *(chance.choice(THEN) for _ in range(chance.random() < AGAIN))]
-        lessons = []
-        for each in sorts:
-            if each == "scene" and known.shape is None:  # a real one that is taken for another
-                each = "name"
-            if each == "colour":
-                noun = bare(chance.choice((known.name, known.group, "thing", "picture")))
-                lesson = colour_question(own, mostly, chance, noun)
-                lesson = replace(lesson, question=as_people_type(lesson.question, chance))
-            else:
-                lesson = question(each, known, tree, number, chance)
-            lessons.append(lesson)
-        examples.append(replace(encode(tokenizer, lessons), picture=row))
+        shown = ShownPicture(known, number, own, mostly)
+        lesson = conversation(sort, shown, before or shown, tree, talk, chance)
+        before = shown
+        examples.append(replace(encoded(tokenizer, lesson), picture=row))
         shares.append(torch.cat([share, hues]))
     return examples, torch.stack(shares)
 
@@ -286,7 +285,13 @@ def rehearsed(
     texts = [
         text
         for text in rehearsed_texts(tokenizer, "facts")
-        if not any(question in tokenizer.decode(text.ids) for question in kept)
+        if not any(question in said for said in [tokenizer.decode(text.ids)] for question in kept)
+    ]
+    texts += [
+        encoded(
+            tokenizer, PictureTalk((Exchange(asked, said.removesuffix(CUT)),), said.endswith(CUT))
+        )
+        for asked, said in OtherTalk.load().lines
     ]
     groups, found = [g for g in zip(rows, BESIDE.values(), strict=False) if g[0]], []
     for _ in range(ROUNDS):
@@ -300,9 +305,13 @@ def rehearsed(
 
 
 def _after(said: Example, text: Example) -> Example:
-    """Put a question behind a conversation; a text that is no question stays as it is."""
+    """Put a question behind what was said; a text that is no question stays as it is.
+
+    Not behind much: the base itself then goes on as the last turns went, and that is not kept.
+    """
     turns = [place for place, token in enumerate(text.ids) if token == text.ids[0]]
-    if len(turns) < 2 or text.ids[: turns[1]] != said.ids[: turns[1]]:
+    told = sum(token == text.ids[0] for token in said.ids)
+    if len(turns) < 2 or text.ids[: turns[1]] != said.ids[: turns[1]] or told > TOLD:
         return text
     rest = slice(turns[1] - 1, None)  # with the line's end before it
     known = (*said.ids, said.labels[-1])
