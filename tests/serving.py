@@ -67,9 +67,9 @@ class Served:
         return self.process.wait(timeout=30)
 
 
-def start(*arguments: str, environment: Mapping[str, str] | None = None) -> Served:
-    """Starts the program on a free port and returns once the page is there."""
-    port = free_port()
+def start(*arguments: str, environment: Mapping[str, str] | None = None, port: int = 0) -> Served:
+    """Starts the program, on a free port by default, and returns once the page is there."""
+    port = port or free_port()
     log = Path(tempfile.mkstemp(prefix="studio-", suffix=".log")[1])
     with log.open("wb") as output:
         process = subprocess.Popen(

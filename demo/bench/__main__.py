@@ -46,6 +46,10 @@ BENCHMARKS = {  # by command: the module that measures it, and what it prints
         "bytes that differ once a training was killed again and again, and resumed",
     ),
     "photo": ("footprint", "seconds from a 12-megapixel photo to the first word about it"),
+    "page": (
+        "page",
+        "seconds and bytes until the page, a long chat, a thousand chats are there, in Chromium",
+    ),
     "shapes": ("vqa", "exact answers of the adapter `shapes` on easy-VQA's test questions"),
     "sampling": (
         "sampling",

@@ -27,7 +27,7 @@ from demo.ui.theme import ASSETS, build_theme
 
 OPEN = DoorRules()  # to everybody
 SCRIPTS = ("names", "studio", "layout", "places", "teach", "pictures", "charts")  # in assets/
-STYLES = ("studio", "teach", "library", "about", "phone")  # a later one wins
+STYLES = ("studio", "teach", "camera", "library", "about", "phone")  # a later one wins
 
 
 def reply_places(settings: Settings) -> int:

@@ -14,6 +14,7 @@ TEACH = TeachWords(
     data_more="几十个例子就足够开始了。",
     samples_tab="示例",
     file_tab="文件",
+    camera_tab="摄像头",
     type_tab="输入",
     file_hint=(
         "不超过 {table} MB 的 JSON、JSON Lines、CSV、TSV、Excel、Parquet 或 Arrow,"
@@ -22,6 +23,37 @@ TEACH = TeachWords(
     file_too_large=(
         "文件太大:表格最大 {table} MB,zip 最大 {zip} MB。请只保留最好的行,或使用更少、更小的图片。"
     ),
+    camera_hint=(
+        "教它分辨不同的东西:让摄像头看着某一类的东西,按住该类的按钮几秒钟,并转动、移动它。"
+        "每类二十张图片就是个好的开始。使用之前,图片只留在这个浏览器里。"
+    ),
+    camera_name="摄像头图片",
+    camera_label="摄像头看到的画面",
+    camera_start="打开摄像头",
+    camera_stop="关闭",
+    camera_other="换一个摄像头",
+    camera_started="摄像头已打开。请按住“按住拍照”两秒或更久。",
+    camera_class="类别 {number}",
+    camera_class_name="类别名称",
+    camera_count="图片:{count}",
+    camera_take="按住拍照",
+    camera_delete="删除这张图片",
+    camera_remove="移除类别",
+    camera_sure="连同图片一起移除",
+    camera_add="添加类别",
+    camera_use="使用这些图片",
+    camera_two="请至少为两个类别拍照,这样它才能学会分辨。",
+    camera_names="请给每个有图片的类别起一个不同的名称:它就是回答。",
+    camera_full="每个类别最多 {most} 张图片,总共最多 {all} 张。请删除一些。",
+    camera_sending="正在发送图片",
+    camera_unsent="图片没能发送。请稍后再试。",
+    camera_insecure=(
+        "浏览器只允许本机(localhost)或 https 的页面使用摄像头。请这样打开页面,"
+        "或使用每类一个图片文件夹的 zip。"
+    ),
+    camera_denied="此页面不能使用摄像头。请在浏览器地址栏中允许,然后再试。",
+    camera_missing="没有找到摄像头。请连接一个再试,或使用每类一个图片文件夹的 zip。",
+    camera_busy="摄像头没有画面:可能正被别的程序使用。请再试一次。",
     table_full="这里的表格最多 {count:,} 行。更长的请以文件发送。",
     not_a_table="无法读取表格。请重新加载页面。",
     table_label="您的例子",

@@ -212,9 +212,8 @@ class DataHandlers:
                     yield {self._data.sources: gr.Tabs(selected="type")}
                 return
             draft = self._drafts.get(visitor)
-            source = "samples" if draft.sample else "file"
-            if draft.table.name == words.typed_name:
-                source = "type"
+            named = {words.typed_name: "type", words.camera_name: "camera"}
+            source = "samples" if draft.sample else named.get(draft.table.name, "file")
             yield {
                 self._data.sources: gr.Tabs(selected=source),
                 self._data.chosen: html.chosen(draft, words),

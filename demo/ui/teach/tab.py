@@ -13,6 +13,7 @@ from demo.finetune.data.table import DataLimits
 from demo.finetune.train.config import PRESETS, RANGES, TrainingOptions
 from demo.ui.teach import html
 from demo.ui.teach.badge import BADGE_SECONDS
+from demo.ui.teach.camera import build_camera
 from demo.ui.teach.typed_rows import empty_rows
 from demo.ui.teach.words import TeachWords
 
@@ -28,6 +29,7 @@ class DataView:
     samples: dict[str, gr.Button]
     file: gr.File
     too_large: gr.Button  # pressed by the page for a file that it does not send
+    camera: gr.HTML
     table: gr.Dataframe
     use_rows: gr.Button
     more_rows: gr.Button
@@ -179,6 +181,8 @@ def _data(words: TeachWords, limits: DataLimits) -> DataView:
                 gr.HTML(html.file_hint(words, limits))
                 with gr.Column(elem_classes=["unseen"]):
                     too_large = gr.Button(elem_id="file-too-large")
+            with gr.Tab(words.camera_tab, id="camera"):
+                camera = build_camera(words)
             with gr.Tab(words.type_tab, id="type"):
                 typing = _typing(words)
         chosen = gr.HTML(elem_id="chosen")
@@ -189,7 +193,8 @@ def _data(words: TeachWords, limits: DataLimits) -> DataView:
         gr.HTML(html.heading(2, words.check, words.check_more))
         report = gr.HTML(html.quiet(words.check_first), elem_id="report")
         mending = _mending(words)
-    return DataView(sources, samples, file, too_large, *typing, chosen, *mapping, report, *mending)
+    sent = file, too_large, camera
+    return DataView(sources, samples, *sent, *typing, chosen, *mapping, report, *mending)
 
 
 def _mending(words: TeachWords) -> tuple[gr.Column, gr.Dataframe, gr.Button]:

@@ -21,6 +21,7 @@ class TeachWords:
     data_more: str = "A few dozen examples are enough to begin with."
     samples_tab: str = "Samples"
     file_tab: str = "File"
+    camera_tab: str = "Camera"
     type_tab: str = "Type"
     file_hint: str = (
         "JSON, JSON lines, CSV, TSV, Excel, Parquet or Arrow of at most {table} MB, or a zip of at "
@@ -30,6 +31,43 @@ class TeachWords:
         "The file is too large: we take tables of at most {table} MB and zips of at most {zip} MB. "
         "Please keep the best rows, or use fewer or smaller pictures."
     )
+    camera_hint: str = (
+        "Teach it to tell things apart: hold the button of a class for some seconds while the "
+        "camera sees one of its things, and turn and move it. Twenty pictures of each are a good "
+        "start. They stay in this browser until you use them."
+    )
+    camera_name: str = "camera pictures"
+    camera_label: str = "What the camera sees"
+    camera_start: str = "Turn the camera on"
+    camera_stop: str = "Turn off"
+    camera_other: str = "Other camera"
+    camera_started: str = "The camera is on. Hold “Hold to take pictures” for two seconds or more."
+    camera_class: str = "Class {number}"
+    camera_class_name: str = "Name of the class"
+    camera_count: str = "Pictures: {count}"
+    camera_take: str = "Hold to take pictures"
+    camera_delete: str = "Delete this picture"
+    camera_remove: str = "Remove class"
+    camera_sure: str = "Remove its pictures too"
+    camera_add: str = "Add a class"
+    camera_use: str = "Use these pictures"
+    camera_two: str = "Please take pictures of two classes at least, so that it learns to tell."
+    camera_names: str = "Please give each class with pictures a name of its own: it is the reply."
+    camera_full: str = "A class has at most {most} pictures, and all together {all}. Delete some."
+    camera_sending: str = "Sending the pictures"
+    camera_unsent: str = "The pictures could not be sent. Please try again in a moment."
+    camera_insecure: str = (
+        "Browsers give the camera only to pages that are on this machine (localhost) or come over "
+        "https. Open the page so, or use a zip with a folder of pictures for each class."
+    )
+    camera_denied: str = (
+        "This page may not use the camera. Allow it in the browser's address bar and try again."
+    )
+    camera_missing: str = (
+        "There is no camera here. Connect one and try again, or use a zip with a folder of "
+        "pictures for each class."
+    )
+    camera_busy: str = "The camera gives no picture: another program may be using it. Try again."
     table_full: str = (
         "The table here holds at most {count:,} rows. Please send a longer one as a file."
     )

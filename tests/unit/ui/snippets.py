@@ -30,6 +30,7 @@ from demo.runtime import Status
 from demo.teaching.drafts import DatasetCheck, Draft
 from demo.ui import html
 from demo.ui.strings import Strings
+from demo.ui.teach import camera
 from demo.ui.teach import html as teach_html
 from demo.ui.teach.words import TeachWords
 from demo.vision.image import Picture
@@ -172,6 +173,7 @@ def teach_snippets(words: TeachWords) -> dict[str, str]:
         ),
         "columns": teach_html.column_note([NASTY] * 9, words),
         "formats": teach_html.formats(words),
+        "camera": camera.field(words),
         "report": teach_html.report(CHECKED, words),
         "report, long": teach_html.report(DatasetCheck(MANY, 3000, 0, 0, ()), words),
         "report, cut": teach_html.report(

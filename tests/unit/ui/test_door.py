@@ -141,6 +141,7 @@ def test_every_answer_says_what_the_browser_may_do(page: gr.Blocks) -> None:
     for answer in answers:
         for name, value in security_headers(DoorRules()).items():
             assert answer.headers[name] == value
+    assert "camera=(self)" in answers[0].headers["permissions-policy"]
     policy = answers[0].headers["content-security-policy"]
     assert (
         "frame-ancestors 'self' https://huggingface.co" in policy and "object-src 'none'" in policy
