@@ -12,10 +12,12 @@ const classes = []; // {id, name, shots: [{id, blob}], row}
 let stream = null;
 let number = 0;
 
-const say = (text, kind = "") => {
-  const line = field.querySelector(".said");
-  line.textContent = text;
-  line.dataset.kind = kind;
+// What is said of the camera stands below it, what is said of sending below its button.
+const say = (text, kind = "", place = ".said") => {
+  for (const line of field.querySelectorAll("[role=status]")) {
+    line.textContent = line.matches(place) ? text : "";
+    line.dataset.kind = kind;
+  }
 };
 const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
 const newId = () => `${Date.now()}-${String((number += 1)).padStart(6, "0")}`; // in their order
@@ -298,29 +300,30 @@ const zipped = (files) => {
 const use = async () => {
   const used = classes.filter(({ shots }) => shots.some(({ blob }) => blob));
   const names = used.map(({ name }) => name.trim());
-  if (used.length < 2) return say(said.two, "bad");
+  if (used.length < 2) return say(said.two, "bad", ".sent");
   if (names.includes("") || new Set(names.map((name) => name.toLowerCase())).size < names.length) {
-    return say(said.names, "bad");
+    return say(said.names, "bad", ".sent");
   }
-  const button = field.querySelector(".use");
+  const button = field.querySelector(".send");
   button.disabled = true;
-  say(said.sending);
+  say(said.sending, "", ".sent");
   try {
     const [files, rows] = [[], []];
     for (const [at, { shots }] of used.entries()) {
       for (const [place, { blob }] of shots.filter((one) => one.blob).entries()) {
         const image = `${at + 1}-${place + 1}.jpg`;
         files.push([image, new Uint8Array(await blob.arrayBuffer())]);
-        rows.push(JSON.stringify({ image, answer: names[at] }));
+        rows.push(`${image},"${names[at].replaceAll('"', '""')}"\n`);
       }
     }
-    files.unshift(["rows.jsonl", new TextEncoder().encode(`${rows.join("\n")}\n`)]);
+    const table = `image,answer\n${rows.join("")}`;
+    files.unshift(["rows.csv", new TextEncoder().encode(table)]);
     const { path } = await upload(new File([zipped(files)], "webcam.zip"));
     stop();
     trigger("submit", { path, orig_name: said.called });
     say("");
   } catch {
-    say(said.unsent, "bad");
+    say(said.unsent, "bad", ".sent");
   }
   button.disabled = false;
 };
@@ -341,7 +344,7 @@ field.querySelector(".add").addEventListener("click", () => {
   const input = add().row.querySelector("input");
   input.focus();
 });
-field.querySelector(".use").addEventListener("click", use);
+field.querySelector(".send").addEventListener("click", use);
 
 // Nobody is filmed who looks at something else.
 const unseen = () => {

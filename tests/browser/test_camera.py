@@ -47,7 +47,7 @@ class Camera:
         self.page, self.teach = teach.page, teach
         self.field = teach.page.locator("#teach-camera .camera")
         self.classes = self.field.locator(".classes > li")
-        self.said = self.field.locator(".said")
+        self.said, self.sent = self.field.locator(".said"), self.field.locator(".sent")
         expect(self.classes.nth(1)).to_be_visible()  # what was kept is back
 
     def press(self, name: str) -> None:
@@ -85,7 +85,7 @@ def test_pictures_are_taken_mended_kept_and_become_rows(visit: Callable[..., Cha
     chat = visit()
     camera = Camera(Teach(chat.page))
     camera.press("Use these pictures")
-    expect(camera.said).to_contain_text("two classes at least")
+    expect(camera.sent).to_contain_text("two classes at least")
     camera.on()
     camera.hold(0, 20)
     first = camera.settled(0)
@@ -107,8 +107,8 @@ def test_pictures_are_taken_mended_kept_and_become_rows(visit: Callable[..., Cha
     camera.name(0, "my cup")
     camera.name(1, "My Cup ")
     camera.press("Use these pictures")
-    expect(camera.said).to_contain_text("a name of its own")
-    camera.name(1, "die Tür / 门")
+    expect(camera.sent).to_contain_text("a name of its own")
+    camera.name(1, 'die "Tür", / 门')
 
     chat.page.reload()
     camera = Camera(Teach(chat.page))
@@ -120,7 +120,7 @@ def test_pictures_are_taken_mended_kept_and_become_rows(visit: Callable[..., Cha
     expect(camera.teach.report).to_contain_text(f"{first - 1 + second}pictures", timeout=60_000)
     expect(chat.page.get_by_label("Kinds of pictures")).to_be_checked()
     camera.teach.report.get_by_text("exactly as the model reads them").click()
-    expect(camera.teach.report.locator("mark").first).to_contain_text(re.compile("cup|Tür / 门"))
+    expect(camera.teach.report.locator("mark").first).to_contain_text(re.compile('cup|"Tür", / 门'))
     expect(camera.teach.start).to_be_enabled()
 
     chat.page.reload()
