@@ -123,10 +123,11 @@ def test_pictures_are_taken_mended_kept_and_become_rows(visit: Callable[..., Cha
     expect(camera.teach.report.locator("mark").first).to_contain_text(re.compile('cup|"Tür", / 门'))
     expect(camera.teach.start).to_be_enabled()
 
-    chat.page.reload()
-    teach = Teach(chat.page)
-    expect(teach.chosen).to_contain_text("camera pictures")
-    expect(chat.page.locator("#teach-camera .classes > li").first).to_be_visible()  # its source
+    page = chat.page.context.new_page()  # a second tab, as after a reload
+    page.goto(chat.page.url)
+    teach = Teach(page)
+    expect(teach.chosen).to_contain_text("camera pictures", timeout=60_000)
+    expect(page.locator("#teach-camera .classes > li").first).to_be_visible()  # its source
     expect(teach.start).to_be_enabled()
 
 
