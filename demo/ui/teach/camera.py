@@ -34,7 +34,7 @@ def field(words: TeachWords) -> str:
     return render("camera.html", "field", words=words, bounds=bounds, full=full)
 
 
-def taken(
+def camera_handler(
     upload: Callable[..., Iterator[ComponentUpdates]],
 ) -> Callable[..., Iterator[ComponentUpdates]]:
     """Make the handler of pictures that were sent; `upload` is that of a file.

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from demo.ui.teach.badge import BadgeHandlers
-from demo.ui.teach.camera import taken
+from demo.ui.teach.camera import camera_handler
 from demo.ui.teach.data_handlers import DataHandlers
 from demo.ui.teach.kept import KEEP, RESTORED
 from demo.ui.teach.run_handlers import AdapterPicker, RunHandlers
@@ -44,7 +44,7 @@ def connect_data(
     raw: dict[str, Any] = {"preprocess": False}
     file = [owner, data.file, *fields]
     measured(data.file.upload(handlers.upload, file, **raw, **slow))
-    measured(data.camera.submit(taken(handlers.upload), [owner, *fields], **slow))
+    measured(data.camera.submit(camera_handler(handlers.upload), [owner, *fields], **slow))
     measured(data.use_rows.click(handlers.rows, [owner, data.table, *fields], **raw, **slow))
     pasted = slow | raw | {"outputs": [*outputs, data.table, data.paste]}
     for text, button in ((data.paste, data.use_paste), (data.table_paste, data.use_table_paste)):

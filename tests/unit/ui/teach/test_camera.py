@@ -8,7 +8,7 @@ import pytest
 
 from demo.finetune.data.table import LIMITS
 from demo.ui.strings import ENGLISH
-from demo.ui.teach.camera import MOST_CLASSES, MOST_OF_A_CLASS, MOST_PICTURES, field, taken
+from demo.ui.teach.camera import MOST_CLASSES, MOST_OF_A_CLASS, MOST_PICTURES, camera_handler, field
 
 ME = "m" * 43
 
@@ -21,7 +21,7 @@ def heard(data: Any) -> tuple[Any, ...]:
         told.append(inputs)
         yield {}
 
-    handler = taken(cast(Any, upload))
+    handler = camera_handler(cast(Any, upload))
     assert list(handler(gr.EventData(None, data), ME, 8, 4)) == [{}]
     return told[0]
 
