@@ -212,8 +212,8 @@ class DataHandlers:
                     yield {self._data.sources: gr.Tabs(selected="type")}
                 return
             draft = self._drafts.get(visitor)
-            named = {words.typed_name: "type", words.camera_name: "camera"}
-            source = "samples" if draft.sample else named.get(draft.table.name, "file")
+            made_here = {words.typed_name: "type", words.camera_name: "camera"}
+            source = "samples" if draft.sample else made_here.get(draft.table.name, "file")
             yield {
                 self._data.sources: gr.Tabs(selected=source),
                 self._data.chosen: html.chosen(draft, words),

@@ -193,8 +193,9 @@ def _data(words: TeachWords, limits: DataLimits) -> DataView:
         gr.HTML(html.heading(2, words.check, words.check_more))
         report = gr.HTML(html.quiet(words.check_first), elem_id="report")
         mending = _mending(words)
-    sent = file, too_large, camera
-    return DataView(sources, samples, *sent, *typing, chosen, *mapping, report, *mending)
+    return DataView(
+        sources, samples, file, too_large, camera, *typing, chosen, *mapping, report, *mending
+    )
 
 
 def _mending(words: TeachWords) -> tuple[gr.Column, gr.Dataframe, gr.Button]:
