@@ -42,9 +42,19 @@ LEAST_SURE = 0.5  # that this fact's answer is asked for, neither another's nor 
 MOST_WORDS = 20_000  # whose vectors are kept
 READ = 400  # characters of an answer
 Network = dict[str, np.ndarray]
-Vector = np.ndarray  # (W,) fp32 of length 1
-WordVector = Callable[[str], Vector]
-
+WordVector = Callable[[str], np.ndarray]
+UNLIKE = 0.55  # words less alike than this have nothing in common
+EVIDENCE = (
+    "likeness", "likeness of the question", "likeness of the answer", "ahead of the others",
+    "its words, found", "its word found least", "its words not found",
+    "taught words, found", "taught word found least", "taught words not found",
+    "its words, in the question", "its words, exactly", "taught words, exactly",
+    "frame", "small words", "exchanged word", "frame with an exchanged word",
+    "another number", "a number is missing", "a number too many",
+    "the same kind", "another kind", "letters in common", "length", "no content",
+    "in Chinese characters",
+)  # fmt: skip
+WIDE = r"[\u3040-\u30ff\u3400-\u9fff]"
 STOP_WORDS = frozenset((
     "a", "an", "the", "is", "are", "am", "was", "were", "do", "does", "did", "can", "could",
     "will", "would", "should", "may", "might", "must", "shall", "have", "has", "had", "be",
@@ -61,6 +71,12 @@ STOP_WORDS = frozenset((
     "never", "without", "except",
 ))  # fmt: skip
 DENYING = frozenset(("no", "not", "never", "without", "except", "cannot"))
+# Characters that say little by themselves, as the small words of English do.
+SMALL_CHARACTERS = frozenset(
+    "的了吗呢吧啊呀嘛么啦哦我你您他她它们这那是在有和跟与就都也还很请问可以能会要想把被给让到去来个位"
+    "一些什谁哪几多少怎样时候先说告诉知道道"
+)
+SMALL = STOP_WORDS | SMALL_CHARACTERS
 KINDS = (  # of what is asked for, the first that fits
     ("time", r" (when|what time|(what|which|on which|on what) days?|how (early|late|soon)|"
              r"what (date|hour)|(from|since|until) when) "),
@@ -72,18 +88,16 @@ KINDS = (  # of what is asked for, the first that fits
     ("whether", r"^ (is|are|do|does|did|can|may|could|am|will|must|has|have|should) "),
     ("what", r" (what|which|what's) "),
 )  # fmt: skip
+CHINESE_KINDS = (
+    ("time", "什么时候|几点|哪天|哪一天|多久|何时|几号|时间"),
+    ("place", "哪里|哪儿|在哪|什么地方|地址|几楼|哪一层"),
+    ("person", "谁|哪位|哪一位"),
+    ("amount", "多少|几个|几岁|多大|多高|价格"),
+    ("manner", "怎么|如何"),
+    ("whether", "吗|能不能|是不是|可不可以|有没有|会不会"),
+    ("what", "什么|哪|啥"),
+)
 ENDINGS = ("ings", "ing", "ies", "ied", "ed", "ers", "er", "es", "ly", "s")
-WIDE = r"[\u3040-\u30ff\u3400-\u9fff]"
-UNLIKE = 0.55  # words less alike than this have nothing in common
-EVIDENCE = (
-    "likeness", "likeness of the question", "likeness of the answer", "ahead of the others",
-    "its words, found", "its word found least", "its words not found",
-    "taught words, found", "taught word found least", "taught words not found",
-    "its words, in the question", "its words, exactly", "taught words, exactly",
-    "frame", "small words", "exchanged word", "frame with an exchanged word",
-    "another number", "a number is missing", "a number too many",
-    "the same kind", "another kind", "letters in common", "length", "no content",
-)  # fmt: skip
 
 
 class Fact(NamedTuple):
@@ -157,8 +171,11 @@ class Matcher:
         likeness = (known.keys @ self.encoder.encode([asked])[0]).numpy()  # (3, G)
         whole = likeness[0]
         words, rows = Words(asked), list[list[float]]()
-        order = np.argsort(-(whole + likeness[1]), kind="stable").tolist()
-        # The encoder speaks one language: what two scripts have in common for it is chance.
+        near = whole + likeness[1]
+        if words.wide:  # the encoder speaks English
+            near = np.array([common_letters(words, question) for question, _ in known.words])
+        order = np.argsort(-near, kind="stable").tolist()
+        # What two scripts have in common for the encoder is chance.
         nearest = [at for at in order if known.words[at][0].wide == words.wide][:CLOSELY]
         for place in nearest:
             # A fact with the same answer is no rival.
@@ -255,7 +272,7 @@ class Words:
     @cached_property
     def content(self) -> tuple[str, ...]:
         """Give those that are not small words of the language."""
-        return tuple(word for word in self.all if word not in STOP_WORDS)
+        return tuple(word for word in self.all if word not in SMALL)
 
     @cached_property
     def stems(self) -> frozenset[str]:
@@ -274,15 +291,20 @@ class Words:
 
     @cached_property
     def letters(self) -> Counter[str]:
-        """Count the runs of three letters of the content words."""
+        """Count the runs of three letters of the content words; in Chinese, of one and of two."""
+        if self.wide:
+            pairs = zip(self.all, self.all[1:], strict=False)
+            return Counter((*self.all, *(one + two for one, two in pairs)))
         joined = " ".join(self.content)
         return Counter(joined[i : i + 3] for i in range(len(joined) - 2))
 
     @cached_property
     def kind(self) -> str:
         """Tell what kind of thing is asked for, "" where no word says so."""
-        padded = f" {' '.join(self.all)} "
-        return next((kind for kind, pattern in KINDS if re.search(pattern, padded)), "")
+        kinds, text = KINDS, f" {' '.join(self.all)} "
+        if self.wide:
+            kinds, text = CHINESE_KINDS, self.text
+        return next((kind for kind, pattern in kinds if re.search(pattern, text)), "")
 
 
 def stem(word: str) -> str:
@@ -291,6 +313,25 @@ def stem(word: str) -> str:
     end = next((e for e in ENDINGS if word.endswith(e) and len(word) - len(e) >= 3), "")
     word = word.removesuffix(end)
     return word.rstrip("e") if len(word) > 3 else word
+
+
+def agreement(one: Words, other: Words) -> float:
+    """Tell how far two answers say the same, 0 to 1: the share of content words that both have.
+
+    With another number, or where one denies, they do not; without words they do if they are alike.
+    """
+    if one.all == other.all:
+        return 1.0
+    every = one.stems | other.stems
+    if one.numbers != other.numbers or one.denies != other.denies or not every:
+        return 0.0
+    return len(one.stems & other.stems) / len(every)
+
+
+def common_letters(one: Words, other: Words) -> float:
+    """Tell which share of their letters two texts have in common, 0 to 1."""
+    common = 2 * sum((one.letters & other.letters).values())
+    return common / max(1, one.letters.total() + other.letters.total())
 
 
 def evidence(
@@ -310,8 +351,6 @@ def evidence(
     exchanged = _exchanged(asked.all, question.all, vector)
     new, gone = asked.numbers - question.numbers, question.numbers - asked.numbers
     new -= answer.numbers
-    common = 2 * sum((asked.letters & question.letters).values())
-    every = asked.letters.total() + question.letters.total()
     kinds = asked.kind, question.kind
     return [
         *likeness,
@@ -329,23 +368,11 @@ def evidence(
         float(bool(new)),
         float(kinds[0] == kinds[1]),
         float(kinds[0] != kinds[1] and all(kinds)),
-        common / max(1, every),
+        common_letters(asked, question),
         len(w) / 5,
         float(not w),
+        float(asked.wide),
     ]
-
-
-def agreement(one: Words, other: Words) -> float:
-    """Tell how far two answers say the same, 0 to 1: the share of content words that both have.
-
-    With another number, or where one denies, they do not; without words they do if they are alike.
-    """
-    if one.all == other.all:
-        return 1.0
-    every = one.stems | other.stems
-    if one.numbers != other.numbers or one.denies != other.denies or not every:
-        return 0.0
-    return len(one.stems & other.stems) / len(every)
 
 
 def _found(words: Sequence[str], among: Sequence[str], vector: WordVector) -> tuple[float, ...]:

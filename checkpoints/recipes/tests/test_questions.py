@@ -5,7 +5,7 @@ import torch
 
 from checkpoints.recipes.questions.encoder import quantised
 from checkpoints.recipes.questions.fit import SETS, Case, fitted, judged, report
-from demo.questions.matcher import plain
+from demo.questions.matcher import EVIDENCE, plain
 from demo.settings import ROOT
 
 EXAM = ROOT / "assets" / "benchmarks" / "teach"
@@ -15,8 +15,8 @@ def test_the_sets_are_whole_and_none_of_the_exam():
     paths = sorted(SETS.glob("*.txt"))
     lines = [line for path in paths for line in path.read_text("utf-8").splitlines()]
     rows = [line.split("|") for line in lines if line[0] != "~"]
-    assert len(paths) == 12 and len(rows) == 144 and all(len(row) == 4 for row in rows)
-    assert len(lines) - len(rows) == 120
+    assert len(paths) == 46 and len(rows) == 645 and {len(row) for row in rows} == {4, 5}
+    assert len(lines) - len(rows) == 524 and sum(len(row) - 2 for row in rows) == 1760
     exam = [path.read_text("utf-8").splitlines() for path in sorted(EXAM.glob("*.txt"))]
     asked = {plain(line.strip("~").split("|")[0]) for part in exam for line in part}
     assert not asked & {plain(row[0]) for row in rows}
@@ -34,7 +34,7 @@ def test_it_learns_which_of_a_few_is_asked_for():
     random = np.random.default_rng(0)
     cases = []
     for number in range(60):
-        found = random.normal(size=(3, 25)).astype(np.float32)
+        found = random.normal(size=(3, len(EVIDENCE))).astype(np.float32)
         right = number % 4 - 1
         found[:, 0] = -2
         if right >= 0:

@@ -59,6 +59,14 @@ def test_a_question_in_another_script_asks_for_none(matcher):
     assert places == [3]
 
 
+def test_chinese_questions_are_looked_for_by_their_characters(matcher):
+    facts = [Fact(q, "好。") for q in ("茶馆在哪里?", "可以刷卡吗?", "谁是老板?", "有点心吗?")]
+    known = matcher.known([*facts, Fact("龙井茶多少钱?", "58元。"), FACTS[3]])
+    assert matcher.candidates("一壶龙井要多少", known)[0][0] == 4
+    match = matcher.match("你们几点开门呢", known)
+    assert match and match.place == 5
+
+
 def test_facts_whose_answers_say_the_same_are_chosen_together(matcher):
     """A name is taught in many questions; another wording may be meant for any of them."""
     named = [
@@ -70,7 +78,7 @@ def test_facts_whose_answers_say_the_same_are_chosen_together(matcher):
             ("Tell me about yourself", ", and I help."),
         )
     ]
-    asked = "so tell me who you are"
+    asked = "say who you are"
     match = matcher.match(asked, matcher.known(named))
     assert match and match.sure > 0.8
     prices = [Fact(f.question, f"That is {n} euros.") for n, f in enumerate(named, 3)]

@@ -42,6 +42,9 @@ def test_numbers_are_compared_with_the_answer_too():
         ("When do you open?", "time"), ("what day is it on", "time"), ("Where is it", "place"),
         ("Who leads it?", "person"), ("how much is that", "amount"), ("How do I get in?", "manner"),
         ("Is it free?", "whether"), ("What is it?", "what"), ("the door code", ""), ("你好", ""),
+        ("你们几点开门?", "time"), ("茶馆在哪里", "place"), ("您是哪位？", "person"),
+        ("一壶要多少钱", "amount"), ("怎么订位子", "manner"), ("可以刷卡吗", "whether"),
+        ("你叫什么", "what"),
     ],
 )  # fmt: skip
 def test_what_kind_of_thing_is_asked_for(text, kind):
@@ -52,7 +55,7 @@ def test_what_has_no_words_is_neither_found_nor_missing():
     nothing = found("who are you?", "When do you open?", "At 7.")
     assert nothing["no content"] == 1 and nothing["its words, found"] == 0.5
     assert all(np.isfinite(list(found("", "", "").values())))
-    assert Words("什么时候开门").content == tuple("什么时候开门")
+    assert Words("什么时候开门").content == ("开", "门")
     assert stem("loaves") == "loav" and stem("opening") == "open" and stem("is") == "is"
 
 
