@@ -116,6 +116,7 @@ class AdapterChooser:
         shown: VisualInput | None = None,
         tower: Tower | None = None,
         asked: str = "",
+        before: str = "",
     ) -> AdapterChoice:
         """Choose the adapter for a turn and compute its prefix.
 
@@ -130,6 +131,7 @@ class AdapterChooser:
             shown: the picture or video in use, None without one; `refuse_blind` let it pass.
             tower: sees it.
             asked: the message that is answered.
+            before: the taught question that the message before it asked, "" for none.
 
         Raises:
             InputError: there is no such adapter for this owner, or none that sees.
@@ -141,7 +143,7 @@ class AdapterChooser:
             chosen, unfamiliar = self._chosen(engine, wanted, owner, shown, tower)
             name, stamp = chosen.entry.passport.name, chosen.entry.stamp
             if chosen.adapter.pool:
-                return self._recall(engine, chosen, strength, asked)
+                return self._recall(engine, chosen, strength, asked, before)
             key = (name, stamp, shown.digest if shown else "", strength)
             prefix = self._prefixes.get(key)
             if prefix is None:
@@ -154,9 +156,10 @@ class AdapterChooser:
         return AdapterChoice(name, key, prefix, form, unfamiliar, delta)
 
     def _recall(
-        self, engine: Engine, chosen: _Candidate, strength: float, asked: str
+        self, engine: Engine, chosen: _Candidate, strength: float, asked: str, before: str
     ) -> AdapterChoice:
         """Choose the fact that is asked for, and compute its prefix."""
+        from demo.questions.follow_up import completed
         from demo.questions.matcher import Fact, load_matcher
 
         if self._matcher is None:
@@ -166,7 +169,10 @@ class AdapterChooser:
         if known is None:
             known = self._matcher.known([Fact(*fact) for fact in entry.passport.facts])
             self._known[entry.path, entry.stamp] = known
-        match = self._matcher.match(asked, known)
+        whole = completed(asked, before, [question for question, _ in known.words])
+        match = self._matcher.match(whole, known)
+        if match is None and whole != asked:
+            match = self._matcher.match(asked, known)
         if match is None:
             return AdapterChoice(name)
         key = (name, entry.stamp, match.place, strength)

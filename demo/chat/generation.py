@@ -161,8 +161,11 @@ class ReplyWriter:
         from demo.chat.scheduler import GenerationRequest
 
         asked, window = time.monotonic(), self._settings.context
+        *earlier, turn = conversation.turns
+        told = earlier[-1].stats if earlier else None
+        before = told.recalled if told else ""
         choice = self.chooser.choose(
-            engine, adapter, owner, sampling.strength, shown, tower, conversation.turns[-1].text
+            engine, adapter, owner, sampling.strength, shown, tower, turn.text, before
         )
         tokenizer = engine.base.tokenizer
         so_far = tokenizer.encode_text(begun) if begun else []

@@ -13,7 +13,11 @@ from demo.adapter.passport import Passport
 from demo.chat.adapter_choice import AdapterChoice, AdapterChooser
 from demo.chat.conversation import ReplyStats
 
-FACTS = (("When do you open?", "At 7."), ("Who bakes the bread?", "Jonas Brandt."))
+FACTS = (
+    ("When do you open?", "At 7."),
+    ("Who bakes the bread?", "Jonas Brandt."),
+    ("When do you close?", "At 6."),
+)
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def test_each_fact_has_a_prefix_and_a_key_of_its_own(engine, adapter, chooser):
         expected = adapter.fixed_prefix(engine.model, torch.tensor([[float(place)]]))
         assert torch.equal(choice.prefix.key, expected.key)
         assert choice.recalled.question == FACTS[place][0] and choice.recalled.sure == 1
-    assert len({choice.key for choice in found}) == 2
+    assert len({choice.key for choice in found}) == len(FACTS)
     again = chooser.choose(engine, "bakery", "", 1.0, asked="who bakes the bread")
     assert again.prefix is found[1].prefix and again.key == found[1].key
     weaker = chooser.choose(engine, "bakery", "", 0.5, asked=FACTS[1][0])
@@ -63,3 +67,10 @@ def test_a_reply_says_what_was_asked_for(engine, chooser):
         for asked in ("when do you open", "Why is the sky blue?")
     )
     assert (taken.recalled, none.recalled) == (FACTS[0][0], "")
+
+
+def test_a_question_goes_on_from_the_one_before_it(engine, chooser):
+    gone_on = chooser.choose(engine, "bakery", "", 1.0, asked="and close?", before=FACTS[0][0])
+    assert gone_on.recalled.question == FACTS[2][0] and gone_on.recalled.sure == 1
+    other = chooser.choose(engine, "bakery", "", 1.0, asked=FACTS[1][0], before=FACTS[0][0])
+    assert other.recalled.question == FACTS[1][0]

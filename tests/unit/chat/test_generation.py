@@ -151,6 +151,28 @@ def test_an_adapter_from_elsewhere_is_asked_as_it_was_taught(base, folder, tmp_p
     assert [request.ids for request in submitted] == [chat(turn, form=form), chat(turn), chat(turn)]
 
 
+def test_a_question_that_goes_on_is_completed_by_the_one_before(language, base, tmp_path):
+    facts = (("When do you open?", "At 7."), ("When do you close?", "At 6."))
+    spec = AdapterSpec.for_base(base.config, layers=2, prompts=3)
+    adapter = Adapter(replace(spec, facts=len(facts)))
+    passport = Passport("shop", "", base.name, base.fingerprint, adapter.spec, facts=facts)
+    save_adapter(adapter, passport, tmp_path / "shop.safetensors")
+    shop = writer(
+        Settings(context=128),
+        Library(tmp_path),
+        ready(language),
+        ready(SmallTower()),
+        lambda: ("", 0),
+    )
+    conversation = asked("when do you open")
+    for text, recalled in (("and close?", facts[1][0]), ("and tomorrow's moon?", "")):
+        last(shop.write(conversation, adapter="shop", sampling=SHORT))
+        conversation.ask(text, None)
+        reply = last(shop.write(conversation, adapter="shop", sampling=SHORT))
+        assert reply.stats.recalled == recalled
+        conversation = asked("when do you open")
+
+
 def test_an_adapter_of_tokens_is_given_them(language, base, tmp_path):
     class TokenTower(SmallTower):
         token_size = 3
