@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,9 @@ FORMS: list[dict[str, Any]] = [
     {"file_name": "a.png", "text": "A square."},
     {"text": "### Human: Hi### Assistant: Yo"},
     {"instruction": "a", "instances": [{"input": "b", "output": "c"}]},
+    {"question": "q", "answers": ["x", "y"], "correctIndex": 1, "id": "1"},
+    {"question": "q", "answers": [{"text": "x", "correct": True}, {"text": "y", "correct": False}]},
+    {"question": "q", "answers": {"a": "x", "b": "y"}, "correctAnswer": "b"},
     {"tag": "t", "patterns": ["a", "b"], "responses": ["c", "d", "e"]},
     {"questions": ["a", "b"], "answer": "c", "id": "1"},
     {"input": ["a", "b"], "output": ["c", "d"]},
@@ -167,6 +171,19 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table(columns)
 
 
+def yaml(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A list of objects; JSON inside is YAML too."""
+    told = [[f"{json.dumps(n)}: {json.dumps(v)}" for n, v in row.items()] for row in rows]
+    return "".join("- " + "\n  ".join(members) + "\n" for members in told if members)
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[text_of(row.get(n)).replace("|", " ") for n in names] for row in rows]
+    lines = [names, ["---"] * len(names), *([" ".join(c.split()) for c in row] for row in cells)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
     room = io.BytesIO()
     pq.write_table(columns_of(rows), room)
@@ -199,6 +216,9 @@ FORMATS: dict[str, Callable[[Sequence[Mapping[str, Any]]], bytes]] = {
     "bars": lambda rows: sheet(rows, "|").encode("utf-16", "replace"),
     "csv": lambda rows: sheet(rows, ",").encode("utf-8", "replace"),
     "tsv": lambda rows: sheet(rows, "\t").encode("utf-8", "replace"),
+    "semicolons": lambda rows: sheet(rows, ";").encode("utf-8", "replace"),
+    "yaml": lambda rows: yaml(rows).encode(),
+    "markdown": lambda rows: markdown(rows).encode("utf-8", "replace"),
     "gzip": lambda rows: gzip.compress(lines(rows).encode()),
     "zip": lambda rows: packed({"data.jsonl": lines(rows), "a.png": png()}),
     "xlsx": workbook,
@@ -237,6 +257,65 @@ def test_mutated_rows(form: str) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_two_thousand_mutated_rows(form: str) -> None:
     carry_out(form, 2_000)
+
+
+SPOKEN = st.text("abcdefgh ?.,:$()[]{}#*'\n", min_size=1, max_size=30).filter(str.strip)
+SPEAKERS = st.sampled_from(
+    [("Q", "A"), ("User", "Bot"), ("(user)", "(system)"), ("[Customer]", "[Agent]")]
+)
+
+
+def told_by(text: str) -> str:
+    """All that a table says and holds of a text, without spaces and marks of who speaks."""
+    table = read_table(text.encode())
+    accounted(table)
+    cells = [*table.columns, *(cell for row in table.rows for cell in row.cells.values())]
+    said = " ".join([*cells, *table.notes, *(fault.reason for fault in table.faults)])
+    return re.sub(r"[^a-h]", "", re.sub(r"\\n", "", said))
+
+
+def talks(count: int) -> None:
+    """Read transcripts, none of whose words may be gone."""
+
+    @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(SPEAKERS, st.lists(st.tuples(SPOKEN, SPOKEN), min_size=3, max_size=6))
+    def read(who: tuple[str, str], turns: list[tuple[str, str]]) -> None:
+        text = "\n".join(f"{who[0]}: x{asked}\n{who[1]}: y{said}\n" for asked, said in turns)
+        try:
+            told = told_by(text)
+        except DataError:
+            return
+        for words in (word for turn in turns for word in turn):
+            assert all(re.sub(r"[^a-h]", "", line) in told for line in words.split("\n"))
+
+    read()
+
+
+def answered(count: int) -> None:
+    """Read objects that give each question its reply; both stay."""
+
+    @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.dictionaries(SPOKEN, SPOKEN, min_size=2, max_size=5))
+    def read(replies: dict[str, str]) -> None:
+        try:
+            told = told_by(json.dumps(replies))
+        except DataError:
+            return
+        for text in (*replies, *replies.values()):
+            assert re.sub(r"[^a-h]", "", text) in told
+
+    read()
+
+
+@pytest.mark.parametrize("kind", [talks, answered])
+def test_mutated_talks_and_objects(kind: Callable[[int], None]) -> None:
+    kind(25)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", [talks, answered])
+def test_two_thousand_mutated_talks_and_objects(kind: Callable[[int], None]) -> None:
+    kind(2_000)
 
 
 @settings(max_examples=100)
