@@ -19,6 +19,10 @@ DOCUMENT = re.compile(
     re.IGNORECASE,
 )
 SHOWN = re.compile(r"[^\n]{1,300}\.(?:jpe?g|png|webp|gif)(?:#\d{1,2})?", re.IGNORECASE)  # Flickr8k
+FILE = re.compile(r"[^\n]{1,200}\.[a-z][a-z0-9]{0,7}", re.IGNORECASE)
+PICTURED = re.compile(
+    r"\.(?:jpe?g|jpe|jfif|png|webp|gif|hei[cf]|avif|bmp|tiff?|svg)\b", re.IGNORECASE
+)
 NUMBER = re.compile(r"#?\d{1,9}(?:\.\d{1,3})?")
 GIVEN = ("input", "context", "passage")  # a question may well be about a number that stands there
 
@@ -28,6 +32,13 @@ def names_documents(table: Table, column: str) -> bool:
     cells = list(cells_of(table, column, SAMPLED))
     named = sum(bool(DOCUMENT.fullmatch(cell.strip())) for cell in cells)
     return bool(cells) and named * 10 >= 7 * len(cells)
+
+
+def names_other_files(table: Table, column: str) -> bool:
+    """Tell whether most cells of a column are names of files, none of them a picture's."""
+    cells = [cell.strip() for cell in cells_of(table, column, SAMPLED)]
+    named = sum(bool(FILE.fullmatch(cell)) for cell in cells)
+    return named * 10 >= 7 * len(cells) > 0 and not any(map(PICTURED.search, cells))
 
 
 def names_pictures(table: Table, column: str) -> bool:

@@ -16,7 +16,7 @@ from demo.finetune.data.column_cells import (
     cells_of,
     holds_texts,
     is_reference,
-    names_documents,
+    names_other_files,
     names_pictures,
 )
 from demo.finetune.data.column_names import (
@@ -274,7 +274,7 @@ def _fitted(layout: Layout, table: Table) -> Layout | None:
         told = [name for name in about if not is_reference(table, name)]
         layout = replace(layout, input=next(iter(told), None), context=tuple(told[1:]))
     asked = QA if layout.name == "image question" else layout.name
-    if layout.picture and names_documents(table, layout.picture):
+    if layout.picture and names_other_files(table, layout.picture):
         if not (layout.question or layout.chat):
             return None
         layout = replace(layout, picture=None, name=asked)

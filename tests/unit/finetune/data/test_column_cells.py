@@ -100,3 +100,10 @@ def test_a_column_of_quoted_conversations() -> None:
 def test_statistics_are_no_text() -> None:
     found = {"status": "PASS", "content": {"turns": 3}}
     assert recognise_table(read_table(json.dumps(found).encode())) is None
+
+
+def test_a_name_of_a_file_that_is_no_picture_is_none() -> None:
+    rows = "filename,description\n" + "".join(f"tool_{i}.ahk,Moves window {i}.\n" for i in range(9))
+    assert recognise_table(read_table(rows.encode())) is None
+    layout = recognise_table(read_table(rows.replace(".ahk", ".png").encode()))
+    assert layout and (layout.name, layout.picture) == ("captions", "filename")
