@@ -219,13 +219,14 @@ class Projection(nn.Module):
         self.register_buffer("deviation", torch.ones(spec.feature_size))
 
     def measure(self, features: Tensor) -> None:
-        """Set the constants from features (B, S) of the training set.
+        """Set the constants from features (B, S) of the training set, or its tokens (B, T, S).
 
         One picture says nothing of how features vary: then they are only moved.
         """
-        self.mean.copy_(features.mean(0))
+        each = features.float().flatten(0, -2)
+        self.mean.copy_(each.mean(0))
         if len(features) > 1:
-            self.deviation.copy_(features.std(0).clamp_min(1e-5))
+            self.deviation.copy_(each.std(0).clamp_min(1e-5))
 
     def standard(self, features: Tensor) -> Tensor:
         """Bring features (B, S) to mean 0 and deviation 1 by the constants.

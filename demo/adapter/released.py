@@ -227,7 +227,7 @@ def _take_visual(
         return spec, dict(OTHER_TOWER), state
     if kind not in QUERY_TRANSFORMERS:
         return None, {}, {}
-    if tower is None or tower.token_size is None:
+    if tower is None or tower.token_size is None or not tower.class_token:
         raise CheckpointError(
             f"'{tensors.file}' is {kind}: it sees through all tokens of a vision transformer. "
             "Name that with --clip; the authors' was ViT-L-14:openai."

@@ -14,6 +14,13 @@ shares one run among N processes on one machine: each computes `--batch` rows of
 reads and checks the data and stops: what would be taught, what is refused and why. `--question`,
 `--answer` and the like name the columns where their own names do not say it. What a
 page asked for is carried out by `runs/process.py`.
+
+    python -m demo.finetune --recipe caption --data FOLDER --captions captions_train2017.json \\
+        --llama LLAMA --clip ViT-L-14:openai --out NAME
+
+teaches to see as the authors did, through the resampler and all tokens of the tower; `--recipe
+instruct` with LLaVA's conversations. Features are kept in a file of the run (0.4 MB a picture at
+ViT-L/14), not in memory.
 """
 
 import argparse
@@ -31,7 +38,7 @@ from demo.errors import DataError, DemoError, InputError
 from demo.finetune.data.dataset import AIMS
 from demo.finetune.runs.process import carry_out
 from demo.finetune.runs.run_folder import RunFolder, RunRequest
-from demo.finetune.train.config import PRESETS, TrainingOptions, presets
+from demo.finetune.train.config import EYES, PRESETS, TrainingOptions, presets
 from demo.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,6 +57,10 @@ COLUMNS = {  # flags that name columns, and what `Layout` calls them
     "options": "options",
     "split": "split",
     "text": "text",
+}
+RECIPES: dict[str, dict[str, Any]] = {  # what the authors did, where no flag says otherwise
+    "caption": {"eyes": "resampler", "aim": "style", "prompts": 10},
+    "instruct": {"eyes": "resampler", "aim": "task", "prompts": 10},
 }
 FIELDS = frozenset(item.name for item in fields(TrainingOptions))
 
@@ -122,8 +133,9 @@ def _teach(
     )
     choices = replace(
         presets(pictures=pictures)[args.preset],
-        **{n: value for n, value in chosen.items() if value is not None},
+        **RECIPES.get(args.recipe, {}),
     )
+    choices = replace(choices, **{n: value for n, value in chosen.items() if value is not None})
     settings = Settings(llama=args.llama, clip=args.clip, adapters=args.adapters)
     layout = None
     if args.check or any(getattr(args, f"{flag}_column") for flag in COLUMNS):
@@ -209,6 +221,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "data",
         metavar="DATA",
+        nargs="?",
         help="a file, a folder, a data set of the Hub (owner/name:configuration), or a sample",
     )
     parser.add_argument("--out", metavar="NAME", help="of the adapter")
@@ -218,7 +231,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--preset", choices=PRESETS, default="balanced")
     for item in fields(TrainingOptions):
         flag = f"--{item.name.replace('_', '-')}"
-        if item.name == "aim":
+        if item.name == "eyes":
+            parser.add_argument(flag, choices=EYES, help="what of a picture is projected")
+        elif item.name == "aim":
             parser.add_argument(flag, choices=(*AIMS, "auto"), help="what the rows teach")
         elif item.type is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction)
@@ -230,8 +245,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             f"--{flag}", dest=f"{flag}_column", metavar="COLUMN", help=f"the {several}"
         )
     parser.add_argument(
-        "--pictures", type=Path, metavar="FOLDER", help="where a table's pictures lie"
+        *("--pictures", "--data"),
+        dest="pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="where a table's pictures lie",
     )
+    parser.add_argument("--recipe", choices=RECIPES, help="what the authors of the paper did")
+    parser.add_argument("--captions", metavar="FILE", help="the same as DATA")
     parser.add_argument("--rows", type=int, metavar="N", help="of each part of a Hub data set")
     parser.add_argument("--held-out-data", type=Path, help="a second table, only to judge by")
     parser.add_argument("--llama", help="as in app.py")
@@ -239,6 +260,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--adapters", type=Path, default=Settings.adapters)
     parser.add_argument("--folder", type=Path, help="keeps the run here; named again, it goes on")
     args = parser.parse_args(arguments)
+    args.data = args.data or args.captions
+    if args.data is None:
+        parser.error("the following arguments are required: DATA (or --captions)")
     if args.out is None and not args.check:
         parser.error("the following arguments are required: --out (or --check)")
     return args

@@ -59,7 +59,8 @@ class Tower:
             it came from.
         fingerprint: sha256 over the weights; an adapter only fits the tower it was taught with.
         feature_size: S, numbers in `adapter_features`.
-        token_size: E, numbers of each token in `tokens`, None for a tower without a class token.
+        token_size: E, numbers of each token in `tokens`.
+        class_token: the first of them is one, as CLIP's own transformers have it.
         preprocessing: how pictures are scaled and normalised.
         sees: what it was taught with, "" where nobody says.
         statistics: (2, S), means and deviations that features are standardised by, or None.
@@ -70,15 +71,14 @@ class Tower:
         self.fingerprint, self.sees = _fingerprint(parts), parts.sees
         # Any: open_clip's towers share `forward_intermediates`, but no type that says so.
         self._visual: Any = parts.visual.eval().requires_grad_(False).float().to(device)
-        self._class_token = parts.class_token
+        self.class_token = parts.class_token
         self._depths: list[int] | None = None  # all of them, until they are known
         self.statistics: Tensor | None = None
         blank = torch.zeros(1, 3, *self.preprocessing.size, device=device)
         depths = len(self._intermediates(blank)["image_intermediates"])
         self._depths = sorted({math.ceil(depths * i / SCALES) - 1 for i in range(1, SCALES + 1)})
         self.feature_size = self._forward(blank)[0].shape[1]
-        proj: Any = getattr(parts.visual, "proj", None) if parts.class_token else None
-        self.token_size: int | None = None if proj is None else proj.shape[1]
+        self.token_size: int | None = self.token_batch(blank).shape[2]
         if parts.statistics is not None:
             if parts.statistics.shape != (2, self.feature_size):
                 raise ValueError("the tower's statistics are those of another tower")
@@ -144,34 +144,40 @@ class Tower:
         return torch.from_numpy(np.stack([colour_shares(picture.rgb) for picture in pictures]))
 
     def tokens(self, shown: VisualInput, *, bgr: bool = False) -> Tensor:
-        """Give all tokens of the last layer, class token first, (T, E) fp32 on the CPU.
+        """Give all tokens of the last layer, a class token first, (T, E) fp32 on the CPU.
 
-        They are normalised and projected into the common space as the class token is. A video's
-        are the mean of its frames'.
+        Those of CLIP's own transformers are normalised and projected into the common space as the
+        class token is. Of other towers they are what the last layer gives for each place of the
+        picture. A video's are the mean of its frames'.
 
         Args:
             shown: a picture or a video.
             bgr: show blue for red and red for blue, as some adapters were taught.
-
-        Raises:
-            ValueError: the tower has no class token.
         """
         frames = shown.frames if isinstance(shown, Video) else (shown,)
+        return self.batch_tokens(frames, bgr=bgr).mean(0)
+
+    def batch_tokens(self, pictures: Sequence[Picture], *, bgr: bool = False) -> Tensor:
+        """Give `tokens` of many pictures, (B, T, E) fp32 on the CPU; there must be one."""
         if bgr:
-            frames = tuple(replace(frame, rgb=frame.rgb[..., ::-1]) for frame in frames)
-        return torch.cat([self.token_batch(part) for part in self._batches(frames)]).mean(0).cpu()
+            pictures = [replace(picture, rgb=picture.rgb[..., ::-1]) for picture in pictures]
+        return torch.cat([self.token_batch(part).cpu() for part in self._batches(pictures)])
 
     @torch.no_grad()
     def token_batch(self, images: Tensor) -> Tensor:
         """Give the tokens of images (B, 3, P, P), normalised as the tower's → (B, T, E)."""
-        if self.token_size is None:
-            raise ValueError("a tower without a class token was asked for tokens")
+        last: dict[str, Any] = {"indices": 1, "intermediates_only": True}
+        last["normalize_intermediates"] = True
+        if not self.class_token:
+            found = self._visual.forward_intermediates(images, **last)
+            return found["image_intermediates"][-1].flatten(2).mT.float()
         found = self._visual.forward_intermediates(
-            images, indices=1, normalize_intermediates=True, output_fmt="NLC",
-            output_extra_tokens=True, intermediates_only=True,
-        )  # fmt: skip
+            images, output_fmt="NLC", output_extra_tokens=True, **last
+        )
         prefix, patches = found["image_intermediates_prefix"][-1], found["image_intermediates"][-1]
-        return (torch.cat((prefix, patches), 1) @ self._visual.proj).float()
+        tokens = torch.cat((prefix, patches), 1)
+        proj = self._visual.proj
+        return (tokens if proj is None else tokens @ proj).float()
 
     def batch_features(self, pictures: Sequence[Picture], *, augmented: bool = False) -> Tensor:
         """Give `adapter_features` of many pictures, (B, S) fp32 on the CPU.
@@ -223,7 +229,7 @@ class Tower:
         views = tta_views(images).flatten(0, 1) if augmented else images  # (V B, 3, P, P)
         found = self._intermediates(views)
         embeddings = found["image_features"].float()  # (V B, E)
-        if self._class_token:
+        if self.class_token:
             depths = [extra[:, 0] for extra in found["image_intermediates_prefix"]]
         else:
             depths = [level.flatten(2).mT.mean(1) for level in found["image_intermediates"]]
@@ -243,7 +249,7 @@ class Tower:
     def _intermediates(self, images: Tensor) -> dict[str, Any]:
         # Only open_clip's own transformer has a class token to ask for; the others are averaged.
         return self._visual.forward_intermediates(
-            images, indices=self._depths, output_extra_tokens=self._class_token
+            images, indices=self._depths, output_extra_tokens=self.class_token
         )
 
 

@@ -18,7 +18,11 @@ SMALL = Sizes(
     visual_blocks=2, tower_token=20,
 )  # fmt: skip
 EYES = SimpleNamespace(
-    name="eyes", fingerprint="eyes print", token_size=20, preprocessing=SimpleNamespace(size=(4, 4))
+    name="eyes",
+    fingerprint="eyes print",
+    token_size=20,
+    class_token=True,
+    preprocessing=SimpleNamespace(size=(4, 4)),
 )
 
 

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 
 from demo.adapter.adapter import Adapter, load_adapter
-from demo.adapter.config import FORMS, AdapterSpec
+from demo.adapter.config import FORMS, AdapterSpec, VisualSpec
 from demo.adapter.passport import Passport, read_passport
-from demo.atomic_file import replace_file
-from demo.errors import CheckpointError, DataError, DemoError
+from demo.errors import CheckpointError, DataError
 from demo.finetune.data.columns import recognise_table, why_unknown
 from demo.finetune.data.dataset import Aim, CheckSettings, Dataset, check
 from demo.finetune.data.dataset_file import load_dataset, load_facts, save_dataset, save_facts
@@ -30,7 +28,8 @@ from demo.finetune.data.paraphrase import (
 from demo.finetune.data.pictures import SeenPicture
 from demo.finetune.data.read import read_table, with_pictures
 from demo.finetune.data.samples import SAMPLES, load_sample
-from demo.finetune.data.table import NO_LIMITS, excerpt
+from demo.finetune.data.table import NO_LIMITS
+from demo.finetune.runs.picture_features import picture_features
 from demo.finetune.runs.run_folder import MOST_PROBES, RunFolder, RunRequest
 from demo.finetune.train.config import FACTS_REHEARSAL, TrainingOptions, fitted
 from demo.finetune.train.evaluate import ProbeQuestion
@@ -42,12 +41,11 @@ from demo.llama.tokenizer.chat_template import Message
 from demo.llama.tokenizer.tokenizer import Tokenizer
 from demo.questions.matcher import Fact
 from demo.vision.clip import Tower
-from demo.vision.image import Picture
 
 log = logging.getLogger(__name__)
 
 OPENING = 16  # tokens of a plain text that it is asked to go on from
-OPENED = 64  # pictures at a time
+MEASURED = 200  # pictures whose tokens say how such numbers vary
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,10 @@ class PreparedData:
     def learned_features(self) -> Tensor:
         """Return the features (pictures, S) of what is learned alone; there must be pictures."""
         assert self.training_set.features is not None
-        places = {e.picture for e in self.training_set.examples if e.picture is not None}
-        return self.training_set.features[sorted(places)]
+        features = self.training_set.features
+        places = sorted({e.picture for e in self.training_set.examples if e.picture is not None})
+        # Tokens of all of them may be more than fit into memory.
+        return features[places if features.dim() == 2 else places[:MEASURED]]
 
 
 def prepare_data(
@@ -113,7 +113,7 @@ def prepare_data(
     if dataset.pictures:
         seen = tower()
         learned, held_out, pictures = _placed(learned, held_out, dataset.pictures)
-        features = _features(folder, pictures, seen)
+        features = picture_features(folder.features, pictures, seen, _eyes(folder, choices))
     facts = dataset.aim == "facts"
     known = load_facts(folder.before, learned, tokenizer) if facts else ()
     pool = _pooled(folder, dataset, choices, learned, known, tokenizer)
@@ -329,31 +329,10 @@ def _questions(items: Sequence[EncodedRow], tokenizer: Tokenizer) -> tuple[Probe
     return tuple(found.values())
 
 
-def _features(folder: RunFolder, pictures: Sequence[SeenPicture], tower: Tower) -> Tensor:
-    """(pictures, S), computed once: a resumed run must see the same bits."""
-    if folder.features.exists():
-        return load(folder.features.read_bytes())["features"]
-    # As the adapter that is taught more takes them; a new one takes them plain.
+def _eyes(folder: RunFolder, choices: TrainingOptions) -> VisualSpec:
+    """Return how pictures are seen: as the adapter that is taught more does, or a new one."""
     visual = read_passport(folder.start).spec.visual if folder.start.exists() else None
-    augmented, found = visual is not None and visual.augmented, list[Tensor]()
-    for start in range(0, len(pictures), OPENED):
-        part = [_opened(picture) for picture in pictures[start : start + OPENED]]
-        seen = tower.batch_features(part, augmented=augmented)
-        if visual is not None and visual.attributes:
-            seen = torch.cat([seen, tower.colours(part)], 1)
-        found.append(seen)
-    features = torch.cat(found)
-    with replace_file(folder.features) as unfinished:
-        unfinished.write_bytes(save({"features": features.contiguous()}))
-    return features
-
-
-def _opened(picture: SeenPicture) -> Picture:
-    """Open a picture; of a folder's, only the beginning was looked at so far."""
-    try:
-        return picture.open()
-    except DemoError as error:
-        raise DataError(f"“{excerpt(picture.name)}”: {error} Or leave its rows out.") from error
+    return visual or choices.visual(1)
 
 
 OPEN_GATE = 3.0  # tanh 0.995: gates open from the start, to compare (design, section 2)
@@ -378,7 +357,7 @@ def new_adapter(
     if material.pool:
         return new_pool(choices, model, material.pool), None
     features = material.training_set.features
-    spec = choices.spec(base.config, None if features is None else features.shape[1])
+    spec = choices.spec(base.config, None if features is None else features.shape[-1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(choices.seed)
         adapter = Adapter(spec)
@@ -435,12 +414,7 @@ def _check_start(passport: Passport, base: Base, material: PreparedData) -> None
             f"The adapter to be taught more was taught on {passport.base}; this is {base.name}. "
             "Start a new one."
         )
-    tower, visual = material.tower, passport.spec.visual
-    if tower and visual and visual.tokens:
-        raise CheckpointError(
-            "The adapter to be taught more sees all tokens of a picture, which cannot be taught "
-            "here yet. Start a new one, or teach it texts alone."
-        )
+    tower = material.tower
     if tower and passport.tower_fingerprint != tower.fingerprint:
         sees = f"sees through {passport.tower}" if passport.tower else "knows no pictures"
         raise CheckpointError(

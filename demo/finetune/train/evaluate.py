@@ -392,7 +392,7 @@ def answers(
                 picture = question.picture
                 seen = None
                 if picture is not None and features is not None:
-                    seen = features[[picture]].to(model.device)
+                    seen = features[[picture]].to(model.device, torch.float32)
                 prefix = adapter.prefix(model, seen, strength=strength)
                 delta = adapter.delta(model, strength=strength)
             logits = decoder.prefill(slot, list(question.ids), prefix, delta=delta)

@@ -78,7 +78,7 @@ class FrozenBase:
         lengths = torch.tensor([len(example.ids) for example in examples])
         rows = [example.picture for example in examples]
         seen = None if features is None or rows[0] is None else features[rows]
-        seen = None if seen is None else seen.to(self.model.device)
+        seen = None if seen is None else seen.to(self.model.device, torch.float32)
         prefix = adapter.prefix(self.model, seen, strength=strength)
         below = self._lower.of(examples)
         if adapter.changes is None:

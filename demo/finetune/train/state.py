@@ -27,6 +27,7 @@ from demo.finetune.train.events import EndReason, Evaluated
 MOMENTS = "exp_avg", "exp_avg_sq"  # torch's names of AdamW's running means
 BETAS, EPSILON = (0.9, 0.95), 1e-8
 CHANGES = 0.1  # rate of what is changed beside the prompts, as a share of theirs
+PICTURES = 64  # whose features are hashed at once
 POOL = 16  # batches that are sorted by length together
 
 
@@ -37,8 +38,8 @@ class TrainingSet:
     Attributes:
         examples: to be learned.
         held_out: to evaluate on, while it learns.
-        features: (pictures, S), what `Example.picture` of both counts, or (facts, 1) their places;
-            None without either.
+        features: (pictures, S), what `Example.picture` of both counts, or of all tokens
+            (pictures, T, S), mapped from a file; or (facts, 1) their places; None without either.
         rehearsed: texts without pictures that are to stay as they are (`loss.py`).
         rehearsal_weight: of what changes in them; at 1 a voice cost 16 % of perplexity.
     """
@@ -61,8 +62,9 @@ class TrainingSet:
             for example in part:
                 digest.update(repr((example.ids, example.labels, example.picture)).encode())
             digest.update(b"|")
-        if self.features is not None:
-            digest.update(self.features.float().cpu().contiguous().numpy().tobytes())
+        # In parts: they may be more than fit into memory.
+        for part in () if self.features is None else self.features.split(PICTURES):
+            digest.update(part.float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 

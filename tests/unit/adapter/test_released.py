@@ -295,7 +295,11 @@ def gathered(t: Tensors, tokens: Tensor, blocks: int) -> Tensor:
 
 
 EYES = SimpleNamespace(
-    name="eyes", fingerprint="print", token_size=12, preprocessing=SimpleNamespace(size=[4, 4])
+    name="eyes",
+    fingerprint="print",
+    token_size=12,
+    class_token=True,
+    preprocessing=SimpleNamespace(size=[4, 4]),
 )
 
 

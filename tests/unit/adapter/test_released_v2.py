@@ -19,7 +19,11 @@ from demo.llama.tokenizer.chat_template import Message, PromptForm
 
 K, RANK = 10, 3
 EYES = SimpleNamespace(
-    name="eyes", fingerprint="print", token_size=12, preprocessing=SimpleNamespace(size=[4, 4])
+    name="eyes",
+    fingerprint="print",
+    token_size=12,
+    class_token=True,
+    preprocessing=SimpleNamespace(size=[4, 4]),
 )
 MATRICES = ("attention.wq", "attention.wk", "attention.wv", "attention.wo") + tuple(
     f"feed_forward.w{n}" for n in (1, 2, 3)

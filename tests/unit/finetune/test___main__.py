@@ -67,3 +67,26 @@ def test_named_columns_reach_the_run(german: Path, monkeypatch: pytest.MonkeyPat
     teach([str(german), "--out", "x", *named, "--adapters", str(german.parent)])
     layout = seen[0].request().layout
     assert layout and (layout.question, layout.reply) == ("Vorne", "Hinten")
+
+
+def test_what_the_authors_did_is_a_recipe(
+    german: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[RunFolder] = []
+    started = "demo.finetune.__main__.carry_out"
+    monkeypatch.setattr(started, lambda folder, show, workers: seen.append(folder) or 1)
+    captions, photos = german.with_name("captions_train2017.json"), german.with_name("train2017")
+    photos.mkdir()
+    captions.write_text("{}", "utf-8")
+    asked = ["--recipe", "caption", "--data", str(photos), "--captions", str(captions)]
+    for number, more in enumerate(([], ["--eyes", "global", "--prompts", "4"])):
+        place = german.with_name(f"run-{number}")
+        flags = ["--out", "x", "--folder", str(place), "--adapters", str(german.parent)]
+        teach([*asked, *flags, *more])
+    request = seen[0].request()
+    assert (request.choices.eyes, request.choices.prompts) == ("resampler", 10)
+    assert Path(request.pictures) == photos and request.source == captions.name
+    assert seen[1].request().choices.eyes == "global" and seen[1].request().choices.prompts == 4
+    with pytest.raises(SystemExit):
+        parse(["--recipe", "caption", "--out", "x"])
+    assert "DATA (or --captions)" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 import base64
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -13,8 +13,9 @@ from zipfile import ZipFile
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
-from demo.adapter.adapter import load_adapter
+from demo.adapter.adapter import Adapter, load_adapter
 from demo.adapter.library import publish
 from demo.finetune.data.columns import Layout
 from demo.finetune.data.dataset import CheckSettings, check
@@ -57,6 +58,7 @@ from demo.llama.decoder import SlotSizes, TorchDecoder
 from demo.llama.int8 import Int8Linear
 from demo.llama.model import Llama
 from demo.settings import Settings
+from demo.vision.image import Picture
 from tests.disks import fill, small_disk
 from tests.files import packed, png
 from tests.small import SmallTower
@@ -553,6 +555,42 @@ def test_a_memory_is_taught_more_with_augmented_features(tools, tmp_path):
     carry_out(folder, replace(tools, tower=SeveralViews))
     assert folder.read().state == "done", folder.read()
     assert load_adapter(folder.adapter)[1].spec == spec
+
+
+class SmallTokens(SmallTower):
+    """Gives five tokens: the first pixel's colours, and four times those backwards."""
+
+    token_size = 3
+
+    def batch_tokens(self, pictures: Sequence[Picture], *, bgr: bool = False) -> torch.Tensor:
+        seen = self.batch_features(pictures, augmented=False)[:, None]  # (B, 1, 3)
+        return torch.cat([seen.flip(2) if bgr else seen, seen.flip(2).expand(-1, 4, -1)], 1)
+
+
+def test_a_resampler_is_taught_from_all_tokens_in_a_mapped_file(tools, tmp_path):
+    data = coloured(tmp_path / "pictures.zip", "{0}.png,which?,{1}", "{0}.png,what?,fox {0}")
+    eyes = replace(CHOICES, eyes="resampler")
+    folder = made(tmp_path / "run", eyes, data=data, probes=("hello?",))
+    left = iter([False] * 5)
+    carry_out(folder, replace(tools, tower=SmallTokens), lambda: next(left, True))
+    assert folder.read().state == "interrupted"
+    kept = load_file(folder.features)["features"]
+    assert kept.shape == (4, 5, 3) and kept.dtype == torch.float16
+    blind = SmallTokens()
+    blind.batch_tokens = lambda pictures, bgr: pytest.fail("looked twice")
+    carry_out(folder, replace(tools, tower=lambda: blind))
+    assert folder.read().state == "done", folder.read()
+    adapter, passport = load_adapter(folder.adapter)
+    spec = passport.spec.visual
+    assert spec.kind == "query-transformer" and (spec.feature_size, spec.slots) == (3, 3)
+    assert passport.tower == "eyes" and adapter.visual.queries.grad is None
+    torch.manual_seed(CHOICES.seed)
+    fresh = Adapter(replace(passport.spec))
+    assert not torch.equal(adapter.visual.queries, fresh.visual.queries)  # it learned
+    more = made(tmp_path / "more", data=data, start=folder.adapter)  # as it sees, whatever is asked
+    carry_out(more, replace(tools, tower=SmallTokens))
+    assert more.read().state == "done", more.read()
+    assert load_adapter(more.adapter)[1].spec == passport.spec
 
 
 def test_open_gates_are_a_choice(tools, tmp_path):

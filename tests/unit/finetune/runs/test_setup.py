@@ -11,11 +11,13 @@ from demo.finetune.runs.setup import _check_start
 from demo.llama.base import Base
 
 
-def test_an_adapter_of_tokens_is_taught_texts_alone(base: Base) -> None:
+def test_an_adapter_that_sees_is_taught_more_through_its_own_tower(base: Base) -> None:
     visual = VisualSpec(3, 4, "query-transformer", slots=3, blocks=1, heads=2)
     spec = AdapterSpec.for_base(base.config, layers=2, prompts=3, visual=visual)
     passport = Passport("tokens", "", base.name, base.fingerprint, spec, "eyes", "print")
     tower = SimpleNamespace(name="eyes", fingerprint="print", feature_size=3)
-    with pytest.raises(CheckpointError, match="sees all tokens of a picture, which cannot be"):
-        _check_start(passport, base, SimpleNamespace(tower=tower))
-    _check_start(passport, base, SimpleNamespace(tower=None))
+    other = SimpleNamespace(name="others", fingerprint="another", feature_size=3)
+    with pytest.raises(CheckpointError, match="sees through eyes; these pictures go through other"):
+        _check_start(passport, base, SimpleNamespace(tower=other))
+    for fitting in (tower, None):
+        _check_start(passport, base, SimpleNamespace(tower=fitting))
