@@ -65,14 +65,19 @@ def towers(folders: dict[str, Path]) -> dict[str, Tower]:
 
 @pytest.mark.parametrize("kind", VISION)
 def test_tokens_are_all_of_the_last_layer(towers: dict[str, Tower], kind: str) -> None:
-    """The class token first: projected it is the embedding itself."""
+    """A class token first: projected it is the embedding itself. Else one for each place."""
     tower, picture = towers[kind], random_picture(1)
-    if kind in ("timm", "resnet"):
-        assert tower.token_size is None
-        with pytest.raises(ValueError, match="without a class token"):
-            tower.tokens(picture)
-        return
     tokens = tower.tokens(picture)
+    assert tower.class_token == (kind in ("vit", "shallow"))
+    if not tower.class_token:
+        depth = {"timm": 96, "resnet": 256}[kind]
+        assert tower.token_size == depth and tokens.shape == (2 * 2, depth)
+        mean = torch.nn.functional.layer_norm(tokens.mean(0), (depth,))
+        assert torch.allclose(tower.adapter_features(picture)[-depth - 12 : -12], mean, atol=1e-5)
+        both = tower.batch_tokens([picture, random_picture(2)], bgr=True)
+        turned = Picture(np.ascontiguousarray(picture.rgb[..., ::-1]))
+        assert torch.allclose(both[0], tower.tokens(turned), atol=1e-5)
+        return
     assert tower.token_size == 12 and tokens.shape == (1 + 4 * 4, 12)
     unit = torch.nn.functional.normalize(tokens[:1], dim=1)
     assert torch.allclose(unit, tower.embeddings([picture]), atol=1e-5)
