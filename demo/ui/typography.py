@@ -9,10 +9,11 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 _HAN = "\u3000-\u303f\u4e00-\u9fff\u201c\u201d\uff00-\uffef"
+_BEFORE = _HAN + "}`"  # or after what is filled in, or a command
 _PAIR = re.compile(
-    rf"(?<=[{_HAN}])\(([^()]*)\)|\(([^()]*[{_HAN}][^()]*)\)|\(([^()]*)\)(?=[{_HAN}])"
+    rf"(?<=[{_BEFORE}])\(([^()]*)\)|\(([^()]*[{_HAN}][^()]*)\)|\(([^()]*)\)(?=[{_HAN}])"
 )
-_MARK = re.compile(rf"(?<=[{_HAN}])[,:;?!] ?|[,:;?!](?=[{_HAN}])")
+_MARK = re.compile(rf"(?<=[{_BEFORE}])[,:;?!] ?|[,:;?!](?=[{_HAN}])")
 
 
 def wide(mark: str) -> str:
@@ -22,6 +23,8 @@ def wide(mark: str) -> str:
 
 def typeset(text: str) -> str:
     """Set one text: marks and brackets beside Chinese characters become wide."""
+    if not re.search(rf"[{_HAN}]", text):
+        return text
 
     def bracketed(match: re.Match[str]) -> str:
         return wide("(") + next(group for group in match.groups() if group is not None) + wide(")")

@@ -59,7 +59,7 @@ def build_library(words: LibraryWords, *, sign_in: bool = False, teach: bool = T
             )
             options = [("all", words.show_all), ("fits", words.show_fits), ("own", words.show_own)]
             choices = [(word, value) for value, word in options]
-            show = gr.Radio(choices, value="all", label=words.show, scale=2)
+            show = gr.Radio(choices, value="all", label=words.show, scale=3)
             upload = gr.UploadButton(
                 words.upload, file_types=FILE_TYPES, elem_id="library-upload", scale=1
             )

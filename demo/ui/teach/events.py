@@ -112,8 +112,9 @@ def connect_runs(
     )
     gone.then(None, js=RUN_PLACE % "gone")
     run.delete_no.click(handlers.keep, None, **quick)
-    chosen = run.earlier.input(handlers.choose, [owner, run.earlier], **quick)
+    chosen = run.earlier.input(handlers.choose, [owner, run.earlier, run.beside], **quick)
     chosen.then(None, js=RUN_PLACE % "chosen")
+    run.beside.input(handlers.choose, [owner, view.run_id, run.beside], **quick)
     used = [picker.tabs, picker.adapter, picker.note, picker.chatbot, run.problem]
     begun = run.use.click(*new_chat, queue=False, **PRIVATE)
     begun.then(handlers.use, which, used, queue=False, **PRIVATE)  # shown when it is there
@@ -128,7 +129,7 @@ def connect_runs(
         **PRIVATE,
     )
     settings.more_stop.click(handlers.no_more, None, more, queue=False, **PRIVATE)
-    look = [owner, view.run_id, view.seen]
+    look = [owner, view.run_id, view.seen, run.beside]
     view.timer.tick(handlers.tick, look, **quick)
     view.look.click(handlers.tick, look, **quick)
     view.rest.click(handlers.rest, None, [view.timer], queue=False, **PRIVATE)
@@ -239,8 +240,8 @@ def shown(view: TeachView) -> list[Any]:
     run = view.run
     return [
         view.run_id, view.seen, view.timer, view.outside.badge_timer,
-        run.hint, run.problem, run.earlier, run.live, run.result, run.actions, run.start,
-        run.stop_keep, run.stop_discard, run.resume, run.use, run.download, run.more,
+        run.hint, run.problem, run.earlier, run.beside, run.live, run.result, run.actions,
+        run.start, run.stop_keep, run.stop_discard, run.resume, run.use, run.download, run.more,
         run.delete, run.sure, run.sure_text, run.program, run.code,
     ]  # fmt: skip
 

@@ -300,7 +300,10 @@ def duration(seconds: float, words: TeachWords) -> str:
     return words.hours.format(count=f"{seconds / 3600:.1f}")
 
 
-def live(run: Run, history: RunHistory, words: TeachWords) -> str:
+Beside = tuple[str, RunHistory] | None  # name and history of a run to compare with
+
+
+def live(run: Run, history: RunHistory, words: TeachWords, beside: Beside = None) -> str:
     """Render a run while it goes on: everything but the comparison at its end."""
     share = history.done / history.started.steps if history.started else 0.0
     word, message = state_word(run, words), words.said(run.message)
@@ -316,7 +319,7 @@ def live(run: Run, history: RunHistory, words: TeachWords) -> str:
             "width": f"{100 if run.state == 'done' else 100 * min(share, 1):.1f}",
             "message": message if message.rstrip(".。") != word else "",
         },
-        figures=_figures(history, words) if history.steps or history.evaluations else [],
+        figures=_figures(history, words, beside) if history.steps or history.evaluations else [],
         probes=_probes(history, words) if history.probes else [],
         words=words,
     )
@@ -373,9 +376,9 @@ class ChartFigure:
     gates: Sequence[tuple[str, str]] = ()
 
 
-def _figures(history: RunHistory, words: TeachWords) -> list[ChartFigure]:
+def _figures(history: RunHistory, words: TeachWords, beside: Beside) -> list[ChartFigure]:
     end = history.started.steps if history.started else history.done
-    figures = [_losses(history, end, words)]
+    figures = [_losses(history, end, words, beside)]
     exact = [(float(look.step), look.exact) for look in history.evaluations]
     if any(share > 0 for _, share in exact):  # a voice has no one right answer
         now = f"{exact[-1][1]:.0%}"
@@ -389,7 +392,7 @@ def _figures(history: RunHistory, words: TeachWords) -> list[ChartFigure]:
     return figures
 
 
-def _losses(history: RunHistory, end: float, words: TeachWords) -> ChartFigure:
+def _losses(history: RunHistory, end: float, words: TeachWords, beside: Beside) -> ChartFigure:
     train = [(float(step.step), step.loss) for step in history.steps]
     held = [(float(look.step), look.loss) for look in history.evaluations]
     lines = [
@@ -401,6 +404,12 @@ def _losses(history: RunHistory, end: float, words: TeachWords) -> ChartFigure:
     legend = [("train", words.train_loss)]
     if held:
         legend.append(("held", words.held_out))
+    if beside and beside[1].evaluations:
+        name, other = f"{words.held_out}, {beside[0]}", beside[1].evaluations
+        points = [(float(look.step), look.loss) for look in other]
+        lines.append(Line("other", points, dots=True, name=name))
+        legend.append(("other", name))
+        end = max(end, points[-1][0])
     alt = words.chart_alt.format(name=words.loss, value=now)
     axes = Axes(words.axis_steps, words.axis_loss)
     drawn = chart(lines, end=end, alt=alt, axes=axes)

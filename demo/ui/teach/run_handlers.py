@@ -59,7 +59,7 @@ def buttons(view: RunView, run: Run, offered: str | None, words: TeachWords) -> 
 def earlier(
     view: RunView, runs: tuple[Run, ...], chosen: str, words: TeachWords
 ) -> ComponentUpdates:
-    """Return the menu of runs, when there is a choice."""
+    """Return the menus of runs, to be shown and to be compared with, when there is a choice."""
     choices = [
         (
             words.earlier_label.format(
@@ -72,7 +72,11 @@ def earlier(
         for run in runs
     ]
     several = len(choices) > bool(chosen)
-    return {view.earlier: gr.Dropdown(choices, value=chosen or None, visible=several)}
+    others = [(words.beside_none, ""), *choices]
+    return {
+        view.earlier: gr.Dropdown(choices, value=chosen or None, visible=several),
+        view.beside: gr.Dropdown(others, value="", visible=len(choices) > 1),
+    }
 
 
 @dataclass(frozen=True)
@@ -119,17 +123,21 @@ class RunHandlers:
 
         return {self._all.outside.asked: ""} | self._guarded(show)
 
-    def tick(self, owner: Any, run_id: str, seen: str) -> ComponentUpdates:
-        """Show what is new. Inputs: owner, run, seen. Outputs: step 4."""
-        return self._guarded(lambda: self._shown(owner, run_id, seen) if run_id else {})
+    def tick(self, owner: Any, run_id: str, seen: str, beside: str | None) -> ComponentUpdates:
+        """Show what is new. Inputs: owner, run, seen, run beside. Outputs: step 4."""
+        return self._guarded(
+            lambda: self._shown(owner, run_id, seen, beside or "") if run_id else {}
+        )
 
     def rest(self) -> ComponentUpdates:
         """Rest: nobody sees the page. Outputs: timer."""
         return {self._all.timer: gr.Timer(active=False)}
 
-    def choose(self, owner: Any, run_id: str) -> ComponentUpdates:
-        """Choose an earlier run. Inputs: owner, its id. Outputs: step 4."""
-        return self._guarded(lambda: self._shown(owner, run_id) if run_id else {})
+    def choose(self, owner: Any, run_id: str, beside: str | None) -> ComponentUpdates:
+        """Choose a run, or one beside it. Inputs: owner, their ids. Outputs: step 4."""
+        return self._guarded(
+            lambda: self._shown(owner, run_id, beside=beside or "") if run_id else {}
+        )
 
     def curves(self, owner: Any, run_id: str) -> ComponentUpdates:
         """Write the curves as CSV. Inputs: owner, run. Outputs: the text for the page, problem."""
@@ -309,7 +317,7 @@ class RunHandlers:
             | self._problem("")
         )
 
-    def _shown(self, owner: Any, run_id: str, seen: str = "") -> ComponentUpdates:
+    def _shown(self, owner: Any, run_id: str, seen: str = "", beside: str = "") -> ComponentUpdates:
         """Show a run as it is now; nothing when that is on the page already."""
         if not run_id:
             return {self._all.timer: gr.Timer(active=False)}
@@ -323,7 +331,7 @@ class RunHandlers:
                 (
                     run_id, run.state, run.ending, run.place, run.resumable, history.done,
                     len(history.evaluations), len(history.probes), history.judged is not None,
-                    run.adapter is not None, name,
+                    run.adapter is not None, name, beside,
                 ),
             )
         )  # fmt: skip
@@ -336,13 +344,18 @@ class RunHandlers:
             self._all.run_id: run_id,
             self._all.seen: mark,
             self._view.hint: gr.HTML(visible=False),
-            self._view.live: html.live(run, history, words),
+            self._view.live: html.live(run, history, words, self._beside(who, run_id, beside)),
             self._view.result: judged,
             self._view.program: gr.Accordion(visible=bool(name)),
             self._view.code: words.program_code.format(name=name, key=owner) if name else "",
             **timer,
             **buttons(self._view, run, _offered(who, run), words),
         }
+
+    def _beside(self, who: str, run_id: str, beside: str) -> html.Beside:
+        """Give name and history of the run to compare with, unless it is the one shown or gone."""
+        other = next((run for run in self._runs.of(who) if run.id == beside != run_id), None)
+        return (other.name, self._runs.history(who, other.id)) if other else None
 
     def _nothing(self) -> ComponentUpdates:
         """Show no run."""

@@ -79,6 +79,7 @@ class RunView:
     start: gr.Button
     problem: gr.HTML
     earlier: gr.Dropdown
+    beside: gr.Dropdown
     live: gr.HTML
     curves: gr.Button  # pressed by the page for the values of the curves
     made: gr.Textbox  # these, for the browser to save
@@ -394,6 +395,14 @@ def _run(words: TeachWords, kept: int) -> RunView:
             filterable=False,
             elem_id="earlier",
         )
+        beside = gr.Dropdown(
+            [],
+            label=words.beside,
+            info=words.beside_more,
+            visible=False,
+            filterable=False,
+            elem_id="beside",
+        )
         live = gr.HTML(elem_id="live")
         with gr.Column(elem_classes=["unseen"]):
             curves = gr.Button(elem_id="curves-csv")
@@ -417,7 +426,7 @@ def _run(words: TeachWords, kept: int) -> RunView:
             gr.HTML(html.quiet(words.program_hint))
         result = gr.HTML(elem_id="result")
     return RunView(
-        hint, setup, questions, start, problem, earlier, live, curves, made,
+        hint, setup, questions, start, problem, earlier, beside, live, curves, made,
         stop_keep, stop_discard, resume, use, download, more, delete, result, program, code,
         actions, sure, sure_text, delete_yes, delete_no,
     )  # fmt: skip

@@ -77,6 +77,17 @@ def test_a_run_says_where_it_is() -> None:
     assert WORDS.exact not in html.live(run(), voice, WORDS)
 
 
+def test_another_run_is_drawn_beside_it() -> None:
+    longer = RunHistory().with_events([Started(90, 8, 9, 1), Evaluated(8, 1.5, 0.0, True)])
+    alone = html.live(run(), history(), WORDS)
+    shown = html.live(run(), history(), WORDS, ("pirate", longer))
+    assert "key other" not in alone
+    assert f'key other">{WORDS.held_out}, pirate</span>' in shown
+    assert shown.count('class="other"') == 1  # one look, one dot
+    assert ">8</text>" in shown and ">8</text>" not in alone  # as far as the longer one goes
+    assert html.live(run(), history(), WORDS, ("new", RunHistory())) == alone
+
+
 def test_gates_that_are_all_closed_are_drawn_closed() -> None:
     closed = replace(step(1), gates=(0.0, 0.0))
     assert html.live(run(), RunHistory().with_events([closed]), WORDS).count("--share:0.000") == 2

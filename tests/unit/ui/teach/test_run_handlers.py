@@ -37,11 +37,17 @@ def test_a_run_that_is_chosen_is_shown_as_its_log_tells_it() -> None:
     teaching = SimpleNamespace(runs=runs, published=lambda run: "")
     runtime = SimpleNamespace(teaching=teaching)
     handlers = RunHandlers(runtime, view, picker, ENGLISH)  # type: ignore[arg-type]
-    shown = handlers.choose(known(None), "0" * 16)
+    shown = handlers.choose(known(None), "0" * 16, "")
     assert "Step 2 of 4" in shown[view.run.live] and "after 2 steps" in shown[view.run.live]
     assert shown[view.run_id] == "0" * 16
     saved = json.loads(handlers.curves(known(None), "0" * 16)[view.run.made])
     assert saved["text"].count("\n") == 4
+    other = replace(run("done"), id="b" * 16, name="another")
+    runs.of.return_value = (run("done"), other)
+    shown = handlers.choose(known(None), "0" * 16, other.id)
+    assert f"{ENGLISH.teach.held_out}, another" in shown[view.run.live]
+    beside_itself = handlers.choose(known(None), "0" * 16, "0" * 16)
+    assert "key other" not in beside_itself[view.run.live]
 
 
 def test_the_address_says_which_run_is_shown() -> None:
