@@ -117,7 +117,7 @@ def test_the_words_are_those_of_the_page(shown: Shown) -> None:
     loss.focus()
     page.keyboard.press("End")
     expect(loss).to_have_attribute("aria-valuetext", re.compile("^步 20, 训练 0.2"))
-    expect(page.locator(".save-curves")).to_contain_text("数值(CSV)")
+    expect(page.locator(".save-curves")).to_contain_text(CHINESE.teach.save_values)
 
 
 def test_all_curves_are_saved_as_one_picture(shown: Shown, tmp_path: Path) -> None:
