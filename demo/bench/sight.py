@@ -29,6 +29,7 @@ from checkpoints.recipes.tower.zero_shot import drawing_exam, embed_texts, photo
 from demo.adapter.adapter import Adapter, load_adapter
 from demo.bench.report import Bar, BenchReport, Figure
 from demo.bench.vqa import percent
+from demo.chat.adapter_choice import points
 from demo.finetune.data.conversation import Exchange
 from demo.finetune.data.samples import pictures
 from demo.finetune.train.evaluate import ProbeQuestion, answers
@@ -37,6 +38,8 @@ from demo.llama.decoder import Decoder, SlotSizes
 from demo.llama.model import Llama
 from demo.llama.tokenizer.chat_template import Message
 from demo.model_loading import load_tower
+from demo.questions.encoder import SentenceEncoder
+from demo.questions.topic import TopicJudge, load_topic_judge
 from demo.settings import CHECKPOINTS, Settings
 from demo.vision.clip import BASIC_COLOURS, Tower
 from demo.vision.clip_loading import FOLDER, LOCAL
@@ -106,21 +109,49 @@ class ExamFeatures:
 
 @dataclass(frozen=True)
 class SightReader:
-    """The adapter on its base, with real decoding."""
+    """The adapter on its base, with real decoding, and what decides whether it is asked."""
 
     base: Base
     model: Llama
     decoder: Decoder
     adapter: Adapter
+    judge: TopicJudge
+
+    def elsewhere(self, text: str) -> bool:
+        """Say whether the chat leaves a message beside a picture to the base."""
+        return not points(text) and self.judge.elsewhere(text)
 
     def replies(
         self,
         asked: Sequence[str],
         rows: Sequence[int] | Sequence[None],
         features: Tensor | None,
-        strength: float = 1.0,
+        *,
+        alone: bool = False,
     ) -> list[str]:
-        """Return greedy replies in order; `rows` of `features` (N, S) say which picture is seen."""
+        """Return greedy replies in order; `rows` of `features` (N, S) say which picture is seen.
+
+        As in the chat, what is about something else is answered by the base; with `alone` the
+        adapter answers everything.
+        """
+        if features is None:
+            return self._replies(asked, rows, None, 0.0)
+        left = [not alone and self.elsewhere(text) for text in asked]
+        found = [""] * len(asked)
+        for away, strength in ((False, 1.0), (True, 0.0)):
+            places = [at for at, is_away in enumerate(left) if is_away is away]
+            part = [asked[at] for at in places], [rows[at] for at in places]
+            for at, said in zip(places, self._replies(*part, features, strength), strict=True):
+                found[at] = said
+        return found
+
+    def _replies(
+        self,
+        asked: Sequence[str],
+        rows: Sequence[int | None],
+        features: Tensor | None,
+        strength: float,
+    ) -> list[str]:
         tokenizer = self.base.tokenizer
         ids = [tuple(tokenizer.chat([Message("user", text)])) for text in asked]
         every = [ProbeQuestion(*each) for each in zip(asked, ids, rows, strict=True)]
@@ -148,7 +179,8 @@ def open_reader(settings: Settings, adapter: Path | None) -> SightReader:
     model = load_llama(base, choose_device("cpu"), POSITIONS)
     loaded = load_adapter(adapter or settings.adapters / "sight.safetensors")[0]
     sizes = SlotSizes(SLOTS, POSITIONS, loaded.spec.prompts)
-    return SightReader(base, model, Decoder(model, sizes, settings.threads), loaded)
+    judge = load_topic_judge(SentenceEncoder())
+    return SightReader(base, model, Decoder(model, sizes, settings.threads), loaded, judge)
 
 
 def add_sight_arguments(parser: argparse.ArgumentParser) -> None:
@@ -235,7 +267,8 @@ def of_photographs(
     said = reader.replies([WHAT_IS_THIS] * len(known), rows, shown.features)
     named = [names_it(*each) for each in zip(said, known, strict=True)]
     wordings = WORDINGS.read_text("utf-8").splitlines()
-    worded = reader.replies([chance.choice(wordings) for _ in rows], rows, shown.features)
+    asked = [chance.choice(wordings) for _ in rows]
+    worded = reader.replies(asked, rows, shown.features)
     again = [names_it(*each) for each in zip(worded, known, strict=True)]
     tree = Tree(kinds, [()] * len(kinds))
     nouns, held = of_nouns(reader, shown, tree, numbers, named, chance)
@@ -249,6 +282,8 @@ def of_photographs(
     first, five = tower
     own, other = percent(named), percent(again)
     refused = percent([r in REFUSALS.values() for r in (*said, *worded, *held)])
+    every = (*asked, *(lesson.question for lesson in lessons))
+    away = percent([reader.elsewhere(text) for text in every])
     figures = [
         Figure("the tower, top-1", "%", (first,), f"{len(known)} photographs, 1,000 captions"),
         Figure("the tower, top-5", "%", (five,)),
@@ -258,6 +293,7 @@ def of_photographs(
         Figure("yes or no", "%", (percent(right),), f"{len(judged)} questions"),
         Figure("  verdict against the reply's own words", "%", (percent(against),)),
         Figure("refused and could be answered", "%", (refused,)),
+        Figure("taken for a question about something else", "%", (away,), "wordings, yes or no"),
     ]
     bars = [
         Bar("the tower, top-1, %", first, least=84),
@@ -334,17 +370,22 @@ def of_talk(
     refused = percent([r.strip() == e.reply for r, e in zip(said, lessons, strict=True)])
     lines = ASIDES.read_text("utf-8").splitlines()
     texts, keys = zip(*(line.split("\t") for line in lines), strict=True)
-    alone = reader.replies(texts, [None] * len(texts), None, strength=0.0)
+    plain = reader.replies(texts, [None] * len(texts), None)
     pictured = [chance.randrange(len(shown.known)) for _ in texts]
-    beside = reader.replies(texts, pictured, shown.features)
-    right = [holds(*each) for each in zip(alone, keys, strict=True)]
-    kept = percent([holds(r, k) for r, k, own in zip(beside, keys, right, strict=True) if own])
+    right = [holds(*each) for each in zip(plain, keys, strict=True)]
+    kept, sighted = (
+        percent([holds(r, k) for r, k, own in zip(beside, keys, right, strict=True) if own])
+        for beside in (
+            reader.replies(texts, pictured, shown.features, alone=alone) for alone in (False, True)
+        )
+    )
     figures = [
         Figure("refusals, word for word", "%", (refused,), f"{in_vain} questions"),
         Figure(
             "about other things, right by the base alone", "%", (percent(right),), f"{len(texts)}"
         ),
         Figure("  answer kept beside a photograph", "%", (kept,), "of those"),
+        Figure("  the same where the adapter answers all", "%", (sighted,)),
     ]
     bars = [Bar("refusals, %", refused, least=95), Bar("talk, answer kept, %", kept, least=95)]
     return figures, bars

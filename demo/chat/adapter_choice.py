@@ -1,11 +1,13 @@
 """Which adapter answers a turn, decided once and in one place, as a value.
 
 A picture or video in use is seen by one adapter alone. "auto" is the plain base while there is
-none, and else the adapter that was taught with pictures most like it.
+none, and where a message has nothing to do with it; else the adapter that was taught with pictures
+most like it.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,11 +28,16 @@ if TYPE_CHECKING:
     from demo.llama.model import Prefix
     from demo.llama.tokenizer.chat_template import PromptForm
     from demo.questions.matcher import KnownFacts, Matcher
+    from demo.questions.topic import TopicJudge
     from demo.vision.clip import Tower
 
 AUTO, PLAIN_BASE = RESERVED
 KEPT_PREFIXES, PREFIX_BYTES = 64, 2**28  # at most; those of a large base are 10 MB each
 KEPT_FACTS = 16  # adapters whose facts are ready to be compared
+POINTING = re.compile(
+    r"\b(?:it|its|this|that|these|those|here|he|she|they|them|him|his|hers?|their|pictures?|pics?|"
+    r"photos?|photographs?|images?|snapshots?|videos?|clips?|shown|pictured|captions?)\b"
+)
 KEPT_DELTAS = 4  # hundreds of megabytes each on a large base
 
 
@@ -87,6 +94,7 @@ class AdapterChooser:
         self._deltas: LRUCache[tuple[object, ...], Delta | None] = LRUCache(KEPT_DELTAS)
         self._known: LRUCache[tuple[object, ...], KnownFacts] = LRUCache(KEPT_FACTS)
         self._matcher: Matcher | None = None  # once it is needed
+        self._judge: TopicJudge | None = None
         self._lock = threading.Lock()
 
     def refuse_blind(self, wanted: str, owner: str, shown: VisualInput) -> None:
@@ -117,6 +125,7 @@ class AdapterChooser:
         tower: Tower | None = None,
         asked: str = "",
         before: str = "",
+        after_talk: bool = False,
     ) -> AdapterChoice:
         """Choose the adapter for a turn and compute its prefix.
 
@@ -132,6 +141,7 @@ class AdapterChooser:
             tower: sees it.
             asked: the message that is answered.
             before: the taught question that the message before it asked, "" for none.
+            after_talk: the message before it had nothing to do with the picture in use.
 
         Raises:
             InputError: there is no such adapter for this owner, or none that sees.
@@ -140,6 +150,8 @@ class AdapterChooser:
         if wanted == PLAIN_BASE or (wanted == AUTO and shown is None):
             return AdapterChoice()
         with self._lock:
+            if wanted == AUTO and self._elsewhere(asked, after_talk):
+                return AdapterChoice()
             chosen, unfamiliar = self._chosen(engine, wanted, owner, shown, tower)
             name, stamp = chosen.entry.passport.name, chosen.entry.stamp
             if chosen.adapter.pool:
@@ -155,24 +167,39 @@ class AdapterChooser:
         form = origin.prompt if origin else None
         return AdapterChoice(name, key, prefix, form, unfamiliar, delta)
 
+    def _elsewhere(self, asked: str, after_talk: bool) -> bool:
+        """Say whether a message beside a picture is about something else."""
+        if not asked.strip() or points(asked):
+            return False
+        from demo.questions.topic import load_topic_judge
+
+        if self._judge is None:
+            self._judge = load_topic_judge(self._questions().encoder)
+        return self._judge.elsewhere(asked, after_talk)
+
+    def _questions(self) -> Matcher:
+        from demo.questions.matcher import load_matcher
+
+        if self._matcher is None:
+            self._matcher = load_matcher()
+        return self._matcher
+
     def _recall(
         self, engine: Engine, chosen: _Candidate, strength: float, asked: str, before: str
     ) -> AdapterChoice:
         """Choose the fact that is asked for, and compute its prefix."""
         from demo.questions.follow_up import completed
-        from demo.questions.matcher import Fact, load_matcher
+        from demo.questions.matcher import Fact
 
-        if self._matcher is None:
-            self._matcher = load_matcher()
-        entry = chosen.entry
+        matcher, entry = self._questions(), chosen.entry
         name, known = entry.passport.name, self._known.get((entry.path, entry.stamp))
         if known is None:
-            known = self._matcher.known([Fact(*fact) for fact in entry.passport.facts])
+            known = matcher.known([Fact(*fact) for fact in entry.passport.facts])
             self._known[entry.path, entry.stamp] = known
         whole = completed(asked, before, [question for question, _ in known.words])
-        match = self._matcher.match(whole, known)
+        match = matcher.match(whole, known)
         if match is None and whole != asked:
-            match = self._matcher.match(asked, known)
+            match = matcher.match(asked, known)
         if match is None:
             return AdapterChoice(name)
         key = (name, entry.stamp, match.place, strength)
@@ -257,6 +284,11 @@ class AdapterChooser:
             entry = self._library.find(wanted, owner)
             return [(entry, self._library.load(entry, target))]
         return self._library.load_for_images(target)
+
+
+def points(text: str) -> bool:
+    """Say whether a message beside a picture points at something: "it", "this one", "the photo"."""
+    return POINTING.search(text.lower()) is not None
 
 
 def _room(prefix: Prefix) -> float:

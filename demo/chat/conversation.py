@@ -244,9 +244,8 @@ class Conversation:
             at = numbers.index(self.turns[index].number) + step
             if not 0 <= at < len(numbers):
                 raise InputError("There is no other version of this reply.")
-            before = _numbers(self.turns[:index])
             self._set_aside()
-            wanted = (*before, numbers[at])
+            wanted = (*_numbers(self.turns[:index]), numbers[at])
             # The newest path comes first: it is what was seen last after that version.
             path = next(p for p in reversed(self.paths) if _numbers(p[: index + 1]) == wanted)
             self.paths = tuple(other for other in self.paths if other is not path)
@@ -324,6 +323,7 @@ class Conversation:
         window: int,
         reserve: int,
         drop_oldest: bool,
+        unseen: bool = False,
     ) -> list[int]:
         """Give the token ids that the last turn is answered from.
 
@@ -332,6 +332,7 @@ class Conversation:
             window: tokens that the model holds.
             reserve: tokens of the window that are left for the reply.
             drop_oldest: leave out the oldest turns when the window is full.
+            unseen: leave out what was answered about pictures.
 
         Raises:
             ContextFullError: the window does not hold them; with `drop_oldest`, only when it does
@@ -339,19 +340,19 @@ class Conversation:
         """
         with self._lock:
             first = self.dropped
-            ids = encode(self._messages(first))
+            ids = encode(self._messages(first, unseen))
             while len(ids) + reserve > window and drop_oldest and first < len(self.turns) - 1:
                 first += 1
-                ids = encode(self._messages(first))
+                ids = encode(self._messages(first, unseen))
             if len(ids) + reserve > window:
                 raise ContextFullError(len(ids) + reserve, window)
             self.dropped = first
             return ids
 
-    def _messages(self, first: int) -> list[Message]:
+    def _messages(self, first: int, unseen: bool = False) -> list[Message]:
         messages = [Message("system", self.system)] if self.system else []
         for index, turn in enumerate(self.turns[first:], first):
-            if index < self.unseen and turn.stats is not None and turn.stats.image:
+            if (unseen or index < self.unseen) and turn.stats is not None and turn.stats.image:
                 continue
             messages.append(Message("user", turn.text.strip()))
             if turn.reply and not (self._continuing and index == len(self.turns) - 1):
@@ -384,8 +385,7 @@ class Conversation:
             self.paths = (*self.paths, answered)[-KEPT_PATHS:]
 
     def _next(self) -> int:
-        used = (turn.number for path in (*self.paths, self.turns) for turn in path)
-        return 1 + max(used, default=0)
+        return 1 + max((t.number for path in (*self.paths, self.turns) for t in path), default=0)
 
     @contextmanager
     def _changing(self, *, keep: bool = True) -> Iterator[None]:

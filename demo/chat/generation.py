@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from demo.adapter.library import Library
 from demo.background_task import PauseSwitch
-from demo.chat.adapter_choice import AdapterChoice, AdapterChooser
+from demo.chat.adapter_choice import PLAIN_BASE, AdapterChoice, AdapterChooser
 from demo.chat.conversation import Conversation, ReplyStats
 from demo.errors import DemoError, NotReadyError
 from demo.settings import Sampling, Settings
@@ -106,6 +106,7 @@ class ReplyWriter:
                 choice, request = yield from self._prepare(
                     conversation, adapter, sampling, owner, drop_oldest, begun
                 )
+                shown = None if choice.name == PLAIN_BASE else shown
                 engine = self._language.result()
                 decoder, known = engine.base.tokenizer.stream(), 0
                 end = choice.form.stop if choice.form else ""
@@ -165,8 +166,9 @@ class ReplyWriter:
         told = earlier[-1].stats if earlier else None
         before = told.recalled if told else ""
         choice = self.chooser.choose(
-            engine, adapter, owner, sampling.strength, shown, tower, turn.text, before
-        )
+            engine, adapter, owner, sampling.strength, shown, tower, turn.text, before,
+            after_talk(conversation),
+        )  # fmt: skip
         tokenizer = engine.base.tokenizer
         so_far = tokenizer.encode_text(begun) if begun else []
         ids = conversation.prompt(
@@ -174,6 +176,7 @@ class ReplyWriter:
             window=window,
             reserve=min(sampling.max_new_tokens, RESERVE) + len(so_far),
             drop_oldest=drop_oldest,
+            unseen=shown is not None and choice.name == PLAIN_BASE,
         )
         ids = [*ids, *so_far]
         return choice, GenerationRequest(
@@ -203,6 +206,13 @@ class ReplyWriter:
         if error:
             raise NotReadyError("The model could not be loaded. Please tell whoever runs this.")
         return part.result()
+
+
+def after_talk(conversation: Conversation) -> bool:
+    """Say whether the last turn but one was about something else than the picture in use."""
+    before = conversation.turns[conversation.unseen : -1]
+    stats = before[-1].stats if before else None
+    return stats is not None and not stats.image and any(turn.picture for turn in before)
 
 
 def settled(text: str, end: str) -> str:

@@ -12,6 +12,7 @@ from demo.chat.conversation import (
     ConversationStore,
     ReplyStats,
 )
+from demo.chat.generation import after_talk
 from demo.errors import BusyError, ContextFullError, InputError
 from demo.llama.tokenizer.chat_template import Message
 from demo.vision.image import Picture
@@ -169,6 +170,25 @@ def test_messages_reach_the_model_in_order(chat):
     roles = [(message.role, message.content) for message in seen]
     assert roles[0] == ("system", "Be brief.") and roles[-1] == ("user", "last")
     assert roles[1:3] == [("user", "question 0"), ("assistant", "reply 0")]
+
+
+def test_what_was_answered_about_pictures_can_be_left_out(chat):
+    assert not after_talk(chat)
+    chat.turns = tuple(
+        replace(turn, stats=replace(STATS, image=turn.picture is not None)) for turn in chat.turns
+    )
+    chat.ask("another topic")
+    assert after_talk(chat)  # the last of the three saw no picture, though one is in use
+    seen: list[Message] = []
+    for unseen, heard in ((True, 3), (False, 7)):
+        seen.clear()
+        options = {"window": 9, "reserve": 1, "drop_oldest": False, "unseen": unseen}
+        chat.prompt(lambda m: seen.extend(m) or [], **options)
+        assert len(seen) == heard and seen[-1].content == "another topic"
+    answer(chat, "reply")
+    chat.remove_picture()
+    chat.ask("and one more")
+    assert not after_talk(chat)
 
 
 @pytest.mark.matrix("E2")

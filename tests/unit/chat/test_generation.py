@@ -25,7 +25,7 @@ from demo.background_task import PauseSwitch
 from demo.chat import adapter_choice
 from demo.chat.adapter_choice import AdapterChooser
 from demo.chat.conversation import Conversation
-from demo.chat.generation import Reply, ReplyWriter, settled
+from demo.chat.generation import Reply, ReplyWriter, after_talk, settled
 from demo.chat.scheduler import Engine, GenerationRequest, Scheduler
 from demo.errors import BusyError, CheckpointError, ContextFullError, InputError, NotReadyError
 from demo.llama.base import Base
@@ -119,6 +119,27 @@ def test_who_answers(replies, choice, picture, name, image):
     assert reply.stats.reply_tokens <= 6 and reply.stats.stopped in ("end", "length")
     assert conversation.turns[0].reply == reply.text
     assert conversation.turns[0].stats == reply.stats
+
+
+def test_what_has_nothing_to_do_with_the_picture_is_the_bases_own(replies):
+    conversation = asked("What is it?", PICTURE)
+    assert last(replies.write(conversation, adapter="auto", sampling=SHORT)).stats.image
+    conversation.ask("Who wrote Hamlet?")
+    told = last(replies.write(conversation, adapter="auto", sampling=SHORT)).stats
+    assert (told.adapter, told.image, after_talk(conversation)) == ("none", False, False)
+    beside = asked("Who wrote Hamlet?")
+    alone = last(replies.write(beside, adapter="none", sampling=SHORT))
+    assert conversation.turns[1].reply == alone.text
+    assert told.prompt_tokens == alone.stats.prompt_tokens  # it did not read of the picture
+    conversation.ask("Is it?")
+    assert after_talk(conversation)
+    assert last(replies.write(conversation, adapter="auto", sampling=SHORT)).stats.image
+
+
+def test_who_is_chosen_by_name_answers_what_has_nothing_to_do_with_the_picture(replies):
+    conversation = asked("Who wrote Hamlet?", PICTURE)
+    told = last(replies.write(conversation, adapter="seer", sampling=SHORT)).stats
+    assert (told.adapter, told.image) == ("seer", True)
 
 
 def test_strength_mixes_the_adapter_in_and_a_change_is_noticed(replies):
