@@ -1,11 +1,13 @@
 """The table of typed rows, and what the page says it has put into the cells of pictures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from demo.chat.conversation import Turn
 from demo.errors import InputError
 from demo.finetune.data.table import LIMITS
 from demo.runtime import Runtime
@@ -17,6 +19,7 @@ from demo.ui.teach.data_handlers import DataHandlers
 from demo.ui.teach.tab import TeachView, build_outside, build_teach
 from demo.ui.teach.typed_rows import is_picture_cell, picture_cell, picture_keys
 from demo.vision.image import Picture, save_thumbnail
+from demo.vision.video import Video
 
 ME, KEY, WORDS = "m" * 43, "0123456789abcdef" * 2, ENGLISH.teach
 
@@ -113,3 +116,19 @@ def test_a_file_that_is_no_picture_is_refused_and_those_before_it_stay(
     answer = handlers.typing.add_pictures(ME, json.dumps(sent))
     assert len(json.loads(answer[view.data.put])["cells"]) == 1
     assert "Please use" in str(answer[view.data.chosen])
+
+
+def test_liked_replies_about_pictures_bring_them_along(
+    shown: tuple[TeachView, DataHandlers], picture: Picture, video: Video
+) -> None:
+    view, handlers = shown
+    chat = handlers._runtime.conversations.of("s")
+    said = [Turn("What is it?", picture, "Grey."), Turn("And this?", video, "Grey, too.")]
+    chat.turns = tuple(replace(turn, liked=True) for turn in [*said, Turn("Who?", None, "I.")])
+    answer = handlers.typing.from_chat(ME, "s", {"data": [["", "", ""]]})
+    rows = answer[view.data.table]
+    assert [row[:2] for row in rows] == [["What is it?", "Grey."], ["Who?", "I."]]
+    assert len(picture_keys(rows, WORDS)[0]) == 32 and rows[1][2] == ""
+    assert "Left out, because they are about a film: 1." in answer[view.data.chosen]
+    again = handlers.typing.from_chat(ME, "s", {"data": rows})
+    assert again[view.data.table] == rows
