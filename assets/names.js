@@ -51,6 +51,14 @@
     for (const button of document.querySelectorAll("#conversation .image-container > button")) {
       button.setAttribute("aria-label", words()?.picture ?? "");
     }
+    for (const told of document.querySelectorAll("[data-testid=toast-text]")) {
+      const refused = told.textContent.match(/^Invalid file type: (.*)\. Only (.*) allowed/s);
+      if (!refused || !words()) continue;
+      const [, file, kinds] = refused;
+      const text = kinds === "image, video" ? words().media : words().kind;
+      told.textContent = text.replace("{name}", () => file).replace("{kinds}", () => kinds);
+      told.closest("[data-testid=toast-body]").querySelector(".toast-title").textContent = "";
+    }
     translate();
   };
   let mending = 0;

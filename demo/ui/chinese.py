@@ -121,6 +121,7 @@ _WRITTEN = Strings(
         ("Multimedia input field", "消息,可带图片或视频"),
         ("chatbot conversation", "对话"),
         ("capture photo", "拍照"),
+        ("Close", "关闭"),
         ("grant webcam access", "允许使用相机"),
         ("number input for {}", "{}(数字)"),
         ("range slider for {}", "{}(滑块)"),
@@ -249,6 +250,8 @@ _WRITTEN = Strings(
     version_before="上一个版本",
     version_after="下一个版本",
     being_answered="上一条消息还在回答中。请等待,或按停止后再发送。",
+    refused_media="“{name}”既不是图片(JPEG、PNG、WebP、GIF),也不是视频(MP4、WebM、GIF)。",
+    refused_kind="“{name}”不能用在这里。请选择这些类型之一:{kinds}。",
     many_pictures="一条消息最多 {most} 张图片。请取出几张。",
     picture_gone="文件已不在服务器上。请重新附上。",
     not_an_upload=(

@@ -89,6 +89,7 @@ def header_links(strings: Strings) -> str:
         language=strings.language,
         language_switch=strings.language_switch,
         picture=strings.picture_alt,
+        refused=(strings.refused_media, strings.refused_kind),
         names=json.dumps(strings.names, ensure_ascii=False),
     )
 

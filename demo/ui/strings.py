@@ -180,6 +180,10 @@ class Strings:
     being_answered: str = (
         "The last message is still being answered. Wait for it, or press Stop, and send again."
     )
+    refused_media: str = (
+        "“{name}” is neither a picture (JPEG, PNG, WebP, GIF) nor a video (MP4, WebM, GIF)."
+    )
+    refused_kind: str = "“{name}” cannot be used here. Please choose one of these kinds: {kinds}."
     many_pictures: str = "A message takes {most} pictures at most. Please take some out of it."
     picture_gone: str = "The file is no longer on the server. Please attach it again."
     not_an_upload: str = (

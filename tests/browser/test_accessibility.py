@@ -38,7 +38,7 @@ SAID = """() => {
         ["aria-label", "title", "alt", "placeholder"].map((name) => element.getAttribute(name)));
     return [...new Set([...texts, ...names])].filter(Boolean);
 }"""
-NAMES = "LLaMA-Adapter|Adapter Studio|Hugging Face|Intel|Processor|avx|Shift|JSON Lines"
+NAMES = "LLaMA-Adapter|Adapter Studio|Hugging Face|AMD|Intel|Processor|avx|Shift|JSON Lines"
 TABS = {"en": ("Library", "Teach", "About"), "zh": ("适配器库", "训练", "关于")}
 
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from demo.ui.strings import ENGLISH
+from demo.ui.chinese import CHINESE
+from demo.ui.strings import ENGLISH, Strings
 from tests.browser.chat import Chat
 from tests.browser.conftest import SAMPLES
 
@@ -29,6 +30,17 @@ def test_pasted_picture_is_seen_and_stays(chat: Chat) -> None:
     chat.ask(SHAPE)  # the picture is still in use
     assert chat.answered(2).lower().startswith("circle")
     expect(chat.pictures).to_have_count(1)
+
+
+@pytest.mark.parametrize(("locale", "words"), [("en-US", ENGLISH), ("zh-CN", CHINESE)])
+def test_a_file_of_another_kind_is_refused_in_the_pages_words(
+    visit: Callable[..., Chat], tmp_path: Path, locale: str, words: Strings
+) -> None:
+    chat = visit(locale=locale)
+    (tmp_path / "notes.txt").write_text("no picture")
+    chat.page.locator("#box input[type=file]").set_input_files(tmp_path / "notes.txt")
+    told = chat.page.get_by_test_id("toast-text")
+    expect(told).to_have_text(words.refused_media.format(name="notes.txt"))
 
 
 def test_the_picture_in_use_leaves_room_for_the_button(visit: Callable[..., Chat]) -> None:
