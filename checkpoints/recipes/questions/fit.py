@@ -110,7 +110,11 @@ def all_cases(matcher: Matcher) -> list[Case]:
             right = -1 if place < 0 else places.index(place) if place in places else -2
             if places:  # there are none in another script
                 cases.append(Case(name, kind, found, right, question))
-    return cases
+    # English before Chinese and kind by kind: another order draws other batches.
+    order = list(WEIGHTS)
+    return sorted(
+        cases, key=lambda case: (case.where.endswith("_zh"), case.where, order.index(case.kind))
+    )
 
 
 def fitted(cases: Sequence[Case]) -> dict[str, np.ndarray]:
