@@ -5,9 +5,10 @@ Prompts of an adapter are attended to; what changes products adds work of its ow
 """
 
 import argparse
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -25,7 +26,8 @@ from demo.llama.model import Llama, Prefix
 from demo.settings import Settings
 
 Values = tuple[Prefix | None, Delta | None]
-STEPS, PROMPT = 48, 256
+STEPS, PROMPTS, PROMPT = 48, 6, 256
+STEP, READING, PLAIN = "decoding", "a prompt", "the plain base"
 # Kind, what it changes, and how much slower than the base it may be, decoding and reading.
 KINDS: tuple[tuple[str, dict[str, bool | int] | None, float, float], ...] = (
     ("prompts", None, 0.05, 0.03),
@@ -44,7 +46,7 @@ def add_adapters_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_adapters(args: argparse.Namespace) -> BenchReport:
-    """Decode and read with each kind in turn, and compare medians of the ratios of a turn.
+    """Decode and read with each kind in turn, token by token, and compare what each takes.
 
     With `--many` another thing is measured instead: what a folder of a thousand costs.
     """
@@ -53,29 +55,52 @@ def run_adapters(args: argparse.Namespace) -> BenchReport:
         return many_adapters(base, args.files, args.requests, args.starts)
     torch.set_num_threads(settings.threads)
     model = load_llama(base, torch.device("cpu"), settings.context)
-    decoder = Decoder(model, SlotSizes(1, settings.context, 16), settings.threads)
     ids = base.tokenizer.encode_text(text_of(base, PROMPT))[:PROMPT]
-    values: dict[str, Values] = {"the plain base": (None, None)}
+    values: dict[str, Values] = {PLAIN: (None, None)}
     values |= {name: opened(base, model, changes) for name, changes, _, _ in KINDS}
-    decoding: dict[str, list[float]] = {name: [] for name in values}
-    reading: dict[str, list[float]] = {name: [] for name in values}
+    decoder = Decoder(model, SlotSizes(len(values), settings.context, 16), settings.threads)
+    times = {what: {name: list[float]() for name in values} for what in (STEP, READING)}
     for turn in range(args.runs + 1):  # the first one compiles and warms
-        for name, (prefix, delta) in values.items():
-            read = _seconds(partial(decoder.prefill, 0, ids, prefix, delta=delta))
-            step = _seconds(partial(_decode, decoder, len(ids)))
-            if turn:
-                reading[name].append(len(ids) / read)
-                decoding[name].append(STEPS / step)
+        for what, found in zip(times, one_turn(decoder, ids, values), strict=True):
+            for name, seconds in found.items():
+                times[what][name] += [undisturbed(seconds)] if turn else []
     rows, bars = [], []
-    for what, found in (("decoding", decoding), ("a prompt", reading)):
-        plain = found["the plain base"]
-        rows.append(Figure(f"{what}, the plain base", "tok/s", tuple(plain)))
+    for what, tokens in ((STEP, 1), (READING, len(ids))):
+        plain = times[what][PLAIN]
+        for name, kind in times[what].items():
+            speeds = tuple(tokens / seconds for seconds in kind)
+            label = f"{what}, {name}" if name == PLAIN else f"  with {name}"
+            note = f"at a load of {os.getloadavg()[0]:.0f}" if name == PLAIN else ""
+            rows.append(Figure(label, "tok/s", speeds, note))
         for name, _, of_steps, of_prompts in KINDS:
-            rows.append(Figure(f"  with {name}", "tok/s", tuple(found[name])))
-            cost = statistics.median(a / b - 1 for a, b in zip(plain, found[name], strict=True))
-            most = of_steps if found is decoding else of_prompts
+            # Within a turn: with the load, the decoder changes the threads that it works with.
+            pairs = zip(times[what][name], plain, strict=True)
+            cost = statistics.median(slow / fast - 1 for slow, fast in pairs)
+            most = of_steps if what == STEP else of_prompts
             bars.append(Bar(f"{what} with {name}, share slower", cost, most=most))
     return BenchReport("adapters", rows, bars)
+
+
+def one_turn(
+    decoder: Decoder, ids: list[int], values: dict[str, Values]
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Read a prompt with each kind, then step with each in turn → seconds of steps and prompts."""
+    reading: dict[str, list[float]] = {name: [] for name in values}
+    for _ in range(PROMPTS):
+        for slot, (name, (prefix, delta)) in enumerate(values.items()):
+            read = partial(decoder.prefill, slot, ids, prefix, delta=delta)
+            reading[name].append(_seconds(read))
+    steps: dict[str, list[float]] = {name: [] for name in values}
+    for place in range(len(ids), len(ids) + STEPS):
+        for slot, name in enumerate(values):
+            column = (np.array([number]) for number in (7, slot, place))
+            steps[name].append(_seconds(partial(decoder.step, *column)))
+    return steps, reading
+
+
+def undisturbed(seconds: Sequence[float]) -> float:
+    """Give the first decile: what else the machine does only ever adds to a time."""
+    return float(np.quantile(seconds, 0.1))
 
 
 def opened(base: Base, model: Llama, changes: dict[str, bool | int] | None) -> Values:
@@ -88,11 +113,6 @@ def opened(base: Base, model: Llama, changes: dict[str, bool | int] | None) -> V
     for part in adapter.changes.parameters() if adapter.changes else ():
         torch.nn.init.normal_(part, 0, 1e-3)
     return adapter.fixed_prefix(model), adapter.fixed_delta(model)
-
-
-def _decode(decoder: Decoder, start: int) -> None:
-    for position in range(start, start + STEPS):
-        decoder.step(np.array([7]), np.array([0]), np.array([position]))
 
 
 def _seconds(work: Callable[[], object]) -> float:
