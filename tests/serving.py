@@ -19,8 +19,8 @@ import psutil
 
 from demo.settings import ROOT
 
-PAGE_SECONDS = 60.0
-READY_SECONDS = 300.0  # a first start fetches and converts the base
+PAGE_SECONDS = 300.0  # on a busy machine
+READY_SECONDS = 900.0  # a first start fetches and converts the base
 
 
 @dataclass(frozen=True)
