@@ -127,6 +127,7 @@ const taken = (group) => {
   canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
   const shot = { id: newId(), of: group.id, blob: null };
   group.shots.push(shot);
+  if (all() === 1) say(""); // how it is done is known now
   canvas.toBlob(
     (blob) => {
       if (!blob || !group.shots.includes(shot)) return; // its class was removed meanwhile

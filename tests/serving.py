@@ -80,7 +80,11 @@ def start(*arguments: str, environment: Mapping[str, str] | None = None, port: i
             stderr=subprocess.STDOUT,
         )
     served = Served(f"http://127.0.0.1:{port}", process, log)
-    until(lambda: _answers(served), PAGE_SECONDS, served)
+    try:
+        until(lambda: _answers(served), PAGE_SECONDS, served)
+    except AssertionError:
+        process.kill()
+        raise
     return served
 
 

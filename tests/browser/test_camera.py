@@ -180,6 +180,7 @@ def test_without_a_camera_it_says_why(
         expect(camera.shots(0)).to_have_count(0)
 
 
+@pytest.mark.nightly
 def test_the_words_are_chinese_there(visit: Callable[..., Chat]) -> None:
     chat = visit()
     chat.page.goto(chat.page.url.split("?")[0] + "zh#teach")

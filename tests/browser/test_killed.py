@@ -43,12 +43,11 @@ ENDED = f"""(turns) => {{
 
 
 @pytest.mark.nightly
-def test_fifty_kills_cost_the_unfinished_reply_at_most(browser: Browser, tmp_path: Path) -> None:
-    killed(browser, tmp_path, 50)
-
-
-def test_three_kills_cost_the_unfinished_reply_at_most(browser: Browser, tmp_path: Path) -> None:
-    killed(browser, tmp_path, 3)
+@pytest.mark.parametrize("times", [3, 50])
+def test_kills_cost_the_unfinished_reply_at_most(
+    browser: Browser, tmp_path: Path, times: int
+) -> None:
+    killed(browser, tmp_path, times)
 
 
 def killed(browser: Browser, room: Path, times: int) -> None:
