@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 
 from demo.errors import DemoError, InputError
 from demo.logs import set_up_logs
-from demo.memory import bound_arenas
+from demo.memory import PAGE_BYTES, bound_arenas, require
 from demo.settings import Checked, Settings
 from demo.temporary_folder import run_folder
 
@@ -150,6 +150,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DemoError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return EXIT_WRONG_FLAG
+    try:
+        require(PAGE_BYTES)
+    except DemoError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        return EXIT_NOT_SERVED
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -231,8 +236,11 @@ def serve(
         report(runtime, stop)
         offset = time.time() - time.monotonic()
         while not stop.wait(SWEEP_SECONDS):
-            sweep(Path(os.environ["GRADIO_TEMP_DIR"]), steady=offset + time.monotonic())
-            runtime.chats.sweep()
+            try:
+                sweep(Path(os.environ["GRADIO_TEMP_DIR"]), steady=offset + time.monotonic())
+                runtime.chats.sweep()
+            except Exception:  # a disk may be away for a while; the page is not to end for it
+                logging.getLogger(__name__).exception("not swept")
     finally:
         runtime.end_replies()
         part(page, ENGLISH.stopping_now)

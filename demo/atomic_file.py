@@ -1,11 +1,16 @@
 """Files appear whole or not at all, so a crash or a full disk never costs the old one."""
 
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+ABANDONED_SECONDS = 600.0  # without a byte, after which nobody is writing a file any more
 
 
 @contextmanager
@@ -34,6 +39,20 @@ def replace_file(path: Path) -> Iterator[Path]:
             unfinished.unlink()
         raise
     _flush(path.parent, os.O_RDONLY)
+
+
+def remove_unfinished(folder: Path, age: float = ABANDONED_SECONDS) -> None:
+    """Remove what programs that were killed had begun to write in a folder.
+
+    Args:
+        folder: whose files are looked at, not those of folders in it.
+        age: seconds since the last byte; 0 where it is certain that nobody writes there.
+    """
+    with suppress(OSError):
+        for path in folder.iterdir():
+            with suppress(OSError):  # it goes just now
+                if UNFINISHED.fullmatch(path.name) and time.time() - path.stat().st_mtime >= age:
+                    path.unlink()
 
 
 def _flush(path: Path, flags: int) -> None:

@@ -9,28 +9,97 @@ import ctypes
 import gc
 import mmap
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import psutil
 
-CONTAINER = Path("/sys/fs/cgroup")  # where Linux says what a container may take
+from demo.errors import InputError
+
+GROUPS = Path("/sys/fs/cgroup")  # where Linux says what a container may take
+OWN_GROUPS = Path("/proc/self/cgroup")  # and in which of them this program is
+PAGE_BYTES = 256 * 2**20  # that serving the page takes, without a model
+PROGRAM_BYTES = 512 * 2**20  # that all else takes besides a model and its conversations
+# Of a group's limit, of what it takes, and of its statistics: files, and those in memory alone.
+GROUP_FILES = {
+    "2": ("memory.max", "memory.current", "file", "shmem"),
+    "1": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem"),
+}
 ARENAS = 4  # of malloc; by default it makes eight a core and keeps the holes in each
 M_ARENA_MAX = -8  # as <malloc.h> numbers it
 
 
-def available(container: Path = CONTAINER) -> int:
-    """Return the bytes that this program may still take, of the machine and of its container."""
-    free = psutil.virtual_memory().available
-    try:
-        most = int((container / "memory.max").read_text())
-        taken = int((container / "memory.current").read_text())
-        lines = (container / "memory.stat").read_text().splitlines()
+def available(groups: Path = GROUPS, own: Path = OWN_GROUPS) -> int:
+    """Return the bytes that this program may still take, of machine, container and `ulimit`.
+
+    Args:
+        groups: the folder of all control groups.
+        own: the file that names those of this program.
+    """
+    left = [psutil.virtual_memory().available, *_left_in_groups(groups, own), *_left_by_ulimit()]
+    return max(0, min(left))
+
+
+def require(needed: int) -> None:
+    """Check that so many bytes may still be taken: whoever takes more is ended without a word.
+
+    Raises:
+        InputError: they may not; the message says how many there are.
+    """
+    if (free := available()) < needed:
+        raise InputError(
+            f"This program needs {needed / 2**20:,.0f} MB of memory, and {free / 2**20:,.0f} MB "
+            "are free. End other programs, or give the machine or its container more."
+        )
+
+
+def _left_in_groups(groups: Path, own: Path) -> Iterator[int]:
+    """Yield what each group leaves that this program is in: a group's limit holds for those in it.
+
+    Both kinds of Linux's control groups are looked at, at this program's place and above it, since
+    a container may show its own place alone.
+    """
+    for kind, place in _places(own):
+        top = groups if kind == "2" else groups / "memory"
+        for folder in (top / place, *(top / place).parents):
+            if folder.is_relative_to(top):
+                yield from _left_in_group(folder, GROUP_FILES[kind])
+
+
+def _places(own: Path) -> Iterator[tuple[str, str]]:
+    """Yield the kind of group, 1 or 2, that bounds memory, and this program's place in it."""
+    yield from (("2", ""), ("1", ""))
+    with suppress(OSError, ValueError):
+        for line in own.read_text().splitlines():
+            number, parts, place = line.split(":", 2)
+            if number == "0":
+                yield "2", place.strip("/")
+            elif "memory" in parts.split(","):
+                yield "1", place.strip("/")
+
+
+def _left_in_group(folder: Path, names: tuple[str, str, str, str]) -> Iterator[int]:
+    most, taken, files, in_memory = names
+    with suppress(OSError, ValueError, KeyError):  # no such group, or one without a limit
+        lines = (folder / "memory.stat").read_text().splitlines()
         stat = dict(line.split() for line in lines)
         # Files that were read are forgotten when memory is needed.
-        return max(0, min(free, most - taken + int(stat["file"])))
-    except (OSError, ValueError, KeyError):  # no container, or one without a limit
-        return free
+        spare = int(stat[files]) - int(stat.get(in_memory, 0))
+        yield int((folder / most).read_text()) - int((folder / taken).read_text()) + spare
+
+
+def _left_by_ulimit() -> Iterator[int]:
+    with suppress(ImportError):  # Windows has none
+        import resource
+
+        held = psutil.Process().memory_info()
+        for kind, taken in (("RLIMIT_AS", held.vms), ("RLIMIT_DATA", getattr(held, "data", 0))):
+            if hasattr(resource, kind):
+                most = resource.getrlimit(getattr(resource, kind))[0]
+                if most != resource.RLIM_INFINITY:
+                    yield most - taken
 
 
 def bound_arenas() -> None:

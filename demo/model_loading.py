@@ -14,13 +14,12 @@ from demo.llama.base import choose_device, load_llama, open_base
 from demo.llama.config import LlamaConfig
 from demo.llama.decoder import Decoder, SlotSizes, TorchDecoder
 from demo.llama.int8 import file_plan
-from demo.memory import available
+from demo.memory import PROGRAM_BYTES, available
 from demo.settings import CHECKPOINTS, Settings
 from demo.vision.clip import Tower
 
 MOST_SLOTS = 64
 KV_MB = 1024  # for conversations, unless the settings say otherwise or one needs more
-PROGRAM_BYTES = 512 * 2**20  # that the program takes besides
 MAX_PROMPTS = 64  # prompts a layer that a slot of the kernel has room for
 
 

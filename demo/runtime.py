@@ -19,13 +19,14 @@ import psutil
 
 from demo.adapter.library import Compatibility, Library
 from demo.adapter.shelf import Shelf
+from demo.atomic_file import remove_unfinished
 from demo.background_task import PauseSwitch
 from demo.chat.conversation import Conversation, ConversationStore
 from demo.chat.generation import Reply, ReplyWriter
 from demo.chat.kept import KeptChats
 from demo.chat.picture_question import refuse_unshown
 from demo.errors import DemoError, NotReadyError
-from demo.memory import settle
+from demo.memory import PROGRAM_BYTES, require, settle
 from demo.settings import Sampling, Settings
 from demo.teaching.service import Teaching
 from demo.vision.video import VisualInput
@@ -96,6 +97,7 @@ class Runtime:
 
     def start(self) -> None:
         """Begin to load in a thread, and take up the trainings of before."""
+        remove_unfinished(self.settings.adapters)
         self.teaching.start()
         threading.Thread(target=self._load, name="load", daemon=True).start()
 
@@ -192,7 +194,9 @@ class Runtime:
         if picture is None:
             refuse_unshown(message, conversation, adapter)
         conversation.ask(message, picture)
-        yield from self.replies.write(conversation, adapter=adapter, sampling=sampling, owner=owner)
+        yield from self.replies.write(
+            conversation, adapter=adapter, sampling=sampling, owner=owner, kept=False
+        )
 
     @property
     def _engine(self) -> Engine | None:
@@ -201,6 +205,7 @@ class Runtime:
 
     def _load(self) -> None:
         try:
+            require(PROGRAM_BYTES)
             # Imported in here: what is missing or broken is a reason to be said like any other.
             from demo.model_loading import load_language, load_tower
 

@@ -5,9 +5,9 @@ take a folder's lock knows that nobody uses it any more.
 """
 
 import logging
+import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 log = logging.getLogger(__name__)
 PREFIX = "llama-adapter-studio-"
 LOCK = "in-use.lock"
-YOUNG_SECONDS = 60.0  # a folder of that age may be about to be locked
+GONE = ".gone"  # after the name of a folder that is being removed
 
 
 @contextmanager
@@ -29,9 +29,7 @@ def run_folder() -> Iterator[Path]:
     """
     remove_leftovers(Path(tempfile.gettempdir()))
     before = tempfile.tempdir
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    lock = FileLock(folder / LOCK)
-    lock.acquire()
+    folder, lock = _locked_folder()
     try:
         inner = folder / "tmp"
         inner.mkdir()
@@ -46,14 +44,27 @@ def run_folder() -> Iterator[Path]:
 def remove_leftovers(place: Path) -> None:
     """Remove the folders of runs that were killed."""
     for folder in place.glob(f"{PREFIX}*"):
+        if folder.is_symlink():
+            continue
         with suppress(OSError, Timeout):  # another one's, or in use
-            if time.time() - folder.stat().st_mtime < YOUNG_SECONDS or not _made_here(folder):
-                continue
-            with FileLock(folder / LOCK, timeout=0):
-                pass
-            shutil.rmtree(folder)
+            gone = folder
+            if folder.suffix != GONE:
+                if not (folder / LOCK).is_file():
+                    continue  # not made here, or about to be locked
+                with FileLock(folder / LOCK, timeout=0):
+                    # Whoever made it just now, and waits for the lock, finds that it is gone.
+                    gone = folder.rename(f"{folder}{GONE}") if os.name == "posix" else folder
+            shutil.rmtree(gone)
             log.info("removed what a killed run had left: %s", folder.name)
 
 
-def _made_here(folder: Path) -> bool:
-    return (folder / LOCK).is_file() and not folder.is_symlink()
+def _locked_folder() -> tuple[Path, FileLock]:
+    """Make a folder and lock it; once more where another start took it for a leftover."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        lock = FileLock(folder / LOCK)
+        with suppress(FileNotFoundError):
+            lock.acquire()
+            if (folder / LOCK).is_file():
+                return folder, lock
+            lock.release()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,13 +67,25 @@ class Served:
         return self.process.wait(timeout=30)
 
 
-def start(*arguments: str, environment: Mapping[str, str] | None = None, port: int = 0) -> Served:
-    """Starts the program, on a free port by default, and returns once the page is there."""
+def start(
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    port: int = 0,
+    before: Sequence[str] = (),
+) -> Served:
+    """Starts the program and returns once the page is there.
+
+    Args:
+        arguments: its flags.
+        environment: its variables, besides those of the tests.
+        port: where it is served; 0 is a free one.
+        before: words of the command that come before it.
+    """
     port = port or free_port()
     log = Path(tempfile.mkstemp(prefix="studio-", suffix=".log")[1])
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "app.py", "--port", str(port), *arguments],
+            [*before, sys.executable, "app.py", "--port", str(port), *arguments],
             cwd=ROOT,
             env={**os.environ, **(environment or {})},
             stdout=output,
@@ -82,7 +94,7 @@ def start(*arguments: str, environment: Mapping[str, str] | None = None, port: i
     served = Served(f"http://127.0.0.1:{port}", process, log)
     try:
         until(lambda: _answers(served), PAGE_SECONDS, served)
-    except AssertionError:
+    except BaseException:
         process.kill()
         raise
     return served

@@ -81,6 +81,7 @@ class ReplyWriter:
         sampling: Sampling,
         owner: str = "",
         drop_oldest: bool = False,
+        kept: bool = True,
     ) -> Generator[Reply, None, None]:
         """Answer the last user turn; closing the generator ends the reply within one token.
 
@@ -91,6 +92,7 @@ class ReplyWriter:
             sampling: how tokens are drawn, and how many at most.
             owner: who asks; adapters that others made do not exist for them.
             drop_oldest: leave out the oldest turns when the window is full.
+            kept: whether the conversation may go on; of others no keys and values are kept.
 
         Raises:
             InputError: the adapter does not exist or cannot see the picture in use.
@@ -107,7 +109,7 @@ class ReplyWriter:
                     conversation, adapter, sampling, owner, drop_oldest, begun
                 )
                 shown = None if choice.name == PLAIN_BASE else shown
-                engine = self._language.result()
+                engine, request = self._language.result(), replace(request, kept=kept)
                 decoder, known = engine.base.tokenizer.stream(), 0
                 end = choice.form.stop if choice.form else ""
                 stream = engine.scheduler.submit(request)

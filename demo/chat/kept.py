@@ -24,12 +24,14 @@ from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
 
+from demo.atomic_file import remove_unfinished
 from demo.chat.chat_file import FILE, read_chat, read_summary, read_words, write_chat
 from demo.chat.conversation import Conversation
 from demo.errors import DemoError, InputError
 
 log = logging.getLogger(__name__)
 CHAT_ID = re.compile(r"[a-z0-9]{12}")
+HALF_DELETED = re.compile(r"\.[a-z0-9]{12}\.[0-9a-f]{8}")  # when the program was killed
 OWNER = re.compile(r"[A-Za-z0-9_-]{8,64}")
 CHATS_AN_OWNER = 2_000
 LISTED = 60  # chats that a list shows; a search finds the others
@@ -137,7 +139,14 @@ class KeptChats:
             return
         self._swept, kept = now, []
         for folder in _folders(self._folder):
+            if not OWNER.fullmatch(folder.name):
+                continue  # of somebody else, such as a disk's lost+found
             for path in _folders(folder):
+                if HALF_DELETED.fullmatch(path.name):
+                    shutil.rmtree(path, ignore_errors=True)
+                if not CHAT_ID.fullmatch(path.name):
+                    continue
+                remove_unfinished(path)
                 size, used = _measured(path)
                 if now - used > self._seconds:
                     self.delete(folder.name, path.name)
@@ -219,7 +228,7 @@ def _folders(folder: Path) -> list[Path]:
 def _measured(path: Path) -> tuple[int, float]:
     """Give the bytes of a chat's folder, and when it was last used."""
     size, used = 0, 0.0
-    for file in path.iterdir():
+    for file in path.glob("*"):  # of nothing, where the folder goes just now
         with suppress(FileNotFoundError):
             stat = file.stat()
             size, used = size + stat.st_size, max(used, stat.st_mtime)

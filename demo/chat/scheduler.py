@@ -28,7 +28,8 @@ from demo.settings import Sampling
 
 log = logging.getLogger(__name__)
 CLOSING = "The program is being stopped, so the reply ends here. Please try again in a minute."
-IDLE_SECONDS = 300.0  # without a reply, after which kept conversations are dropped from memory
+UNUSED_SECONDS = 300.0  # after which what is kept of a conversation is dropped from memory
+LOOK_SECONDS = 15.0  # between two looks for such, and what nobody asks in is a pause
 SLICE = 256  # tokens of a prompt computed at a time: others stream on in between
 Stopped = Literal["end", "length", "cancelled", "deadline", "repeated"]
 LONGEST_PERIOD, LEAST_REPEATED = 64, 60  # tokens, of what a reply repeats until it is ended
@@ -50,6 +51,7 @@ class GenerationRequest:
     seconds: float  # wall-clock time from submission at most
     begun: float = field(default_factory=time.monotonic)  # when the work for it began
     delta: Delta | None = None  # what is changed beside the prefix; `prefix_key` is of both
+    kept: bool = True  # whether the conversation may go on, so that its KV cache is of use
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Slot:
     owner: Hashable = None  # the conversation that it belongs to
     prefix: Hashable = None  # keys and values depend on the adapter, its picture and strength
     ids: list[int] = field(default_factory=list)  # tokens whose keys and values are there
+    used: float | None = None  # when it was given back; None where its memory was, too
 
     def shared(self, ids: Sequence[int], prefix: Hashable) -> int:
         """Count the tokens of a prompt that it holds; one is left to compute, for its logits."""
@@ -88,18 +91,21 @@ class SlotPool:
 
         Without `keep` it is emptied, because what it holds may be half written.
         """
+        slot.used = time.monotonic()
         if keep:
             self._free.append(slot)
-        else:
-            slot.owner, slot.ids = None, []
+        else:  # the next to be taken: its memory is there
+            slot.owner, slot.ids, slot.prefix = None, [], None
             self._free.insert(0, slot)
 
-    def forget(self) -> bool:
-        """Empty all free slots; return whether there was anything in them."""
-        kept = any(slot.ids for slot in self._free)
+    def forget(self, unused: float) -> list[int]:
+        """Empty the free slots that nobody has used for so many seconds; return which they are."""
+        end, gone = time.monotonic() - unused, list[int]()
         for slot in self._free:
-            slot.owner, slot.ids = None, []
-        return kept
+            if slot.used is not None and slot.used <= end:
+                slot.owner, slot.ids, slot.prefix, slot.used = None, [], None, None
+                gone.append(slot.index)
+        return gone
 
 
 class Stream:
@@ -205,6 +211,7 @@ class Scheduler:
         self._running: list[_Running] = []
         self._change = threading.Condition()
         self._closed = False
+        self._looked, self._trimmed = time.monotonic(), True
         self._thread = threading.Thread(target=self._loop, name="model", daemon=True)
         self._thread.start()
 
@@ -256,15 +263,12 @@ class Scheduler:
         while True:
             with self._change:
                 asked = self._change.wait_for(
-                    lambda: self._closed or self._waiting or self._busy(), IDLE_SECONDS
+                    lambda: self._closed or self._waiting or self._busy(), LOOK_SECONDS
                 )
                 if self._closed:
                     break
-                if not asked and self._slots.forget():
-                    # Nobody has asked for long: whoever goes on waits for a prefill.
-                    self._decoder.release()
-                    trim()
             try:
+                self._give_back(paused=not asked)
                 self._sweep()
                 self._admit()
                 if self._prefilling:
@@ -279,6 +283,21 @@ class Scheduler:
                     self._waiting.clear()
         for stream in [*self._waiting, *(r.stream for r in self._prefilling + self._running)]:
             stream.end(None, NotReadyError(CLOSING))
+
+    def _give_back(self, *, paused: bool) -> None:
+        """Give back the memory of conversations that rest; in a pause, all that was freed too."""
+        if time.monotonic() - self._looked >= LOOK_SECONDS or paused:
+            self._looked = time.monotonic()
+            with self._change:
+                gone = self._slots.forget(UNUSED_SECONDS)
+            if gone:  # whoever goes on waits for a prefill
+                self._decoder.release(gone)
+                self._trimmed = False
+        if not paused:
+            self._trimmed = False
+        elif not self._trimmed:
+            trim()
+            self._trimmed = True
 
     def _sweep(self) -> None:
         """Drop what was cancelled or is overdue, running and waiting alike."""
@@ -349,6 +368,7 @@ class Scheduler:
         with self._change:
             home = self._running if running in self._running else self._prefilling
             home.remove(running)
+            keep = keep and running.stream.request.kept
             self._slots.give_back(running.slot, keep=keep)
 
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 from filelock import FileLock
 
-from demo.atomic_file import replace_file
+from demo.atomic_file import remove_unfinished, replace_file
 from demo.background_task import ProgressCallback
 from demo.errors import CheckpointError, InputError
 from demo.llama.config import LlamaConfig
@@ -94,6 +94,7 @@ def open_base(
         with lock(folder):
             if base := _kept(folder):  # another program converted it while we waited
                 return base
+            remove_unfinished(folder, age=0)  # of a program that was killed: the lock is ours
             with opened() as model:
                 if check:
                     check(model.config)

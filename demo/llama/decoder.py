@@ -11,7 +11,7 @@ steps.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -87,8 +87,8 @@ class TokenDecoder(Protocol):
         """
         ...
 
-    def release(self) -> None:
-        """Give back the memory of all slots, as far as it can be; what they held is lost."""
+    def release(self, slots: Iterable[int]) -> None:
+        """Give back the memory of slots, as far as it can be; what they held is lost."""
         ...
 
 
@@ -268,10 +268,11 @@ class Decoder:
         self.threads.record(options.threads, len(token), time.perf_counter() - start)
         return logits
 
-    def release(self) -> None:
+    def release(self, slots: Iterable[int]) -> None:
         """See `TokenDecoder.release`."""
-        discard(self._slots.key)
-        discard(self._slots.value)
+        for slot in slots:
+            discard(self._slots.key[slot])
+            discard(self._slots.value[slot])
 
     def _options(self, threads: int) -> KernelOptions:
         return KernelOptions(self.config.heads, np.float32(self.config.norm_eps), threads)
@@ -386,9 +387,10 @@ class TorchDecoder:
         rows = zip(token, slot, position, strict=True)
         return np.stack([self._run(int(m), [int(t)], int(p)) for t, m, p in rows])
 
-    def release(self) -> None:
+    def release(self, slots: Iterable[int]) -> None:
         """See `TokenDecoder.release`."""
-        self._caches.clear()
+        for slot in slots:
+            self._caches.pop(slot, None)
 
     def _run(self, slot: int, ids: list[int], start: int) -> np.ndarray:
         cache = self._caches[slot]

@@ -115,6 +115,16 @@ def test_setting_out_of_range_ends_before_anything_starts(
     assert f"{flag} is {value}; please use {limits}." in capsys.readouterr().err
 
 
+@pytest.mark.matrix("D11")
+def test_less_memory_than_the_page_takes_ends_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("demo.memory.available", lambda: 100 * 2**20)
+    assert app.main([]) == app.EXIT_NOT_SERVED
+    said = capsys.readouterr().err
+    assert said.startswith("app.py: This program needs ") and "100 MB are free" in said
+
+
 def test_auth_is_a_pair_or_a_file_of_pairs(tmp_path: Path) -> None:
     file = tmp_path / "people"
     file.write_text("ada:one:two\n\nalan:three\n")

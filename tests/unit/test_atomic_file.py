@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from demo.atomic_file import replace_file
+from demo.atomic_file import remove_unfinished, replace_file
 
 
 def test_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -39,3 +39,23 @@ def test_others_may_read_it_as_far_as_the_umask_allows(tmp_path: Path) -> None:
     with replace_file(weights) as path:
         save_file({"a": torch.zeros(1)}, path)  # leaves a file that only its owner may read
     assert os.stat(weights).st_mode == os.stat(plain).st_mode
+
+
+@pytest.mark.matrix("D13")
+def test_what_a_killed_program_began_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    others = {tmp_path / name for name in ("a.part", ".a.part", ".a.12345678.part.txt", "b")}
+    for path in others:
+        path.touch()
+        os.utime(path, (1, 1))
+    with replace_file(tmp_path / "a") as young:
+        remove_unfinished(tmp_path)
+        assert young.exists()  # somebody may be writing it
+        os.utime(young, (1, 1))
+        remove_unfinished(tmp_path)
+        assert not young.exists()
+        young.touch()
+        remove_unfinished(tmp_path, age=0)
+        assert not young.exists()
+        young.touch()
+    assert set(tmp_path.iterdir()) == others | {tmp_path / "a"}
+    remove_unfinished(tmp_path / "missing")

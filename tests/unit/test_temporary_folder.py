@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from demo.settings import ROOT
-from demo.temporary_folder import LOCK, PREFIX, remove_leftovers, run_folder
+from demo.temporary_folder import GONE, LOCK, PREFIX, _locked_folder, remove_leftovers, run_folder
 
 KILLED = """
 import os, signal
@@ -44,12 +45,33 @@ def test_the_next_start_removes_what_a_killed_run_left(place: Path) -> None:
         [sys.executable, "-c", KILLED], cwd=ROOT, env=os.environ | {"TMPDIR": str(place)}
     )
     assert killed.returncode == -9
-    (left,) = place.glob(f"{PREFIX}*")
-    remove_leftovers(place)
-    assert left.exists()  # so young that its owner may be about to lock it
-    age(left)
+    assert len(list(place.glob(f"{PREFIX}*"))) == 1
     with run_folder() as folder:
         assert list(place.iterdir()) == [folder]
+
+
+def test_a_removal_that_was_killed_is_ended(place: Path) -> None:
+    half = place / f"{PREFIX}x{GONE}"
+    (half / "uploads").mkdir(parents=True)
+    with run_folder() as folder:
+        assert list(place.iterdir()) == [folder]
+
+
+def test_starts_at_one_time_leave_each_others_folders_alone(place: Path) -> None:
+    """Each removes leftovers, and a folder that is being made looks like one for a moment."""
+
+    def start(_: int) -> bool:
+        folder, lock = _locked_folder()
+        (folder / "uploads").mkdir()
+        remove_leftovers(place)
+        there = (folder / "uploads").exists()
+        lock.release()  # as if it were killed
+        return there
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(start, range(80)))
+    remove_leftovers(place)
+    assert list(place.iterdir()) == []
 
 
 def test_what_is_in_use_or_somebody_elses_stays(place: Path) -> None:

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from demo.atomic_file import replace_file
+from demo.atomic_file import remove_unfinished, replace_file
 from demo.errors import BusyError, InputError
 from demo.finetune.data.columns import Layout
 from demo.finetune.data.samples import SAMPLES
@@ -398,9 +398,13 @@ class RunStore:
 
     def clear_up(self) -> None:
         """Remove what was half made or half deleted. Only while nothing is being made."""
-        for path in self._path.glob("*"):
-            if ID.fullmatch(path.name) and not (path / "run.json").exists():
+        for path in filter(Path.is_dir, self._path.glob("*")):
+            if not ID.fullmatch(path.name):
+                continue
+            if not (path / "run.json").exists():
                 shutil.rmtree(path, ignore_errors=True)
+            elif not RunFolder(path).alive():
+                remove_unfinished(path, age=0)
 
     def delete(self, folder: RunFolder) -> None:
         """Remove a run that is over, with all that came of it."""

@@ -133,6 +133,24 @@ def test_count_bytes_and_age_are_bounded(chats: KeptChats, monkeypatch: pytest.M
     assert chats.chats(ADA) == ([], 0)
 
 
+@pytest.mark.matrix("D13")
+def test_what_kills_have_left_is_swept_and_what_is_not_ours_stays(chats: KeptChats) -> None:
+    mine = talk(chats, picture=picture(3))
+    folder = chats._folder / ADA
+    half, part = folder / ".0123456789ab.01234567", folder / mine.id / ".x.webp.01234567.part"
+    foreign = chats._folder / "lost+found" / "0123456789ab"
+    notes = folder / "notes"
+    for place in (half, foreign, notes):
+        place.mkdir(parents=True)
+    for file in (half / "chat.json", part, foreign / "x", notes / "x"):
+        file.write_text("x")
+        os.utime(file, (1, 1))
+    chats.sweep()
+    assert not half.exists() and not part.exists()
+    assert (foreign / "x").exists() and (notes / "x").exists()
+    assert again(chats).open(ADA, mine.id).turns
+
+
 def test_a_damaged_file_is_said_to_be_and_a_full_disk_costs_no_reply(
     chats: KeptChats, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ class Counting:
     def __init__(self) -> None:
         self.pace = threading.Semaphore(0)
         self.batches: list[int] = []
-        self.released = 0
+        self.released: list[int] = []
         self.prefills: list[tuple[int, int, int]] = []  # slot, start, tokens
         self.begun, self.held = threading.Event(), threading.Event()  # of a prompt of HOLDING
 
@@ -62,8 +62,8 @@ class Counting:
         self.pace.acquire(blocking=False)
         self.pace.release()
 
-    def release(self) -> None:
-        self.released += 1
+    def release(self, slots: Iterable[int]) -> None:
+        self.released += slots
 
     def _after(self, last: int) -> np.ndarray:
         return np.eye(VOCAB, dtype=np.float32)[last + 1]
@@ -84,11 +84,16 @@ def scheduler(decoder: Counting) -> Iterator[Scheduler]:
 
 
 def request(
-    *ids: int, limit: int = 5, seconds: float = 60, owner: object = None, prefix: object = None
+    *ids: int,
+    limit: int = 5,
+    seconds: float = 60,
+    owner: object = None,
+    prefix: object = None,
+    kept: bool = True,
 ) -> GenerationRequest:
     stop = frozenset({STOP})
     owner = owner or object()
-    return GenerationRequest(ids, None, prefix, owner, Sampling(), stop, limit, seconds)
+    return GenerationRequest(ids, None, prefix, owner, Sampling(), stop, limit, seconds, kept=kept)
 
 
 def settle(condition: Callable[[], object], decoder: Counting | None = None) -> None:
@@ -269,8 +274,9 @@ def test_a_fault_ends_its_own_reply_only(scheduler, decoder):
     assert finish(scheduler.submit(request(200)), decoder)[0] == 201
 
 
-def test_when_nobody_asks_for_long_the_memory_is_given_back(decoder, monkeypatch):
-    monkeypatch.setattr("demo.chat.scheduler.IDLE_SECONDS", 0.05)
+def test_what_nobody_uses_for_long_is_given_back(decoder, monkeypatch):
+    monkeypatch.setattr("demo.chat.scheduler.UNUSED_SECONDS", 0.05)
+    monkeypatch.setattr("demo.chat.scheduler.LOOK_SECONDS", 0.05)
     scheduler = Scheduler(decoder, slots=2, running=1, queue=2)
     me = object()
     stream = scheduler.submit(request(100, 101, owner=me))
@@ -279,10 +285,47 @@ def test_when_nobody_asks_for_long_the_memory_is_given_back(decoder, monkeypatch
     assert finish(stream, decoder) == [102, 103, 104, 105, 106]
     settle(lambda: decoder.released)
     time.sleep(0.2)
-    assert decoder.released == 1  # there is nothing left to give
+    assert len(decoder.released) == 1  # there is nothing left to give
     finish(scheduler.submit(request(100, 101, 102, owner=me)), decoder)
     assert [(start, tokens) for _, start, tokens in decoder.prefills] == [(0, 2), (0, 3)]
     scheduler.close()
+
+
+@pytest.mark.matrix("D18")
+def test_what_rests_is_given_back_while_others_are_answered(decoder, monkeypatch):
+    monkeypatch.setattr("demo.chat.scheduler.LOOK_SECONDS", 0.0)
+    scheduler = Scheduler(decoder, slots=3, running=2, queue=2)
+    finish(scheduler.submit(request(100, 101)), decoder)
+    rests = decoder.prefills[0][0]
+    busy = scheduler.submit(request(200, limit=800))
+    settle(lambda: busy.ids, decoder)
+    assert decoder.released == []  # it was used just now
+    monkeypatch.setattr("demo.chat.scheduler.UNUSED_SECONDS", 0.0)
+    settle(lambda: decoder.released, decoder)
+    assert decoder.released == [rests] and not busy.done
+    finish(busy, decoder)
+    scheduler.close()
+
+
+@pytest.mark.matrix("D18")
+def test_in_a_pause_what_was_freed_is_given_back_once(decoder, monkeypatch):
+    trimmed: list[int] = []
+    monkeypatch.setattr("demo.chat.scheduler.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("demo.chat.scheduler.trim", lambda: trimmed.append(1))
+    scheduler = Scheduler(decoder, slots=2, running=1, queue=2)
+    for count in (1, 2):
+        finish(scheduler.submit(request(100)), decoder)
+        settle(lambda count=count: len(trimmed) == count)
+    time.sleep(0.2)
+    assert len(trimmed) == 2
+    scheduler.close()
+
+
+@pytest.mark.matrix("D18")
+def test_a_question_that_nobody_goes_on_from_leaves_its_slot_to_the_next(scheduler, decoder):
+    for first in (100, 200, 300):
+        finish(scheduler.submit(request(first, first + 1, kept=False)), decoder)
+    assert {(slot, start) for slot, start, _ in decoder.prefills} == {(0, 0)}
 
 
 @pytest.mark.matrix("D16")

@@ -57,6 +57,19 @@ def test_a_damaged_cache_is_made_again(
     assert "Converting tiny to 8 bits" in seen
 
 
+@pytest.mark.matrix("D13")
+def test_what_a_killed_conversion_left_is_gone_with_the_next(
+    tiny: Path, tiny_cache: Path, no_progress: ProgressCallback
+) -> None:
+    open_base(str(tiny), tiny_cache, no_progress)
+    config = next(tiny_cache.glob("*/config.json"))
+    left = config.with_name(".weights.safetensors.01234567.part")
+    left.write_bytes(bytes(1000))
+    config.unlink()
+    open_base(str(tiny), tiny_cache, no_progress)
+    assert not left.exists()
+
+
 def test_another_format_is_made_again(
     tiny: Path, tiny_cache: Path, no_progress: ProgressCallback
 ) -> None:

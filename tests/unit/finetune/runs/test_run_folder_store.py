@@ -11,7 +11,7 @@ from demo.background_task import PauseSwitch
 from demo.errors import BusyError, InputError
 from demo.finetune.runs import queue as runs
 from demo.finetune.runs.queue import RunQueue
-from demo.finetune.runs.run_folder import FinishedRun, Quota, surplus
+from demo.finetune.runs.run_folder import FinishedRun, Quota, RunStore, surplus
 from demo.finetune.train.events import RunStage
 from tests.processes import FakeProcess, eventually, nth_process, run_request
 
@@ -88,6 +88,24 @@ def known(line: RunQueue, owner: str = "me") -> list[str]:
 def aged(tmp_path: Path, run: str, seconds: float) -> None:
     then = time.time() - seconds
     os.utime(tmp_path / "runs" / run / "state.json", (then, then))
+
+
+@pytest.mark.matrix("D13")
+def test_what_kills_have_left_is_cleared_up(tmp_path: Path) -> None:
+    store = RunStore(tmp_path, QUOTA, lambda run: None)
+    whole, half, busy = (store.new() for _ in range(3))
+    for run in (whole, busy):
+        run.create(run_request(), None)
+    (half.data).mkdir(parents=True)
+    parts = [run.path / ".checkpoint.safetensors.01234567.part" for run in (whole, busy)]
+    for part in parts:
+        part.touch()
+    (tmp_path / ("0" * 16)).touch()  # no folder at all
+    with busy.lock().acquire():
+        RunStore(tmp_path, QUOTA, lambda run: None).clear_up()
+    assert [part.exists() for part in parts] == [False, True]
+    assert not half.path.exists()
+    assert {run.path.name for run, _ in store.all()} == {whole.path.name, busy.path.name}
 
 
 def test_of_one_visitor_only_so_many_are_kept(line: RunQueue, tmp_path: Path) -> None:
