@@ -20,8 +20,9 @@ from demo.errors import InputError
 
 GROUPS = Path("/sys/fs/cgroup")  # where Linux says what a container may take
 OWN_GROUPS = Path("/proc/self/cgroup")  # and in which of them this program is
-PAGE_BYTES = 256 * 2**20  # that serving the page takes, without a model
-PROGRAM_BYTES = 512 * 2**20  # that all else takes besides a model and its conversations
+PAGE_BYTES = 192 * 2**20  # that serving the page takes, without a model
+IMPORT_BYTES = 384 * 2**20  # that torch and the kernels' compiler take, before a model is known
+PROGRAM_BYTES = 384 * 2**20  # and all else, besides the model and its conversations
 # Of a group's limit, of what it takes, and of its statistics: files, and those in memory alone.
 GROUP_FILES = {
     "2": ("memory.max", "memory.current", "file", "shmem"),

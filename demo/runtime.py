@@ -26,7 +26,7 @@ from demo.chat.generation import Reply, ReplyWriter
 from demo.chat.kept import KeptChats
 from demo.chat.picture_question import refuse_unshown
 from demo.errors import DemoError, NotReadyError
-from demo.memory import PROGRAM_BYTES, require, settle
+from demo.memory import IMPORT_BYTES, PROGRAM_BYTES, require, settle
 from demo.settings import Sampling, Settings
 from demo.teaching.service import Teaching
 from demo.vision.video import VisualInput
@@ -205,7 +205,7 @@ class Runtime:
 
     def _load(self) -> None:
         try:
-            require(PROGRAM_BYTES)
+            require(IMPORT_BYTES + PROGRAM_BYTES)
             # Imported in here: what is missing or broken is a reason to be said like any other.
             from demo.model_loading import load_language, load_tower
 

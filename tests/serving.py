@@ -18,6 +18,7 @@ import httpx
 import psutil
 
 from demo.settings import ROOT
+from demo.ui.strings import ENGLISH
 
 PAGE_SECONDS = 300.0  # on a busy machine
 READY_SECONDS = 900.0  # a first start fetches and converts the base
@@ -42,9 +43,10 @@ class Served:
 
     def call(self, name: str, *data: object) -> object:
         """One call of a named endpoint over plain HTTP; the last event's first value."""
-        path = f"{self.url}/gradio_api/call/{name}"
-        event = httpx.post(path, json={"data": list(data)}, timeout=60).json()["event_id"]
-        text = httpx.get(f"{path}/{event}", timeout=60).text
+        path, text = f"{self.url}/gradio_api/call/{name}", ENGLISH.call_gone
+        while ENGLISH.call_gone in text:  # on a busy machine the second request may come too late
+            event = httpx.post(path, json={"data": list(data)}, timeout=60).json()["event_id"]
+            text = httpx.get(f"{path}/{event}", timeout=60).text
         *_, last = (line[6:] for line in text.splitlines() if line.startswith("data: "))
         return json.loads(last)[0]
 

@@ -5,8 +5,10 @@ kept by then, a line each: "kept KIND NAME TURNS", "renaming KIND NAME" or "goin
 """
 
 import itertools
+import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,8 +112,19 @@ def main(folder: Path) -> None:
         with lock:
             print(*words, flush=True)
 
-    for write in (write_chats, write_adapters, write_runs):
-        threading.Thread(target=write, args=(folder, say)).start()
+    def work(write: Callable[[Path, Say], None]) -> None:
+        try:
+            write(folder, say)
+        finally:  # it never ends but by a fault, which whoever reads is to see
+            traceback.print_exc()
+            os._exit(1)
+
+    writes = (write_chats, write_adapters, write_runs)
+    threads = [threading.Thread(target=work, args=(write,)) for write in writes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 if __name__ == "__main__":

@@ -103,12 +103,12 @@ def guarded(
     @asynccontextmanager
     async def lifespan(app: App) -> AsyncIterator[None]:
         assert app.middleware_stack
-        listeners = Listeners(app.middleware_stack)
+        listeners = Listeners(app.middleware_stack, lambda: queue_of(app), strings)
         app.middleware_stack = Door(listeners, rules, strings)
         app.state.loop = asyncio.get_running_loop()
         app.state_holder = VisitStates()
         app.state_holder.set_blocks(app.get_blocks())
-        looking = asyncio.create_task(listeners.drop_unheard(queue_of(app)))
+        looking = asyncio.create_task(listeners.drop_unheard())
         yield
         looking.cancel()
 

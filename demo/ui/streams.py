@@ -5,9 +5,11 @@ a server that stops cut its streams off.
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,10 +17,13 @@ from urllib.parse import parse_qs
 import gradio as gr
 from gradio.queueing import Event, Queue
 from gradio.server_messages import UnexpectedErrorMessage
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from demo.ui.strings import ENGLISH, Strings
+
 log = logging.getLogger(__name__)
-UNHEARD_SECONDS = 5.0  # after which a call that nobody listens to is dropped
+UNHEARD_SECONDS = 4.0  # after which a call that nobody listens to is dropped
 LEFT_SECONDS = 2.0  # after which one is dropped whose listener has gone
 LOOK_SECONDS = 1.0
 ENDING_SECONDS = 2.0  # that replies have to say that they end, when the program does
@@ -26,10 +31,15 @@ READING_SECONDS = 0.3  # for the last word to leave
 
 
 class Listeners:
-    """Middleware that counts who listens to which session or call."""
+    """Middleware that counts who listens to which session or call.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Who asks for a call that is over, or was dropped, is told so: gradio breaks that answer off.
+    """
+
+    def __init__(
+        self, app: ASGIApp, queue: Callable[[], Queue], strings: Strings = ENGLISH
+    ) -> None:
+        self._app, self._queue, self._strings = app, queue, strings
         self._heard: Counter[str] = Counter()
         self._left: dict[str, float] = {}  # when the last listener went (monotonic seconds)
 
@@ -37,6 +47,10 @@ class Listeners:
         key = _listened(scope)
         if not key:
             await self._app(scope, receive, send)
+            return
+        if "/call/" in scope["path"] and not _known(self._queue(), key):
+            said = f"event: error\ndata: {json.dumps(self._strings.call_gone)}\n\n"
+            await Response(said, media_type="text/event-stream")(scope, receive, send)
             return
         self._heard[key] += 1
         self._left.pop(key, None)
@@ -48,11 +62,12 @@ class Listeners:
                 del self._heard[key]
                 self._left[key] = time.monotonic()
 
-    async def drop_unheard(self, queue: Queue) -> None:
+    async def drop_unheard(self) -> None:
         """Drop the calls that nobody listens to, over and over."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
+                queue = self._queue()
                 # The newest first: none that waits is begun in the place of one that is ended.
                 for event in reversed(list(queue.event_ids_to_events.values())):
                     if self._unheard(event):
@@ -110,6 +125,16 @@ def part(page: gr.Blocks, text: str) -> None:
 def queue_of(app: Any) -> Queue:
     """Return the queue of a gradio app that is being served."""
     return app.get_blocks()._queue
+
+
+def _known(queue: Queue, call: str) -> bool:
+    """Tell whether something of a call may still come, as gradio looks for it."""
+    if event := queue.event_ids_to_events.get(call):
+        session = event.session_hash
+    else:  # it has ended, and was not heard to its end
+        unheard = queue.pending_event_ids_session.items()
+        session = next((name for name, calls in unheard if call in calls), call)
+    return session in queue.pending_messages_per_session
 
 
 def _listened(scope: Scope) -> str:

@@ -219,6 +219,9 @@ class Strings:
     too_many_calls: str = "You are asking very often. Please wait a minute and try again."
     too_many_logins: str = "There were many attempts to log in. Please wait a minute and try again."
     no_such_call: str = "This request cannot be answered: it is none that the page makes."
+    call_gone: str = (
+        "This call is over, or nobody listened to it in time. Please make it once more."
+    )
     stopping_now: str = "The program is being stopped. Please try again in a minute."
     unexpected: str = "Something went wrong on our side; it has been logged. Please try again."
 

@@ -57,6 +57,7 @@ def killed_while_writing(folder: Path, times: int) -> None:
         seen = set[str]()
         while not {"chat", "adapter", "run"} <= seen:  # all three are at work
             line = child.stdout.readline()
+            assert line, "a writer ended by itself"
             kept.read(line)
             seen.add(line.split()[1])
         time.sleep(draw.random())

@@ -11,7 +11,7 @@ from tests.serving import READY_SECONDS, Served, start, until
 from tests.visitors import Visitor
 
 pytestmark = [pytest.mark.nightly, pytest.mark.page, pytest.mark.matrix("D11")]
-CAT = ROOT / "assets" / "samples" / "cat.png"
+APPLE = ROOT / "assets" / "samples" / "apple.png"
 
 
 def promised() -> int:
@@ -34,8 +34,8 @@ def test_what_is_promised_is_enough_for_words_and_pictures(tmp_path: Path) -> No
             visitor = Visitor(served.url)
             assert "Paris" in visitor.send("What is the capital of France?")
             for _ in range(3):
-                said = visitor.send("What is this?", [visitor.upload("a.png", CAT.read_bytes())])
-                assert "cat" in said.lower()
+                said = visitor.send("What is this?", [visitor.upload("a.png", APPLE.read_bytes())])
+                assert "apple" in said.lower()
             visitor.close()
         finally:
             code = served.stop()

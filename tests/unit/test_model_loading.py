@@ -33,9 +33,9 @@ def test_memory_that_does_not_do_is_said_before_anything_is_converted(
         return lambda config: check_memory(config, Settings(**fields), free)
 
     with pytest.raises(InputError) as caught:
-        open_base(str(tiny), tiny_cache, no_progress, check(560 * 2**20, context=131_072))
+        open_base(str(tiny), tiny_cache, no_progress, check(430 * 2**20, context=131_072))
     message = str(caught.value)
-    assert "60 MB for one conversation of 131,072 tokens, 512 MB for the program. 560" in message
+    assert "60 MB for one conversation of 131,072 tokens, 384 MB for the program. 430" in message
     assert "or start with --context" in message
     assert not list(tiny_cache.glob("*/*.safetensors"))
     with pytest.raises(InputError, match=r"16 MB are free\. Free some, choose a smaller model"):
@@ -49,9 +49,9 @@ def test_seven_billion_start_with_defaults_on_sixteen_gigabytes() -> None:
     with pytest.raises(InputError) as caught:
         check_memory(LLAMA_7B, Settings(), 8 * 2**30)
     assert str(caught.value) == (
-        "This model needs 8,992 MB of memory: 6,432 MB for its weights in 8 bits, 2,048 MB for one "
-        "conversation of 2,048 tokens, 512 MB for the program. 8,192 MB are free. Free some, or "
-        "start with --context 1216."
+        "This model needs 8,864 MB of memory: 6,432 MB for its weights in 8 bits, 2,048 MB for one "
+        "conversation of 2,048 tokens, 384 MB for the program. 8,192 MB are free. Free some, or "
+        "start with --context 1344."
     )
 
 

@@ -23,8 +23,8 @@ def test_too_little_memory_is_said_before_anything_heavy_is_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "demo.model_loading", None)
-    monkeypatch.setattr("demo.memory.available", lambda: 300 * 2**20)
-    assert "MB of memory, and 300 MB are free. End other programs" in failed(tmp_path)
+    monkeypatch.setattr("demo.memory.available", lambda: 600 * 2**20)
+    assert "MB of memory, and 600 MB are free. End other programs" in failed(tmp_path)
 
 
 def failed(folder: Path) -> str:

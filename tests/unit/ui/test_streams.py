@@ -16,6 +16,7 @@ from gradio.routes import App
 from demo.ui import streams
 from demo.ui.door import DoorRules
 from demo.ui.server import guarded
+from demo.ui.strings import ENGLISH
 
 API = "/gradio_api"
 
@@ -91,6 +92,21 @@ def test_a_call_that_nobody_listens_to_is_dropped(
 
     talk(page, said)
     assert sorted(ended) == ["unheard 0", "unheard 1"]
+
+
+@pytest.mark.matrix("D5", "M4")
+def test_who_asks_too_late_for_a_call_is_told_so(
+    page: gr.Blocks, ended: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "UNHEARD_SECONDS", 0.0)
+
+    async def said(client: httpx.AsyncClient) -> list[str]:
+        call = (await client.post(f"{API}/call/count", json={"data": ["late"]})).json()["event_id"]
+        await until(lambda: ended == ["late"] and not any(page._queue.active_jobs))
+        paths = (f"{API}/call/count/{call}", f"{API}/call/v2/count/never-made")
+        return [(await client.get(path)).text for path in paths]
+
+    assert talk(page, said) == [f'event: error\ndata: "{ENGLISH.call_gone}"\n\n'] * 2
 
 
 @pytest.mark.matrix("D3", "D4")

@@ -12,7 +12,7 @@ import pytest
 import app
 from demo.runtime import Runtime
 from demo.settings import ROOT, Settings
-from demo.ui import api, door, files, limits, preview, visit
+from demo.ui import api, door, files, limits, preview, streams, visit
 from demo.ui.chat import chats, handlers, view
 from demo.ui.chinese import CHINESE
 from demo.ui.page import build_page
@@ -31,6 +31,7 @@ EVENTS = (
     handlers,
     limits,
     preview,
+    streams,
     view,
     visit,
     data_handlers,
@@ -107,7 +108,7 @@ def test_sentences_end_as_sentences_and_ask_for_named_things(words: Strings | Te
 # Said by the server before it knows whose language is whose.
 OF_THE_SERVER = {
     "uploads_full", "uploads_yours", "upload_damaged", "too_large", "other_host", "other_site",
-    "too_many_calls", "too_many_logins", "no_such_call", "stopping_now",
+    "too_many_calls", "too_many_logins", "no_such_call", "call_gone", "stopping_now",
 }  # fmt: skip
 ALIKE = {"title", "api", "top_p", "top_k", "name_default", "map_nothing", "program_code"} | {
     "metric_change", "earlier_label",
