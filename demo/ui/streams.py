@@ -94,13 +94,15 @@ class Listeners:
 
 async def drop(queue: Queue, event: Event) -> None:
     """Take a call out of the queue, or end it at its next word, and forget what it said."""
-    await queue.clean_events(event_id=event._id)
+    # At once, so that whoever comes for it meanwhile finds nothing and is told so.
+    event.alive = False
     waiting = queue.pending_event_ids_session.get(event.session_hash, set())
     waiting.discard(event._id)
     if not waiting:
         queue.pending_event_ids_session.pop(event.session_hash, None)
         with suppress(KeyError):
             del queue.pending_messages_per_session[event.session_hash]
+    await queue.clean_events(event_id=event._id)
 
 
 async def give_last_word(queue: Queue, text: str) -> None:

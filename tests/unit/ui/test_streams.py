@@ -109,6 +109,25 @@ def test_who_asks_too_late_for_a_call_is_told_so(
     assert talk(page, said) == [f'event: error\ndata: "{ENGLISH.call_gone}"\n\n'] * 2
 
 
+@pytest.mark.matrix("D5", "M4")
+def test_who_asks_while_a_call_is_dropped_is_told_so(
+    page: gr.Blocks, ended: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "UNHEARD_SECONDS", math.inf)
+
+    async def said(client: httpx.AsyncClient) -> str:
+        call = (await client.post(f"{API}/call/count", json={"data": ["late"]})).json()["event_id"]
+        queue = page._queue
+        async with queue.delete_lock:  # what dropping has to wait for
+            dropping = asyncio.create_task(streams.drop(queue, queue.event_ids_to_events[call]))
+            await asyncio.sleep(0)
+            told = (await client.get(f"{API}/call/count/{call}", timeout=60)).text
+        await dropping
+        return told
+
+    assert ENGLISH.call_gone in talk(page, said)
+
+
 @pytest.mark.matrix("D3", "D4")
 def test_a_call_whose_listener_has_left_is_dropped_before_others(
     page: gr.Blocks, ended: list[str], monkeypatch: pytest.MonkeyPatch
