@@ -92,20 +92,17 @@ class SlotPool:
         Without `keep` it is emptied, because what it holds may be half written.
         """
         slot.used = time.monotonic()
-        if keep:
-            self._free.append(slot)
-        else:  # the next to be taken: its memory is there
-            slot.owner, slot.ids, slot.prefix = None, [], None
-            self._free.insert(0, slot)
+        if not keep:  # it is the next to be taken: its memory is there
+            slot.owner, slot.ids = None, []
+        self._free.insert(len(self._free) if keep else 0, slot)
 
     def forget(self, unused: float) -> list[int]:
         """Empty the free slots that nobody has used for so many seconds; return which they are."""
-        end, gone = time.monotonic() - unused, list[int]()
-        for slot in self._free:
-            if slot.used is not None and slot.used <= end:
-                slot.owner, slot.ids, slot.prefix, slot.used = None, [], None, None
-                gone.append(slot.index)
-        return gone
+        end = time.monotonic() - unused
+        gone = [slot for slot in self._free if slot.used is not None and slot.used <= end]
+        for slot in gone:
+            slot.owner, slot.ids, slot.used = None, [], None
+        return [slot.index for slot in gone]
 
 
 class Stream:
@@ -159,8 +156,7 @@ class Stream:
         """Give the reason to end it now that lies outside the text, if there is one."""
         if self.cancelled:
             return "cancelled"
-        late = time.monotonic() - self.submitted > self.request.seconds
-        return "deadline" if late else None
+        return "deadline" if time.monotonic() - self.submitted > self.request.seconds else None
 
 
 class _Running:
@@ -207,11 +203,9 @@ class Scheduler:
         self._decoder, self._limit, self._queue = decoder, min(running, slots), queue
         self._slots = SlotPool(slots)
         self._waiting: list[Stream] = []
-        self._prefilling: list[_Running] = []
-        self._running: list[_Running] = []
+        self._prefilling, self._running = list[_Running](), list[_Running]()
         self._change = threading.Condition()
-        self._closed = False
-        self._looked, self._trimmed = time.monotonic(), True
+        self._closed, self._worked, self._looked = False, False, time.monotonic()
         self._thread = threading.Thread(target=self._loop, name="model", daemon=True)
         self._thread.start()
 
@@ -231,15 +225,15 @@ class Scheduler:
                     "Please try again in a minute."
                 )
             self._waiting.append(stream)
+            self._worked = True
             self._change.notify_all()
         return stream
 
     def position(self, stream: Stream) -> int:
         """1 for the next in the queue, 0 when it waits for nobody to end."""
         with self._change:
-            if stream not in self._waiting:
-                return 0
-            return max(0, self._waiting.index(stream) + 1 - self._free())
+            waits = stream in self._waiting
+            return max(0, self._waiting.index(stream) + 1 - self._free()) if waits else 0
 
     def active(self) -> int:
         """Count the replies that are running or waiting."""
@@ -286,41 +280,33 @@ class Scheduler:
 
     def _give_back(self, *, paused: bool) -> None:
         """Give back the memory of conversations that rest; in a pause, all that was freed too."""
-        if time.monotonic() - self._looked >= LOOK_SECONDS or paused:
+        if paused or time.monotonic() - self._looked >= LOOK_SECONDS:
             self._looked = time.monotonic()
             with self._change:
                 gone = self._slots.forget(UNUSED_SECONDS)
-            if gone:  # whoever goes on waits for a prefill
-                self._decoder.release(gone)
-                self._trimmed = False
-        if not paused:
-            self._trimmed = False
-        elif not self._trimmed:
-            trim()
-            self._trimmed = True
+            self._decoder.release(gone)  # whoever goes on waits for a prefill
+            if paused and (gone or self._worked):
+                trim()
+                self._worked = False
 
     def _sweep(self) -> None:
         """Drop what was cancelled or is overdue, running and waiting alike."""
         for running in self._prefilling + self._running:
-            reason = running.stream.overdue()
-            if reason:
+            if reason := running.stream.overdue():
                 running.stream.end(reason)
                 self._release(running)
         with self._change:
             for stream in list(self._waiting):
-                reason = stream.overdue()
-                if reason:
+                if reason := stream.overdue():
                     self._waiting.remove(stream)
                     stream.end(reason)
 
     def _admit(self) -> None:
         with self._change:
             while self._waiting and self._free():
-                stream = self._waiting[0]
-                request = stream.request
-                slot = self._slots.take(request.ids, request.prefix_key, request.owner)
-                self._prefilling.append(_Running(stream, slot))
-                self._waiting.pop(0)
+                asked = self._waiting[0].request
+                slot = self._slots.take(asked.ids, asked.prefix_key, asked.owner)
+                self._prefilling.append(_Running(self._waiting.pop(0), slot))
 
     def _prefill(self) -> None:
         """One slice of the prompt that has least left, so that short ones pass long ones by."""
@@ -366,10 +352,8 @@ class Scheduler:
 
     def _release(self, running: _Running, *, keep: bool = True) -> None:
         with self._change:
-            home = self._running if running in self._running else self._prefilling
-            home.remove(running)
-            keep = keep and running.stream.request.kept
-            self._slots.give_back(running.slot, keep=keep)
+            (self._running if running in self._running else self._prefilling).remove(running)
+            self._slots.give_back(running.slot, keep=keep and running.stream.request.kept)
 
 
 @dataclass(frozen=True)
@@ -410,10 +394,9 @@ def without_loops(logits: np.ndarray, ids: Sequence[int]) -> np.ndarray:
             length += 1
         token = int(said[place + 1])
         lengths[token] = max(length, lengths.get(token, 0))
-    weaker = logits
+    weaker = logits.copy() if lengths else logits
     for token, length in lengths.items():
         if length >= DRY_ALLOWED:
-            weaker = weaker.copy()
             weaker[token] -= DRY_MULTIPLIER * DRY_BASE ** (length - DRY_ALLOWED)
     return weaker
 
@@ -455,9 +438,8 @@ def candidates(logits: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np.n
     Top-p keeps the fewest tokens whose probabilities reach it (nucleus sampling, arXiv 1904.09751).
     """
     keep = sampling.top_k or len(logits)
-    ids = np.arange(len(logits))
-    if keep < len(logits):
-        ids = np.argpartition(logits, -keep)[-keep:]
+    few = keep < len(logits)
+    ids = np.argpartition(logits, -keep)[-keep:] if few else np.arange(len(logits))
     ids = ids[np.argsort(-logits[ids], kind="stable")]
     scaled = logits[ids].astype(np.float64) / sampling.temperature
     probability = np.exp(scaled - scaled[0])

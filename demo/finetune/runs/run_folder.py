@@ -158,9 +158,8 @@ class RunFolder:
         self.data.mkdir(parents=True, exist_ok=True)
         before = start and start.with_name(self.taught.name)
         before = before if before and before.exists() else None
-        for source, copy in (
-            (dataset, self.dataset), (start, self.start), (before, self.before),
-        ):  # fmt: skip
+        copies = ((dataset, self.dataset), (start, self.start), (before, self.before))
+        for source, copy in copies:
             if source:
                 shutil.copyfile(source, copy)
         called = request.source or request.sample or (data.name if data else "")
@@ -195,9 +194,8 @@ class RunFolder:
 
     def alive(self) -> bool:
         """Tell whether a process is at work in it."""
-        lock = self.lock()
         try:
-            with lock.acquire(timeout=0):
+            with self.lock().acquire(timeout=0):
                 return False
         except Timeout:
             return True
@@ -398,9 +396,7 @@ class RunStore:
 
     def clear_up(self) -> None:
         """Remove what was half made or half deleted. Only while nothing is being made."""
-        for path in filter(Path.is_dir, self._path.glob("*")):
-            if not ID.fullmatch(path.name):
-                continue
+        for path in filter(lambda path: ID.fullmatch(path.name), self._path.glob("*")):
             if not (path / "run.json").exists():
                 shutil.rmtree(path, ignore_errors=True)
             elif not RunFolder(path).alive():
