@@ -254,3 +254,16 @@ def frames(thing: Path, count: int, seed: int) -> list[bytes]:
         ImageEnhance.Brightness(frame).enhance(chance.uniform(0.8, 1.1)).save(written, "JPEG")
         made.append(written.getvalue())
     return made
+
+
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+def test_the_chat_takes_a_picture_in_either_language(
+    visit: Callable[..., Chat], locale: str
+) -> None:
+    chat = visit(locale=locale, permissions=["camera"])
+    chat.page.locator("#camera").click()  # nothing else has to be pressed
+    seen = "() => document.querySelector('#webcam video')?.videoWidth > 0"
+    chat.page.wait_for_function(seen, timeout=60_000)
+    take = chat.page.get_by_role("button", name=re.compile("^(capture photo|拍照)$"))
+    take.locator("visible=true").last.click(timeout=40_000)
+    expect(chat.page.locator("#box .thumbnail-item img")).to_be_visible(timeout=60_000)
