@@ -155,6 +155,7 @@ class ReplyWriter:
         On the reply's own thread, so that the model's thread does nothing but decode. A generator,
         because it may have to wait for the model, and a picture for the tower.
         """
+        talked = after_talk(conversation)
         engine: Engine = yield from self._wait(self._language)
         tower, shown = None, conversation.picture
         if shown is not None:
@@ -169,7 +170,7 @@ class ReplyWriter:
         before = told.recalled if told else ""
         choice = self.chooser.choose(
             engine, adapter, owner, sampling.strength, shown, tower, turn.text, before,
-            after_talk(conversation),
+            talked,
         )  # fmt: skip
         tokenizer = engine.base.tokenizer
         so_far = tokenizer.encode_text(begun) if begun else []
