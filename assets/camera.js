@@ -166,8 +166,10 @@ const listen = (group, button) => {
     button.setPointerCapture(event.pointerId);
     hold(group);
   });
-  for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) {
-    button.addEventListener(end, release);
+  // The button that was pressed before loses the focus to this one: that ends no hold of this one.
+  const end = () => held === group && release();
+  for (const name of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) {
+    button.addEventListener(name, end);
   }
   button.addEventListener("keydown", (event) => {
     if (event.key !== " " && event.key !== "Enter") return;
