@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from demo.errors import DemoError, InputError
 from demo.logs import set_up_logs
 from demo.memory import PAGE_BYTES, bound_arenas, require
-from demo.settings import Checked, Settings
+from demo.settings import Checked, KVBits, Settings
 from demo.temporary_folder import run_folder
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def build_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "host": environment.get("GRADIO_SERVER_NAME") or ("SPACE_ID" in environment and "0.0.0.0"),
         "port": environment.get("GRADIO_SERVER_PORT"),
     }
-    kinds: dict[Any, Any] = {bool: _switch, int: int, float: float, Path: Path}
+    kinds: dict[Any, Any] = {bool: _switch, int: int, KVBits: int, float: float, Path: Path}
     for name, field in FLAGS.items():
         default = place.get(name) or field.get_default(call_default_factory=True)
         note = "" if default in (None, False) else f" (default: {default})"

@@ -37,7 +37,7 @@ def load_language(settings: Settings, progress: Callable[[str, float | None], No
     progress("Loading the model", None)
     model = load_llama(base, device, settings.context)
     slots = kept_slots(base.config, settings, free)
-    sizes = SlotSizes(slots, settings.context, MAX_PROMPTS)
+    sizes = SlotSizes(slots, settings.context, MAX_PROMPTS, settings.kv_bits)
     if device.type == "cuda":
         decoder: Decoder | TorchDecoder = TorchDecoder(model, sizes)
     else:
@@ -59,7 +59,7 @@ def check_memory(config: LlamaConfig, settings: Settings, free: int) -> None:
     Raises:
         InputError: they do not; the message says what is needed, and what would fit.
     """
-    weights, token = file_plan(config).size, _token_bytes(config)
+    weights, token = file_plan(config).size, token_bytes(config, settings.kv_bits)
     room = free - weights - PROGRAM_BYTES
     if token * settings.context <= room:
         return
@@ -89,7 +89,7 @@ def kept_slots(config: LlamaConfig, settings: Settings, free: int | None = None)
     Raises:
         InputError: not one; the message says what one needs.
     """
-    needed = _token_bytes(config) * settings.context
+    needed = token_bytes(config, settings.kv_bits) * settings.context
     allowed = settings.kv_mb * 2**20 or max(KV_MB * 2**20, needed)
     if allowed < needed:
         raise InputError(
@@ -101,9 +101,9 @@ def kept_slots(config: LlamaConfig, settings: Settings, free: int | None = None)
     return min(allowed // needed, MOST_SLOTS)
 
 
-def _token_bytes(config: LlamaConfig) -> int:
-    """Return the bytes of one token's keys and values, fp32, in all layers."""
-    return 2 * 4 * config.layers * config.kv_heads * config.head_dim
+def token_bytes(config: LlamaConfig, kv_bits: int) -> int:
+    """Return the bytes of one token's keys and values in all layers."""
+    return 2 * kv_bits // 8 * config.layers * config.kv_heads * config.head_dim
 
 
 def load_tower(settings: Settings) -> Tower:

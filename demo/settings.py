@@ -20,6 +20,7 @@ from demo.errors import InputError
 
 ROOT = Path(__file__).parents[1]  # of the repository: what is started and shipped lies below
 CHECKPOINTS = ROOT / "checkpoints"
+KVBits = Literal[16, 32]
 _STRICT = ConfigDict(extra="forbid")
 _SHOWN = 40  # characters of a wrong value that a message repeats
 
@@ -82,7 +83,7 @@ class Checked:
 def _expected(error: ErrorDetails, field: FieldInfo) -> str:
     """Say what a field takes: its type if that is what was wrong, else its range."""
     if get_origin(field.annotation) is Literal:
-        return f"one of {', '.join(get_args(field.annotation))}"
+        return f"one of {', '.join(map(str, get_args(field.annotation)))}"
     limits = {
         end: limit
         for item in field.metadata
@@ -147,6 +148,11 @@ class Settings(Checked):
         description="memory for running and kept conversations; 0 is 1,024, or what one needs",
         ge=0,
         le=1_000_000,
+    )
+    kv_bits: KVBits = Field(
+        default=16,
+        title="16|32",
+        description="bits of a number in a conversation's memory; 32 takes twice as much",
     )
     reply_seconds: float = Field(
         default=120.0, title="S", description="time limit of a reply", gt=0

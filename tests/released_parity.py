@@ -86,7 +86,7 @@ def open_pair(folder: Path, cache: Path) -> Pair:
     home = next(folder.rglob("params.json")).parent
     base = open_base(str(home), cache, lambda message, share: None)
     model = Llama(base.config, base.weights, Int8Linear(torch.float32), POSITIONS)
-    sizes = SlotSizes(1, POSITIONS, 10)
+    sizes = SlotSizes(1, POSITIONS, 10, kv_bits=32)
     kernels = (Decoder(model, sizes, 1, exact=exact) for exact in (False, True))
     return Pair(base, TorchDecoder(model, sizes), *kernels)
 

@@ -17,6 +17,10 @@ BENCHMARKS = {  # by command: the module that measures it, and what it prints
         "footprint",
         "megabytes with four long conversations, and that the weights are there once",
     ),
+    "kv": (
+        "kv_bits",
+        "what 16 bits for keys and values cost and give, beside 32",
+    ),
     "learn": ("learning", "what the samples teach, and zero-init against open gates with --race"),
     "teach": (
         "teach",

@@ -34,13 +34,13 @@ from demo.llama.kernels.compile import (
 from demo.llama.kernels.decode import (
     GROUP_SEQUENCES,
     DecodeWorkspace,
-    KVSlots,
     NextTokens,
     QuantisedRows,
     decode_step,
     gemv,
     quantise_activations,
 )
+from demo.llama.kernels.decode_attention import KVSlots
 from demo.llama.kernels.decode_delta import changed_decode_step
 from demo.llama.kernels.delta import (
     DeltaSlots,
@@ -99,6 +99,7 @@ class SlotSizes:
     slots: int
     positions: int
     prompts: int
+    kv_bits: int = 16  # of each kept number: bf16, or fp32 to compare with references
 
 
 class Decoder:
@@ -126,9 +127,10 @@ class Decoder:
         # Tiles are read whole, so there is room for one beyond the last row.
         text = (sizes.slots, c.layers, c.kv_heads, sizes.positions + 2 * GEMM_ROWS, c.head_dim)
         prompt = (sizes.slots, c.layers, c.kv_heads, sizes.prompts + 2 * GEMM_ROWS, c.head_dim)
+        kept = np.float32 if sizes.kv_bits == 32 else np.uint16  # numpy has no bf16
         self._slots = KVSlots(
-            key=empty(text),
-            value=empty(text),
+            key=empty(text, kept),
+            value=empty(text, kept),
             prompt_key=zeros(prompt),
             prompt_value=zeros(prompt),
             gate=zeros((sizes.slots, c.layers, c.heads)),
@@ -349,6 +351,7 @@ def _prefill_workspace(c: LlamaConfig, sizes: SlotSizes, threads: int) -> Prefil
             amx=uses_amx(c),
         ),
         scores=zeros((threads, longest, TOKENS)),
+        widened=empty((threads, 2, 0 if sizes.kv_bits == 32 else longest, c.head_dim)),
         cos=zeros((tiles, c.head_dim // 2, TOKENS)),
         sin=zeros((tiles, c.head_dim // 2, TOKENS)),
     )
@@ -377,8 +380,7 @@ class TorchDecoder:
     ) -> np.ndarray:
         """See `TokenDecoder.prefill`."""
         if slot not in self._caches:
-            config, positions = self.model.config, self.sizes.positions
-            self._caches[slot] = KVCache.empty(config, positions, self.model.device)
+            self._caches[slot] = self.model.empty_cache(self.sizes.positions, self.sizes.kv_bits)
         self._adapters[slot] = prefix, delta
         return self._run(slot, list(ids), start)
 

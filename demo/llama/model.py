@@ -45,12 +45,6 @@ class KVCache:
     value: Tensor
     length: int = 0
 
-    @classmethod
-    def empty(cls, config: LlamaConfig, positions: int, device: torch.device) -> "KVCache":
-        """Make room for `positions` tokens. Memory is taken as it is filled, not here."""
-        shape = (config.layers, config.kv_heads, positions, config.head_dim)
-        return cls(torch.empty(shape, device=device), torch.empty(shape, device=device))
-
 
 class Llama:
     """A LLaMA on 8-bit weights. Read-only: nothing in it requires a gradient or changes.
@@ -77,6 +71,21 @@ class Llama:
             weights.qkv(layer).rows(query_rows, all_rows) for layer in range(config.layers)
         ]
         self._part_rows = _part_rows(config)
+
+    def empty_cache(self, positions: int, kv_bits: int = 32) -> KVCache:
+        """Make room for the keys and values of `positions` tokens.
+
+        Memory is taken as it is filled, not here. Of 16 bits they are kept as they are multiplied
+        anyway, or in bf16 where products are in fp32.
+        """
+        c, dtype = self.config, self.linear.dtype
+        if kv_bits == 32:
+            dtype = torch.float32
+        elif dtype == torch.float32:
+            dtype = torch.bfloat16
+        shape = (c.layers, c.kv_heads, positions, c.head_dim)
+        key, value = (torch.empty(shape, dtype=dtype, device=self.device) for _ in range(2))
+        return KVCache(key, value)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embed ids (B, T) → (B, T, D) fp32."""

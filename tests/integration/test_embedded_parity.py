@@ -51,12 +51,12 @@ def original(text: torch.Tensor, no_progress) -> torch.Tensor:
         return torch.stack([model(window[None]).logits[0] for window in text]).log_softmax(-1)
 
 
-@pytest.mark.parametrize("road", ["torch", "kernel"])
+@pytest.mark.parametrize(("road", "kv_bits"), [("torch", 32), ("kernel", 32), ("kernel", 16)])
 @pytest.mark.matrix("E10")
-def test_8_bits_stay_close_to_the_published_weights(embedded_base, text, original, road):
+def test_8_bits_stay_close_to_the_published_weights(embedded_base, text, original, road, kv_bits):
     """As training and CUDA run the base, and as a prompt is read on a CPU."""
     model = load_llama(embedded_base, CPU, WINDOW)
-    decoder = Decoder(model, SlotSizes(1, WINDOW, 1), threads=2)
+    decoder = Decoder(model, SlotSizes(1, WINDOW, 1, kv_bits), threads=2)
     with torch.inference_mode():
         if road == "torch":
             hidden = torch.cat([model.forward(window[None]) for window in text])
@@ -95,7 +95,7 @@ def test_the_kernel_writes_what_the_dequantised_model_writes(embedded_base):
     """
     expected = hf_model.from_base(embedded_base)
     exact = Llama(embedded_base.config, embedded_base.weights, Int8Linear(torch.float32), 512)
-    decoder = Decoder(exact, SlotSizes(8, 512, 1), threads=2)
+    decoder = Decoder(exact, SlotSizes(8, 512, 1, kv_bits=32), threads=2)
     prompts = [embedded_base.tokenizer.chat([Message("user", question)]) for question in QUESTIONS]
     together = prompts[:1], prompts[1:2], prompts[2:]
     texts = [text for some in together for text in greedy(decoder, some, 200)]
@@ -116,6 +116,26 @@ def greedy(decoder: Decoder, prompts: list[list[int]], count: int) -> list[list[
     for step in range(count - 1):
         written.append(decoder.step(written[-1], slots, places + step).argmax(1))
     return np.stack(written, 1).tolist()
+
+
+def test_keys_and_values_in_16_bits_change_little(embedded_base, text):
+    """Of all that the text's 2,000 tokens say about one another, beside 32 bits."""
+    ids = text.flatten().tolist()
+    model = Llama(embedded_base.config, embedded_base.weights, Int8Linear(torch.float32), len(ids))
+    found = []
+    for kv_bits in (32, 16):
+        decoder = Decoder(model, SlotSizes(1, len(ids), 1, kv_bits), threads=2)
+        with torch.inference_mode():
+            found.append(model.logits(read(decoder, ids)).log_softmax(-1))
+    exact, ours = found
+    divergence = F.kl_div(ours, exact, log_target=True, reduction="none").sum(-1).mean()
+    agreement = (ours.argmax(-1) == exact.argmax(-1)).float().mean()
+    losses = [F.nll_loss(p[:-1], text.flatten()[1:]) for p in (ours, exact)]
+    change = abs((losses[0] - losses[1]).exp().item() - 1)
+    print(f"KL {divergence:.6f} nats, top-1 {agreement:.4f}, perplexity change {change:.5f}")
+    assert 0 < divergence <= 3e-4
+    assert agreement >= 0.985
+    assert change <= 0.002
 
 
 def test_use_leaves_the_base_as_it_was(embedded_base):

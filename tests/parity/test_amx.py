@@ -59,7 +59,9 @@ def test_a_text_and_its_next_tokens_are_those_by_vectors(model, prefix, threads,
     ids, results = torch.arange(3, 43), []
     for way in (True, False):
         monkeypatch.setattr(decoder_module, "uses_amx", lambda config, way=way: way)
-        decoder = Decoder(model, SlotSizes(slots=6, positions=128, prompts=8), threads=threads)
+        decoder = Decoder(
+            model, SlotSizes(slots=6, positions=128, prompts=8, kv_bits=32), threads=threads
+        )
         hidden = decoder.hidden(0, ids.tolist(), prefix)
         for slot in range(6):
             decoder.prefill(slot, ids[: 10 + slot].tolist(), prefix if slot % 2 else None)

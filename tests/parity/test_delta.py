@@ -110,7 +110,7 @@ def reference(model: Llama, adapter: Adapter, ids: list[int]) -> Tensor:
 
 @pytest.fixture(scope="module")
 def kernels(model: Llama) -> Decoder:
-    return Decoder(model, SlotSizes(2 * len(KINDS), 64, 4), 1)
+    return Decoder(model, SlotSizes(2 * len(KINDS), 64, 4, kv_bits=32), 1)
 
 
 def stepped(decoder: Decoder, slot: int, ids: list[int]) -> np.ndarray:
@@ -128,7 +128,7 @@ def test_every_way_computes_what_the_formulas_say(model: Llama, kernels: Decoder
     prefix, delta = adapter.fixed_prefix(model), adapter.fixed_delta(model)
     with torch.no_grad():
         expected = reference(model, adapter, IDS).numpy()
-    slow = TorchDecoder(model, SlotSizes(1, 64, 4))
+    slow = TorchDecoder(model, SlotSizes(1, 64, 4, kv_bits=32))
     assert np.abs(slow.prefill(0, IDS, prefix, delta=delta) - expected[-1]).max() <= 1e-4
     kernels.set_prefix(0, prefix)
     kernels.set_delta(0, delta)
@@ -156,7 +156,7 @@ def test_what_is_closed_leaves_the_base_bit_for_bit(model: Llama, kernels: Decod
     strength = float(how == "untrained")
     given = adapter.fixed_prefix(model, strength=strength)
     delta = adapter.fixed_delta(model, strength=strength)
-    slow = TorchDecoder(model, SlotSizes(1, 64, 4))
+    slow = TorchDecoder(model, SlotSizes(1, 64, 4, kv_bits=32))
     step = (np.array([7]), np.array([0]), np.array([len(IDS)]))
     for decoder in (kernels, slow):
         plain = decoder.prefill(0, IDS, None), decoder.step(*step).copy()

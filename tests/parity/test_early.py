@@ -70,9 +70,9 @@ def test_pictures_meet_the_text_in_the_first_layers(model: Llama, seen: bool) ->
     picture = torch.randn(1, SEEN) if seen else None
     expected = reference(model, adapter, picture).numpy()
     prefix = adapter.fixed_prefix(model, picture)
-    slow = TorchDecoder(model, SlotSizes(1, 64, 4))
+    slow = TorchDecoder(model, SlotSizes(1, 64, 4, kv_bits=32))
     assert np.abs(slow.prefill(0, IDS, prefix) - expected[-1]).max() <= 1e-4
-    kernels = Decoder(model, SlotSizes(1, 64, 4), 1, exact=True)
+    kernels = Decoder(model, SlotSizes(1, 64, 4, kv_bits=32), 1, exact=True)
     assert np.abs(kernels.prefill(0, IDS, prefix) - expected[-1]).max() <= 1e-4
     plain = slow.prefill(0, IDS, None)
     assert np.abs(plain - expected[-1]).max() > 0.01

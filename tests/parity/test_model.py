@@ -15,7 +15,7 @@ from demo.llama.base import Base, open_base
 from demo.llama.decoder import Decoder, SlotSizes
 from demo.llama.int8 import Int8Linear, Int8Weight, bitsandbytes_linear
 from demo.llama.kernels.prefill import SLICE
-from demo.llama.model import KVCache, Llama, Prefix
+from demo.llama.model import Llama, Prefix
 from demo.llama.weights.quantise import quantise_rows
 
 EXACT = Int8Linear(torch.float32)
@@ -72,7 +72,7 @@ def test_a_cache_changes_nothing(tiny, ids, layers):
     base, model = tiny
     prefix = random_prefix(model, layers) if layers else None
     whole = logits(model, ids[:1], prefix=prefix)
-    cache = KVCache.empty(base.config, POSITIONS, torch.device("cpu"))
+    cache = model.empty_cache(POSITIONS)
     parts = [ids[:1, a:b] for a, b in ((0, 7), (7, 8), (8, 20), (20, 23))]
     pieces = [logits(model, part, prefix=prefix, cache=cache) for part in parts]
     assert cache.length == 23
@@ -87,7 +87,9 @@ def test_the_kernel_is_the_model(tiny, ids, layers):
     """
     _, model = tiny
     prefix = random_prefix(model, layers) if layers else None
-    decoder = Decoder(model, SlotSizes(slots=3, positions=POSITIONS, prompts=8), threads=2)
+    decoder = Decoder(
+        model, SlotSizes(slots=3, positions=POSITIONS, prompts=8, kv_bits=32), threads=2
+    )
     decoder.prefill(2, ids[0, :1].tolist(), prefix)
     decoder.prefill(0, ids[1, :1].tolist(), None)
     slots, first, second = np.array([2, 0]), [], []
@@ -106,7 +108,9 @@ def test_the_kernel_is_the_model(tiny, ids, layers):
 def test_a_prefill_is_the_model_to_16_bits(tiny, ids, layers, threads):
     _, model = tiny
     prefix = random_prefix(model, layers) if layers else None
-    decoder = Decoder(model, SlotSizes(slots=2, positions=POSITIONS, prompts=8), threads=threads)
+    decoder = Decoder(
+        model, SlotSizes(slots=2, positions=POSITIONS, prompts=8, kv_bits=32), threads=threads
+    )
     decoder.prefill(1, ids[1].tolist(), None)  # what is left in the room must not matter
     expected = model.forward(ids[:1], prefix=prefix)[0].numpy()
     whole = decoder.hidden(1, ids[0].tolist(), prefix)
@@ -123,7 +127,9 @@ def test_a_prefill_in_slices_is_the_model(tiny):
     _, model = tiny
     ids = torch.randint(0, model.config.vocab, (1, SLICE + 45), generator=torch.manual_seed(5))
     long = Llama(model.config, model.weights, EXACT, 2 * SLICE)
-    decoder = Decoder(long, SlotSizes(slots=1, positions=2 * SLICE, prompts=1), threads=2)
+    decoder = Decoder(
+        long, SlotSizes(slots=1, positions=2 * SLICE, prompts=1, kv_bits=32), threads=2
+    )
     last = decoder.hidden(0, ids[0].tolist(), None)
     assert np.abs(last - long.forward(ids)[0, SLICE:].numpy()).max() <= 3e-3
 

@@ -21,6 +21,7 @@ SAMPLE = {
     "slots": ("2", 2),
     "queue": ("5", 5),
     "kv-mb": ("64", 64),
+    "kv-bits": ("32", 32),
     "reply-seconds": ("1.5", 1.5),
     "keep-chats": ("off", False),
     "chats": ("a folder", Path("a folder")),

@@ -18,6 +18,7 @@ from demo.settings import Sampling, Settings, available_cores
         ("threads", "many", "threads is 'many'; please use a whole number."),
         ("context", 63, "context is 63; please use 64 to 131072."),
         ("kv_mb", 1_000_001, "kv mb is 1000001; please use 0 to 1000000."),
+        ("kv_bits", 8, "kv bits is 8; please use one of 16, 32."),
         ("reply_seconds", 0, "reply seconds is 0; please use above 0."),
         ("reply_seconds", math.nan, "reply seconds is nan; please use above 0."),
         ("training", "maybe", "training is 'maybe'; please use yes or no."),

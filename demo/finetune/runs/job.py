@@ -104,7 +104,7 @@ def load_tools(settings: Settings, prompts: int, positions: int = POSITIONS) -> 
     torch.set_num_threads(threads)
     base = open_base(settings.llama, settings.cache, lambda message, share: None)
     model = load_llama(base, device, positions)
-    sizes = SlotSizes(SLOTS, positions, prompts)
+    sizes = SlotSizes(SLOTS, positions, prompts, settings.kv_bits)
     on_cpu = device.type == "cpu"
     decoder = Decoder(model, sizes, threads) if on_cpu else TorchDecoder(model, sizes)
     return Tools(base, model, decoder, SLOTS, lambda: load_tower(settings))

@@ -10,13 +10,8 @@ import numba as nb
 import numpy as np
 
 from demo.llama.kernels.compile import JIT
-from demo.llama.kernels.decode import (
-    attention,
-    gemv,
-    norm_row,
-    quantise_activations,
-    rotate_and_store,
-)
+from demo.llama.kernels.decode import gemv, norm_row, quantise_activations
+from demo.llama.kernels.decode_attention import attention, rotate_and_store
 from demo.llama.kernels.delta import (
     ATTENTION_NORM,
     ATTENTION_OUTPUT,

@@ -11,6 +11,7 @@ import numpy as np
 
 from demo.llama.kernels.amx import HAS_AMX
 from demo.llama.kernels.attention import attend, rotate
+from demo.llama.kernels.bf16 import fp32_rows, rounded
 from demo.llama.kernels.compile import LANES_ALIKE
 from demo.llama.kernels.gemm import (
     QuantisedTiles,
@@ -38,6 +39,7 @@ class PrefillWorkspace(NamedTuple):
     inner: np.ndarray  # (M, F, TOKENS)
     qx: QuantisedTiles  # what is multiplied next; its I is the widest input of a matrix
     scores: np.ndarray  # (threads, S, TOKENS)
+    widened: np.ndarray  # (threads, 2, S, d), of keys and values in bf16; else S is 0
     cos: np.ndarray  # (M, d / 2, TOKENS)
     sin: np.ndarray
 
@@ -121,29 +123,34 @@ def rotate_and_store(qkv, key, value, start, tokens, cos, sin, heads, threads):
                 k, v = (heads + kv) * size, (heads + kv_heads + kv) * size
                 for t in range(min(TOKENS, tokens - tile * TOKENS)):
                     for i in range(size):
-                        key[kv, first + t, i] = qkv[tile, k + i, t]
-                        value[kv, first + t, i] = qkv[tile, v + i, t]
+                        key[kv, first + t, i] = rounded(qkv[tile, k + i, t], key)
+                        value[kv, first + t, i] = rounded(qkv[tile, v + i, t], value)
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
 def attention(layer, slot, start, tokens, slots, r, heads, threads):
     """Attend to the text and to the prompts: two softmaxes, and the gate scales the second."""
-    qkv, mixed, room = r.qkv, r.mixed, r.scores
-    size = slots.key.shape[4]
+    qkv, mixed, room, wide = r.qkv, r.mixed, r.scores, r.widened
+    size, tiles = slots.key.shape[4], tiles_of(tokens)
     group, one = heads // slots.key.shape[2], np.float32(1)
     prompts = slots.prompts[slot]
     for thread in nb.prange(threads):
-        # Later tokens see more: taking turns, the threads have the same to do.
-        for job in range(thread, heads * tiles_of(tokens), threads):
-            head, tile = job % heads, job // heads
-            kv, scores = head // group, room[thread]
+        at = -1
+        # Later tokens see more: taking turns, the threads have the same to do. What shares keys and
+        # values comes one after the other, so that a thread widens them once.
+        for job in range(thread, heads * tiles, threads):
+            kv, place = job // (group * tiles), job % (group * tiles)
+            head, tile, scores = kv * group + place % group, place // group, room[thread]
             q = qkv[tile, head * size : (head + 1) * size]
             out = mixed[tile, head * size : (head + 1) * size]
             for i in range(size):
                 for t in range(TOKENS):
                     out[i, t] = 0
             # out (d, TOKENS) += values (span, d)ᵀ · softmax(keys (span, d) · q (d, TOKENS))
-            key, value = slots.key[slot, layer, kv], slots.value[slot, layer, kv]
+            count = start + tokens if kv != at else 0
+            key = fp32_rows(slots.key[slot, layer, kv], count, wide[thread, 0])
+            value = fp32_rows(slots.value[slot, layer, kv], count, wide[thread, 1])
+            at = kv
             seen = start + tile * TOKENS + 1
             span = start + min(tokens, (tile + 1) * TOKENS)
             attend(q, key, value, span, seen, one, scores, out)

@@ -154,8 +154,8 @@ def test_a_released_file_is_what_was_published(meta, tiny_meta, tmp_path, heads,
     assert read == passport
     model = Llama(tiny_meta.config, tiny_meta.weights, Int8Linear(torch.float32), 32)
     prefix = again.fixed_prefix(model)
-    inside = TorchDecoder(model, SlotSizes(1, 32, K))
-    compiled = Decoder(model, SlotSizes(1, 32, K), 1)
+    inside = TorchDecoder(model, SlotSizes(1, 32, K, kv_bits=32))
+    compiled = Decoder(model, SlotSizes(1, 32, K, kv_bits=32), 1)
     found = [inside.prefill(0, IDS[:FIRST], prefix)]
     compiled.set_prefix(0, prefix)
     stepped = []
@@ -327,7 +327,7 @@ def test_a_released_captioner_sees_as_was_published(meta, tiny_meta, tmp_path, b
     plain = {n.replace("cap_", ""): v for n, v in tensors.items()}
     told = plain | {"adapter_query.weight": prompts.flatten(0, 1)}
     expected = published(meta, told, IDS, tanh=True)[-1].numpy()
-    found = TorchDecoder(model, SlotSizes(1, 32, K)).prefill(0, IDS, prefix)
+    found = TorchDecoder(model, SlotSizes(1, 32, K, kv_bits=32)).prefill(0, IDS, prefix)
     assert np.abs(found - expected).max() <= 1e-4
 
 

@@ -145,10 +145,11 @@ def test_keeping_does_not_change_what_is_said(told, computed):
     assert [turn.reply for turn in told.turns] == whole
 
 
+@pytest.mark.parametrize("bits", [16, 32])
 @pytest.mark.parametrize(("megabytes", "context"), [(16, 64), (64, 4096), (100, 32_768)])
-def test_the_memory_bound_is_kept(base: Base, megabytes: int, context: int) -> None:
-    config, settings = base.config, Settings(kv_mb=megabytes, context=context)
-    token = 2 * 4 * config.layers * config.kv_heads * config.head_dim
+def test_the_memory_bound_is_kept(base: Base, megabytes: int, context: int, bits: int) -> None:
+    config, settings = base.config, Settings(kv_mb=megabytes, context=context, kv_bits=bits)
+    token = 2 * bits // 8 * config.layers * config.kv_heads * config.head_dim
     count = kept_slots(config, settings)
     assert 1 <= count <= 64
     assert count * context * token <= megabytes * 2**20
@@ -156,5 +157,5 @@ def test_the_memory_bound_is_kept(base: Base, megabytes: int, context: int) -> N
 
 
 def test_a_bound_below_one_conversation_is_refused_with_what_it_needs(base: Base) -> None:
-    with pytest.raises(InputError, match=r"65,536 tokens needs 30 MB and --kv-mb allows 16"):
-        kept_slots(base.config, Settings(kv_mb=16, context=65_536, llama=None))
+    with pytest.raises(InputError, match=r"65,536 tokens needs 15 MB and --kv-mb allows 8"):
+        kept_slots(base.config, Settings(kv_mb=8, context=65_536, llama=None))
