@@ -424,8 +424,6 @@ class ThreadChoice:
 
     def pick(self, batch: int) -> int:
         """Return the number of threads for a step of `batch` sequences."""
-        if self.threads == 1:
-            return 1
         other = self._other()
         if (other, batch) not in self._seconds and (self._current, batch) in self._seconds:
             return other
