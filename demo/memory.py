@@ -131,16 +131,32 @@ def discard(array: np.ndarray) -> None:
     Args:
         array: contiguous, and the only one on its pages but for those at its ends.
     """
+    _advise(array, "MADV_DONTNEED")
+
+
+def sparse(array: np.ndarray) -> np.ndarray:
+    """Let an array that is written to here and there take memory in small pages → the array.
+
+    numpy asks the system for large ones, of which each number that is written takes two megabytes.
+
+    Args:
+        array: as in `discard`.
+    """
+    _advise(array, "MADV_NOHUGEPAGE")
+    return array
+
+
+def _advise(array: np.ndarray, advice: str) -> None:
+    """Tell the system how the whole pages of an array are used, where it has such an advice."""
     library = _library("madvise")
-    if not library or not hasattr(mmap, "MADV_DONTNEED"):
+    if not library or not hasattr(mmap, advice):
         return
     page = mmap.PAGESIZE
     start = -(-array.ctypes.data // page) * page
     end = (array.ctypes.data + array.nbytes) // page * page
     if end > start:
-        library.madvise(
-            ctypes.c_void_p(start), ctypes.c_size_t(end - start), ctypes.c_int(mmap.MADV_DONTNEED)
-        )
+        size, number = ctypes.c_size_t(end - start), ctypes.c_int(getattr(mmap, advice))
+        library.madvise(ctypes.c_void_p(start), size, number)
 
 
 def _library(name: str) -> ctypes.CDLL | None:
