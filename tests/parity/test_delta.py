@@ -27,7 +27,9 @@ KINDS = {
     "all": {"bias": True, "scale": "before", "norms": True, "rank": 5},
 }
 IDS = np.random.default_rng(3).integers(3, 250, 40).tolist()
-NEAR = {32: (1e-4, 2e-3), 16: (0.05, 0.05)}  # by bits of keys and values: steps, a prompt
+# By bits of keys and values: in steps, in a prompt. A number that lies between two of 16 bits may be
+# rounded to either.
+NEAR = {32: (1e-4, 2e-3), 16: (3e-3, 2e-2)}
 PARTS = ("qkv", "attention_output", "gate_up", "down")
 
 
@@ -44,7 +46,7 @@ def make(model: Llama, kind: str, *, opened: bool = True) -> Adapter:
     return adapter
 
 
-def reference(model: Llama, adapter: Adapter, ids: list[int]) -> Tensor:
+def reference(model: Llama, adapter: Adapter, ids: list[int], kv_bits: int = 32) -> Tensor:
     """Compute logits (T, V) by the formulas alone, in fp32 matrices."""
     c, w, state = model.config, model.weights, dict(adapter.named_parameters())
     spec = adapter.spec.delta
@@ -91,6 +93,8 @@ def reference(model: Llama, adapter: Adapter, ids: list[int]) -> Tensor:
         fused = w.qkv(layer).dequantised()
         q, k, v = product("qkv", layer, normed, fused).split((query, keys, keys), -1)
         q, k, v = turned(heads(q, c.heads)), turned(heads(k, c.kv_heads)), heads(v, c.kv_heads)
+        if kv_bits == 16:
+            k, v = k.bfloat16().float(), v.bfloat16().float()
         k, v = k.repeat_interleave(group, 0), v.repeat_interleave(group, 0)
         mixed = (q @ k.mT / c.head_dim**0.5 + unseen).softmax(-1) @ v
         place = layer - (c.layers - adapter.spec.layers)
@@ -129,7 +133,7 @@ def test_every_way_computes_what_the_formulas_say(model: Llama, kernels: Decoder
     adapter = make(model, kind)
     prefix, delta = adapter.fixed_prefix(model), adapter.fixed_delta(model)
     with torch.no_grad():
-        expected = reference(model, adapter, IDS).numpy()
+        expected = reference(model, adapter, IDS, kernels.sizes.kv_bits).numpy()
     exact, of_prompts = NEAR[kernels.sizes.kv_bits]
     slow = TorchDecoder(model, replace(kernels.sizes, slots=1))
     assert np.abs(slow.prefill(0, IDS, prefix, delta=delta) - expected[-1]).max() <= exact
