@@ -27,7 +27,7 @@ KINDS = {
     "all": {"bias": True, "scale": "before", "norms": True, "rank": 5},
 }
 IDS = np.random.default_rng(3).integers(3, 250, 40).tolist()
-# By bits of keys and values: in steps, in a prompt. A number that lies between two of 16 bits may be
+# By bits of keys and values: in steps, in a prompt. What lies between two numbers of 16 bits may be
 # rounded to either.
 NEAR = {32: (1e-4, 2e-3), 16: (3e-3, 2e-2)}
 PARTS = ("qkv", "attention_output", "gate_up", "down")
