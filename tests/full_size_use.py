@@ -54,11 +54,12 @@ class MemoryWatch:
             for one in self._all():
                 try:
                     lines = Path(f"/proc/{one.pid}/status").read_text().splitlines()
-                except OSError:  # it has just ended
+                except OSError:
                     continue
                 facts = dict(line.split(":", 1) for line in lines)
-                own += int(facts["RssAnon"].split()[0])
-                resident += int(facts["VmRSS"].split()[0])
+                if "VmRSS" in facts:  # it has not just ended
+                    own += int(facts["RssAnon"].split()[0])
+                    resident += int(facts["VmRSS"].split()[0])
             self.own = max(self.own, own / 1024)
             self.resident = max(self.resident, resident / 1024)
 
