@@ -93,14 +93,14 @@ def moment(chat: Chat, chats: Path, when: str, turns: int, chance: random.Random
     elif when == "while it writes":
         time.sleep(chance.uniform(0, LONGEST))
     else:
-        chat.page.wait_for_function(ENDED, arg=turns, timeout=60_000)
+        chat.page.wait_for_function(ENDED, arg=turns, timeout=300_000)
         time.sleep(chance.uniform(0, 0.5))
 
 
 def saved_once(chats: Path, times: int) -> None:
     """Wait until a chat's file has begun to be written so often."""
     seen: set[str] = set()
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while len(seen) < times and time.monotonic() < end:
         for folder, _, files in os.walk(chats):
             seen |= {f"{folder}/{name}" for name in files if name.endswith(".part")}
