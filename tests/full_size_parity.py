@@ -145,7 +145,7 @@ def compare(folder: Path, sizes: Sizes, names: tuple[str, ...], ids: list[int]) 
     """Give the largest difference of logits of each adapter, from FOLDER and its own folders."""
     base = open_base(str(folder / "7B"), folder / "cache", lambda message, share: None)
     model = load_llama(base, torch.device("cpu"), 64)
-    decoder = Decoder(model, SlotSizes(1, 64, sizes.prompts), available_cores())
+    decoder = Decoder(model, SlotSizes(1, 64, sizes.prompts, kv_bits=32), available_cores())
     expected = Reference(folder, sizes, [released(folder, name) for name in names]).logits(ids)
     gaps = {}
     for name, logits in zip(names, expected, strict=True):
