@@ -35,8 +35,8 @@ AUTO, PLAIN_BASE = RESERVED
 KEPT_PREFIXES, PREFIX_BYTES = 64, 2**28  # at most; those of a large base are 10 MB each
 KEPT_FACTS = 16  # adapters whose facts are ready to be compared
 POINTING = re.compile(
-    r"\b(?:it|its|this|that|these|those|here|he|she|they|them|him|his|hers?|their|pictures?|pics?|"
-    r"photos?|photographs?|images?|snapshots?|videos?|clips?|shown|pictured|captions?)\b"
+    r"\b(?:it|its|this|that|these|those|here|then|he|she|they|them|him|his|hers?|their|"
+    r"pictures?|pics?|photos?|photographs?|images?|snapshots?|videos?|clips?|shown|pictured|captions?)\b"
 )
 KEPT_DELTAS = 4  # hundreds of megabytes each on a large base
 

@@ -53,7 +53,13 @@ def test_the_rest_is_about_the_picture(judge: TopicJudge, text: str) -> None:
 
 
 def test_what_points_is_about_the_picture() -> None:
-    for text in ("What is it?", "and these", "Who is in the photo?", "What's he holding?"):
+    for text in (
+        "What is it?",
+        "and these",
+        "Who is in the photo?",
+        "What's he holding?",
+        "And then?",
+    ):
         assert points(text)
     assert not points("Who wrote Hamlet?") and not points("the theatre in Iceland")
 
