@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from demo.adapter.library import Compatibility, Library
+from demo.adapter.library import Compatibility, Library, clear_up
 from demo.adapter.shelf import Shelf
-from demo.atomic_file import remove_unfinished
 from demo.background_task import PauseSwitch
 from demo.chat.conversation import Conversation, ConversationStore
 from demo.chat.generation import Reply, ReplyWriter
@@ -97,7 +96,7 @@ class Runtime:
 
     def start(self) -> None:
         """Begin to load in a thread, and take up the trainings of before."""
-        remove_unfinished(self.settings.adapters)
+        clear_up(self.settings.adapters)
         self.teaching.start()
         threading.Thread(target=self._load, name="load", daemon=True).start()
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demo.adapter.passport import AdapterCard, Passport, read_passport
-from demo.atomic_file import replace_file
+from demo.atomic_file import ABANDONED_SECONDS, remove_unfinished, replace_file
 from demo.errors import CheckpointError, InputError
 from demo.llama.config import LlamaConfig
 
@@ -400,6 +400,21 @@ def publish(adapter: Path, folder: Path, name: str, *, owner: str = "", again: b
         set_owner(folder, free, owner)
     save_adapter(loaded, replace(passport, name=free), folder / f"{free}.safetensors")
     return free
+
+
+def clear_up(folder: Path) -> None:
+    """Remove what killed programs left: half written files, owners of adapters that never came."""
+    remove_unfinished(folder)
+    try:
+        names = {path.stem for path in folder.glob("*.safetensors")}
+        names |= {read_passport(path).name for path in folder.glob("*.safetensors")}
+    except CheckpointError:  # whose that one is must stay known
+        return
+    for path in folder.glob("*.owner"):
+        with suppress(OSError):  # it goes just now
+            old = time.time() - path.stat().st_mtime >= ABANDONED_SECONDS
+            if old and path.stem not in names:
+                path.unlink()
 
 
 def free_name(name: str, taken: set[str]) -> str:

@@ -1,12 +1,13 @@
 """What was taught is put among the other adapters: its name, and whose it is."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from demo.adapter.adapter import Adapter, save_adapter
 from demo.adapter.config import AdapterSpec
-from demo.adapter.library import Library, owner_file, owners, publish, set_owner
+from demo.adapter.library import Library, clear_up, owner_file, owners, publish, set_owner
 from demo.adapter.passport import Passport
 
 
@@ -38,6 +39,28 @@ def test_an_owner_without_an_adapter_keeps_its_name(taught: Path, tmp_path: Path
     set_owner(tmp_path, "gone", "you")
     assert publish(taught, tmp_path, "gone", owner="me") == "gone-2"
     assert owners(tmp_path) == {"gone": "you", "gone-2": "me"}
+
+
+@pytest.mark.matrix("D13")
+def test_what_kills_have_left_goes_and_every_adapter_keeps_its_owner(
+    taught: Path, tmp_path: Path
+) -> None:
+    publish(taught, tmp_path, "mine", owner="me")
+    (tmp_path / "mine.safetensors").rename(tmp_path / "file.safetensors")  # its name is inside
+    set_owner(tmp_path, "never-came", "me")
+    part = tmp_path / ".new.safetensors.01234567.part"
+    part.touch()
+    clear_up(tmp_path)
+    assert part.exists() and set(owners(tmp_path)) == {"mine", "never-came"}  # just begun
+    for path in (part, *tmp_path.glob("*.owner")):
+        os.utime(path, (1, 1))
+    (tmp_path / "damaged.safetensors").write_text("who knows its name?")
+    clear_up(tmp_path)
+    assert not part.exists() and set(owners(tmp_path)) == {"mine", "never-came"}
+    (tmp_path / "damaged.safetensors").unlink()
+    clear_up(tmp_path)
+    assert owners(tmp_path) == {"mine": "me"}
+    assert offered(tmp_path, "me") == ["mine"] and offered(tmp_path) == []
 
 
 def test_an_owner_that_cannot_be_read_is_nobody(taught: Path, tmp_path: Path) -> None:
