@@ -405,12 +405,15 @@ def publish(adapter: Path, folder: Path, name: str, *, owner: str = "", again: b
 def clear_up(folder: Path) -> None:
     """Remove what killed programs left: half written files, owners of adapters that never came."""
     remove_unfinished(folder)
+    owned = list(folder.glob("*.owner"))
+    if not owned:
+        return
     try:
         names = {path.stem for path in folder.glob("*.safetensors")}
         names |= {read_passport(path).name for path in folder.glob("*.safetensors")}
     except CheckpointError:  # whose that one is must stay known
         return
-    for path in folder.glob("*.owner"):
+    for path in owned:
         with suppress(OSError):  # it goes just now
             old = time.time() - path.stat().st_mtime >= ABANDONED_SECONDS
             if old and path.stem not in names:
