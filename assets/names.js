@@ -19,7 +19,11 @@
 
   // What Gradio says in English alone: whole, or with a gap at its end.
   const words = () => document.querySelector("#links nav")?.dataset;
-  const names = () => new Map(JSON.parse(words()?.names ?? "[]"));
+  let read = null; // once they are on the page
+  const names = () => {
+    if (!read && words()) read = new Map(JSON.parse(words().names));
+    return read ?? new Map();
+  };
   const said = (known, name) => {
     if (known.has(name)) return known.get(name);
     for (const [start, other] of known) {

@@ -134,7 +134,7 @@ def discard(array: np.ndarray) -> None:
     _advise(array, "MADV_DONTNEED")
 
 
-def sparse(array: np.ndarray) -> np.ndarray:
+def without_huge_pages(array: np.ndarray) -> np.ndarray:
     """Let an array that is written to here and there take memory in small pages → the array.
 
     numpy asks the system for large ones, of which each number that is written takes two megabytes.

@@ -6,6 +6,7 @@ machine does meets both alike. What they say differs by nothing but the rounding
 
 import argparse
 import math
+import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -120,8 +121,7 @@ def compare_replies(base: Base, full: Decoder, half: Decoder, count: int) -> tup
     for prompt in read_prompts()[:count]:
         ids = base.tokenizer.chat([Message("user", prompt.text)])
         exact, ours = (_reply(decoder, ids, stop) for decoder in (full, half))
-        pairs = zip(exact, ours, strict=False)
-        alike += next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(exact), len(ours)))
+        alike += len(os.path.commonprefix([exact, ours]))
         same += exact == ours
         tokens += len(exact)
     return same / count, alike / tokens

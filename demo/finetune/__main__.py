@@ -38,7 +38,7 @@ from demo.errors import DataError, DemoError, InputError
 from demo.finetune.data.dataset import AIMS
 from demo.finetune.runs.process import carry_out
 from demo.finetune.runs.run_folder import RunFolder, RunRequest
-from demo.finetune.train.config import EYES, PRESETS, TrainingOptions, presets
+from demo.finetune.train.config import PRESETS, PROJECTORS, TrainingOptions, presets
 from demo.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ COLUMNS = {  # flags that name columns, and what `Layout` calls them
     "text": "text",
 }
 RECIPES: dict[str, dict[str, Any]] = {  # what the authors did, where no flag says otherwise
-    "caption": {"eyes": "resampler", "aim": "style", "prompts": 10},
-    "instruct": {"eyes": "resampler", "aim": "task", "prompts": 10},
+    "caption": {"projector": "resampler", "aim": "style", "prompts": 10},
+    "instruct": {"projector": "resampler", "aim": "task", "prompts": 10},
 }
 FIELDS = frozenset(item.name for item in fields(TrainingOptions))
 
@@ -231,8 +231,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--preset", choices=PRESETS, default="balanced")
     for item in fields(TrainingOptions):
         flag = f"--{item.name.replace('_', '-')}"
-        if item.name == "eyes":
-            parser.add_argument(flag, choices=EYES, help="what of a picture is projected")
+        if item.name == "projector":
+            parser.add_argument(flag, choices=PROJECTORS, help="what of a picture is projected")
         elif item.name == "aim":
             parser.add_argument(flag, choices=(*AIMS, "auto"), help="what the rows teach")
         elif item.type is bool:

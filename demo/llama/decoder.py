@@ -54,7 +54,7 @@ from demo.llama.kernels.int8_tile import GEMM_ROWS, TOKENS
 from demo.llama.kernels.prefill import SLICE, PrefillWorkspace, prefill
 from demo.llama.kernels.prefill_delta import DeltaTiles, changed_prefill
 from demo.llama.model import KVCache, Llama, Prefix, kernel_weights, uses_amx
-from demo.memory import discard, sparse
+from demo.memory import discard, without_huge_pages
 
 FIRST_PROBE, LAST_PROBE = 32, 1024  # steps between two trials of the other choice
 STEP_SLICE = 32  # tokens of a prompt at a time that go through the kernels of steps
@@ -129,8 +129,8 @@ class Decoder:
         prompt = (sizes.slots, c.layers, c.kv_heads, sizes.prompts + 2 * GEMM_ROWS, c.head_dim)
         kept = np.float32 if sizes.kv_bits == 32 else np.uint16  # numpy has no bf16
         self._slots = KVSlots(
-            key=sparse(empty(text, kept)),
-            value=sparse(empty(text, kept)),
+            key=without_huge_pages(empty(text, kept)),
+            value=without_huge_pages(empty(text, kept)),
             prompt_key=zeros(prompt),
             prompt_value=zeros(prompt),
             gate=zeros((sizes.slots, c.layers, c.heads)),

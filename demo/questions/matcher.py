@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -293,8 +294,7 @@ class Words:
     def letters(self) -> Counter[str]:
         """Count the runs of three letters of the content words; in Chinese, of one and of two."""
         if self.wide:
-            pairs = zip(self.all, self.all[1:], strict=False)
-            return Counter((*self.all, *(one + two for one, two in pairs)))
+            return Counter((*self.all, *map("".join, pairwise(self.all))))
         joined = " ".join(self.content)
         return Counter(joined[i : i + 3] for i in range(len(joined) - 2))
 

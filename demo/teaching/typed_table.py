@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from demo.finetune.data.columns import Layout
+from demo.finetune.data.columns import QA, Layout
 from demo.finetune.data.pictures import ZipPictures
 from demo.finetune.data.table import DataLimits, Table, TableBuilder
-
-FORM = "question and reply"
 
 
 def typed_table(
@@ -47,11 +45,11 @@ def typed_table(
     # The page has named the columns itself, so that nothing has to be recognised.
     if named:
         file = folder / "data.zip"
-        layout: Layout | None = Layout(FORM, question, reply, picture=picture)
+        layout: Layout | None = Layout(QA, question, reply, picture=picture)
         return replace(table, pictures=_packed(lines, named, file)), layout, file
     file = folder / "data.jsonl"
     file.write_text(lines, "utf-8")
-    layout = Layout(FORM, question, reply) if table.columns == (question, reply) else None
+    layout = Layout(QA, question, reply) if table.columns == (question, reply) else None
     return table, layout, file
 
 

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from demo.settings import ROOT
+from tests.browser.teach import WORDS
 from tests.files import packed
 from tests.serving import READY_SECONDS, Served, start, until
 from tests.visitors import Visitor
@@ -26,20 +27,6 @@ QUIET_SECONDS = 60.0
 MOST_MB = 1600
 TURNS = 5  # of a chat, before the next is begun
 PROMPTS, LAYERS, STEPS, BATCH = 4, 5, 7, 8  # fields of a training, by their place at its start
-WORDS = [
-    "sun",
-    "moon",
-    "star",
-    "tree",
-    "leaf",
-    "root",
-    "wave",
-    "sand",
-    "boat",
-    "bird",
-    "nest",
-    "egg",
-]
 QUESTIONS = (
     "What is the capital of France?",
     "Write a short story about the sea.",

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from demo.memory import available, bound_arenas, discard, settle, sparse, trim
+from demo.memory import available, bound_arenas, discard, settle, trim, without_huge_pages
 from demo.settings import ROOT
 
 MB = 2**20
@@ -37,14 +37,14 @@ def test_an_array_that_is_written_here_and_there_takes_little() -> None:
         array[:: 2 * MB] = 1  # one number in each large page
         return process.memory_info().rss - before
 
-    assert taken(sparse(np.empty(512 * MB, np.uint8))) < 16 * MB
+    assert taken(without_huge_pages(np.empty(512 * MB, np.uint8))) < 16 * MB
 
 
 def test_the_calls_are_there_or_do_nothing() -> None:
     bound_arenas()
     trim()
     discard(np.zeros(1))
-    assert sparse(np.zeros(1)).shape == (1,)
+    assert without_huge_pages(np.zeros(1)).shape == (1,)
 
 
 @pytest.mark.matrix("H3")

@@ -17,19 +17,8 @@ BREAK = re.compile(r"\s*(?:<\|endoftext\|>|</s>|[-=*_#]{3,})\s*")
 ASKING = ("user", "human", "customer", "client", "you", "me", "student", "patient", "a person")
 QUESTIONS = ("q", "question", "frage", "pregunta", "pergunta", "domanda", "вопрос", "问", "问题")
 ANSWERING = (
-    *(
-        "bot",
-        "assistant",
-        "ai",
-        "agent",
-        "chatbot",
-        "support",
-        "system",
-        "a",
-        "answer",
-        "reply",
-        "response",
-    ),
+    *("bot", "assistant", "ai", "agent", "chatbot", "support", "system"),
+    *("a", "answer", "reply", "response"),
     *("antwort", "respuesta", "resposta", "risposta", "ответ", "答", "答案"),
 )
 FEWEST = 3  # times that each of them speaks

@@ -27,7 +27,7 @@ OPENED = 64  # pictures that are open at once
 
 
 def picture_features(
-    file: Path, pictures: Sequence[SeenPicture], tower: Tower, eyes: VisualSpec
+    file: Path, pictures: Sequence[SeenPicture], tower: Tower, projection: VisualSpec
 ) -> Tensor:
     """Give features (pictures, S), or tokens (pictures, T, S); a resumed run sees the same bits.
 
@@ -35,22 +35,22 @@ def picture_features(
         file: where they are kept.
         pictures: at least one.
         tower: that sees them.
-        eyes: the projection that takes them.
+        projection: the projection that takes them.
 
     Raises:
         DataError: a picture cannot be opened; the message names it.
         OSError: they cannot be kept.
     """
-    if eyes.tokens:
+    if projection.tokens:
         if not file.exists():
-            _write_tokens(file, pictures, tower, bgr=eyes.channels == "BGR")
+            _write_tokens(file, pictures, tower, bgr=projection.channels == "BGR")
         return load_file(file)[NAME]  # mapped
     if file.exists():
         return load(file.read_bytes())[NAME]
     found = []
     for part in _opened(pictures):
-        seen = tower.batch_features(part, augmented=eyes.augmented)
-        found.append(torch.cat([seen, tower.colours(part)], 1) if eyes.attributes else seen)
+        seen = tower.batch_features(part, augmented=projection.augmented)
+        found.append(torch.cat([seen, tower.colours(part)], 1) if projection.attributes else seen)
     features = torch.cat(found)
     with replace_file(file) as unfinished:
         unfinished.write_bytes(save({NAME: features.contiguous()}))

@@ -113,7 +113,7 @@ def prepare_data(
     if dataset.pictures:
         seen = tower()
         learned, held_out, pictures = _placed(learned, held_out, dataset.pictures)
-        features = picture_features(folder.features, pictures, seen, _eyes(folder, choices))
+        features = picture_features(folder.features, pictures, seen, _projection(folder, choices))
     facts = dataset.aim == "facts"
     known = load_facts(folder.before, learned, tokenizer) if facts else ()
     pool = _pooled(folder, dataset, choices, learned, known, tokenizer)
@@ -329,8 +329,8 @@ def _questions(items: Sequence[EncodedRow], tokenizer: Tokenizer) -> tuple[Probe
     return tuple(found.values())
 
 
-def _eyes(folder: RunFolder, choices: TrainingOptions) -> VisualSpec:
-    """Return how pictures are seen: as the adapter that is taught more does, or a new one."""
+def _projection(folder: RunFolder, choices: TrainingOptions) -> VisualSpec:
+    """Return the projection of pictures: of the adapter that is taught more, or of a new one."""
     visual = read_passport(folder.start).spec.visual if folder.start.exists() else None
     return visual or choices.visual(1)
 

@@ -78,7 +78,7 @@ class TrainSettings:
 HIDDEN = 256  # width of the visual projection
 PROJECTION = 0.2  # its learning rate, as a share of the prompts'
 # What of a picture reaches the prompts: its global features, or what queries gather of all tokens.
-EYES = ("global", "resampler")
+PROJECTORS = ("global", "resampler")
 RESAMPLER_HIDDEN, RESAMPLER_BLOCKS, RESAMPLER_HEADS = 512, 2, 16  # as the authors' captioner's
 RESAMPLER_RATE = 0.02  # as `PROJECTION`
 EVALUATIONS, PROBES = 10, 4  # how often a run evaluates the held-out part, and answers questions
@@ -117,8 +117,8 @@ class TrainingOptions:
         aim: what the rows teach; "auto" guesses it from them.
         window: tokens that a row may have.
         cut: leave out the last turns of a longer conversation, rather than refuse it.
-        eyes: what of a picture is projected: its global features through one MLP (LLaMA-Adapter,
-            section 3.3), or all tokens of the tower through the authors' resampler.
+        projector: what brings a picture to the prompts: one MLP over its global features
+            (LLaMA-Adapter, section 3.3), or the authors' resampler over all tokens of the tower.
 
     Raises:
         InputError: a value is not a number in its range; the message names the field and the range.
@@ -136,11 +136,11 @@ class TrainingOptions:
     aim: AskedAim = "auto"
     window: int = 512
     cut: bool = False
-    eyes: str = EYES[0]
+    projector: str = PROJECTORS[0]
 
     def __post_init__(self) -> None:
-        if self.eyes not in EYES:
-            raise InputError(f"What is seen of a picture is one of: {', '.join(EYES)}.")
+        if self.projector not in PROJECTORS:
+            raise InputError(f"The projector of pictures is one of: {', '.join(PROJECTORS)}.")
         if not isinstance(self.zero_init, bool) or not isinstance(self.cut, bool):
             raise InputError("Zero-init gates, and cutting long rows, are either on or off.")
         if self.form not in FORMS:
@@ -178,7 +178,7 @@ class TrainingOptions:
 
     def visual(self, size: int) -> VisualSpec:
         """Derive the shape of the projection from the numbers of a picture, or of its tokens."""
-        if self.eyes == EYES[0]:
+        if self.projector == "global":
             return VisualSpec(size, HIDDEN)
         return VisualSpec(
             size, RESAMPLER_HIDDEN, "query-transformer",
@@ -211,7 +211,7 @@ class TrainingOptions:
             batch=self.batch,
             rate=self.rate,
             gate_rate=SHARED_GATES * self.rate if facts else self.rate,
-            visual_rate=(PROJECTION if self.eyes == EYES[0] else RESAMPLER_RATE) * self.rate,
+            visual_rate=(PROJECTION if self.projector == "global" else RESAMPLER_RATE) * self.rate,
             warmup=min(warmup, max(1, self.steps // 4)),
             flat=FACTS_FLAT if facts else 0.0,
             rehearsed=FACTS_REHEARSED if facts else TrainSettings.rehearsed,
@@ -287,7 +287,7 @@ def presets(
     return {name: replace(preset, aim=aim, form=form) for name, preset in found.items()}
 
 
-BESIDE_PRESETS = ("seed", "window", "cut", "eyes")  # fields that no preset says anything about
+BESIDE_PRESETS = ("seed", "window", "cut", "projector")  # fields that no preset says anything about
 
 
 def _recipes(form: str) -> dict[str, tuple[int, int, float]]:

@@ -32,6 +32,9 @@ _SYSCALL = 158  # arch_prctl on x86-64
 # array and not for others, and a check for zero would keep it from vectors.
 _ALWAYS = {"nogil": True, "cache": True, "error_model": "numpy"}
 JIT = _ALWAYS | {"fastmath": {"reassoc", "contract", "nsz", "nnan"}}
+# Sums in the order they are written, wherever the function is compiled into: numba lets one that
+# does not set `fastmath` inherit that of the function it is compiled for.
+EXACT = JIT | {"fastmath": False}
 # As written, but for NaN: what a token gets must not depend on the place in a tile that it has.
 LANES_ALIKE = _ALWAYS | {"fastmath": {"nsz", "nnan"}}
 

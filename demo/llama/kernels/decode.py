@@ -27,7 +27,7 @@ from demo.llama.kernels.amx import (
     multiply_2,
     release_tiles,
 )
-from demo.llama.kernels.compile import JIT, scratch
+from demo.llama.kernels.compile import EXACT, JIT, scratch
 from demo.llama.kernels.decode_attention import attention, rotate_and_store
 from demo.llama.kernels.int8_dot import (
     DOT_COLUMNS,
@@ -44,9 +44,6 @@ from demo.llama.kernels.tiles import join, share_of
 
 BYTES = 4  # of a number
 GROUP_SEQUENCES = TILE_ROWS // BYTES  # of a register
-# Sums in the order they are written. `fastmath` is set on purpose: numba lets a function that does
-# not set it inherit that of the function it is compiled for.
-_EXACT = JIT | {"fastmath": False}
 
 
 class QuantisedRows(NamedTuple):
@@ -168,7 +165,7 @@ def _gemv_vectors(weight, scale, qx, y, accumulate, threads):
         _gemv_rows(weight, scale, qx, y, accumulate, t * step, last)
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def _gemv_rows(weight, scale, qx, y, accumulate, first, last):  # (O, I), (O,) -> y (B, O)
     x_scale = qx.scale
     sums = np.empty((DOT_ROWS, y.shape[0]), np.float32)
@@ -190,7 +187,7 @@ def _gemv_swiglu_vectors(weight, scale, qx, y, threads):
         _gemv_swiglu_rows(weight, scale, qx, y, t * step, min(y.shape[1], (t + 1) * step))
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def _gemv_swiglu_rows(weight, scale, qx, y, first, last):  # (2 F, I), (2 F,) -> y (B, F)
     x_scale, size = qx.scale, y.shape[1]
     gates, ups = np.empty((2, DOT_ROWS, y.shape[0]), np.float32)
@@ -207,7 +204,7 @@ def _gemv_swiglu_rows(weight, scale, qx, y, first, last):  # (2 F, I), (2 F,) ->
                 y[b, row] = gate / (np.float32(1) + exp(-gate)) * up
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def _dot_rows(weight, row, rows, qx, out):  # (O, I), rows at `row` -> out (DOT_ROWS, B), in fp32
     high, low, x_scale, _, _ = qx
     batch, columns = x_scale.shape[0], weight.shape[1]
@@ -238,7 +235,7 @@ def _dot_rows(weight, row, rows, qx, out):  # (O, I), rows at `row` -> out (DOT_
             _add_sums(dot_4_1(weight, row, high, low, b, start, stop), 1, b, out)
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def _add_sums(sums, count, first, out):  # (DOT_ROWS count,) -> += out (DOT_ROWS, count from first)
     for r in range(DOT_ROWS):
         for b in range(count):
@@ -247,7 +244,7 @@ def _add_sums(sums, count, first, out):  # (DOT_ROWS count,) -> += out (DOT_ROWS
 
 # Exact, as is the turn below: where it is compiled into another function, its sum would else be
 # taken in that one's order, and a closed adapter would not leave the base bit for bit.
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def norm_row(x, weight, eps, out):
     """Set out (D,) to x / rms(x) · weight."""
     size = x.shape[0]
@@ -273,7 +270,7 @@ def _norm_and_quantise(s, weight, eps):  # x (B, D) -> normed (B, D) -> qx
     quantise_activations(s.normed, s.qx)
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def split_bytes(numbers, b, byte_planes):
     """Write sequence b's numbers (I,) int32 as bytes into `byte_planes` (groups, I / 4, TILE_ROWS).
 
@@ -292,7 +289,7 @@ def split_bytes(numbers, b, byte_planes):
             k, m = (k + half) >> eight, (m + half) >> eight
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def _multiply_groups(weight, row, other_row, byte_planes, group, out):
     # out (2, groups, TILE_ROWS, TILE_ROWS) = 16 rows from `row`, and 16 from `other_row`, (16, I) ·
     # bytes (I, 16) of one or two groups of sequences. Returns how many groups.
@@ -306,7 +303,7 @@ def _multiply_groups(weight, row, other_row, byte_planes, group, out):
     return 1
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def _sum_bytes(out, blocks, half, block, row, place):  # of one row and sequence, in fp32
     # Exact in fp64: four sums of bytes, each 256 times the one before.
     start = ((half * blocks + block) * TILE_ROWS + row) * TILE_ROWS + place
@@ -316,7 +313,7 @@ def _sum_bytes(out, blocks, half, block, row, place):  # of one row and sequence
     return np.float32(total)
 
 
-@nb.njit(parallel=True, **_EXACT)
+@nb.njit(parallel=True, **EXACT)
 def gemv_amx(weight, scale, byte_planes, x_scale, y, accumulate, threads):
     """Do what `gemv` does, by matrix instructions."""
     outputs, batch = weight.shape[0], y.shape[0]
@@ -341,7 +338,7 @@ def gemv_amx(weight, scale, byte_planes, x_scale, y, accumulate, threads):
         release_tiles()
 
 
-@nb.njit(parallel=True, **_EXACT)
+@nb.njit(parallel=True, **EXACT)
 def gemv_swiglu_amx(weight, scale, byte_planes, x_scale, y, threads):
     """Do what `gemv_swiglu` does, by matrix instructions."""
     batch, size = y.shape

@@ -11,10 +11,8 @@ import numba as nb
 import numpy as np
 
 from demo.llama.kernels.bf16 import rounded, widened
-from demo.llama.kernels.compile import JIT
+from demo.llama.kernels.compile import EXACT, JIT
 from demo.llama.kernels.simd import exp
-
-_EXACT = JIT | {"fastmath": False}  # sums in the order they are written, see `decode.py`
 
 
 class KVSlots(NamedTuple):
@@ -28,7 +26,7 @@ class KVSlots(NamedTuple):
     prompts: np.ndarray  # (M,) prompts in use, 0 for the plain base
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def rotate_and_store(layer, batch, w, slots, s, heads):
     """Turn queries and keys by their positions; write keys and values to their slots."""
     kv_heads, size = slots.key.shape[2], slots.key.shape[4]

@@ -9,7 +9,7 @@ is the same.
 import numba as nb
 import numpy as np
 
-from demo.llama.kernels.compile import JIT
+from demo.llama.kernels.compile import EXACT, JIT
 from demo.llama.kernels.decode import gemv, norm_row, quantise_activations
 from demo.llama.kernels.decode_attention import attention, rotate_and_store
 from demo.llama.kernels.delta import (
@@ -28,8 +28,6 @@ from demo.llama.kernels.delta import (
     norm_of,
 )
 from demo.llama.kernels.simd import exp
-
-_EXACT = JIT | {"fastmath": False}
 
 
 @nb.njit(**JIT)
@@ -121,7 +119,7 @@ def _product(slot, layer, row, x, weight, scale, starts, deltas, qx, low, y, thr
             change_row(deltas, slot[b], layer, row, starts, low[b], y[b], 0, y.shape[1])
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def _any(slot, row, column, deltas):  # whether some sequence changes a product in this way
     found = False
     for m in slot:
@@ -129,7 +127,7 @@ def _any(slot, row, column, deltas):  # whether some sequence changes a product 
     return found
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def _scale(m, layer, row, part, deltas, x, out):  # out (I,) = x, scaled for a part of a product
     out[:] = x
     if deltas.layout[m, row, SCALE_IN] >= 0:
@@ -151,7 +149,7 @@ def _low_ranks(slot, layer, row, x, parts, deltas, low, threads):
                 low_rank(deltas, m, layer, row, x[b], min(t * step, last), last, low[b])
 
 
-@nb.njit(parallel=True, **_EXACT)
+@nb.njit(parallel=True, **EXACT)
 def _changes(slot, layer, row, starts, deltas, low, y, threads):
     size = y.shape[1]
     step = (size + threads - 1) // threads
@@ -161,14 +159,14 @@ def _changes(slot, layer, row, starts, deltas, low, y, threads):
             change_row(deltas, slot[b], layer, row, starts, low[b], y[b], first, last)
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def _add(given, x):  # (B, D) -> x += (B, D)
     for b in range(x.shape[0]):
         for i in range(x.shape[1]):
             x[b, i] += given[b, i]
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def _swiglu(gate_up, inner):  # (B, 2 F) -> inner (B, F) = silu(gate) up
     size = inner.shape[1]
     for b in range(inner.shape[0]):

@@ -18,14 +18,12 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from demo.llama.kernels.compile import JIT, empty, zeros
+from demo.llama.kernels.compile import EXACT, JIT, empty, zeros
 
 QKV, ATTENTION_OUTPUT, GATE_UP, DOWN, NORMS = range(5)  # rows of a layout
 SCALE_IN, SCALE_OUT, BIAS, LOW_SCALE, LOW, UP = range(6)  # its columns, of a product
 ATTENTION_NORM, FFN_NORM, OUTPUT_NORM = range(3)  # its columns, of the norms
 _LARGEST = 32_767  # of an integer of 16 bits
-# Sums in the order they are written, as in `decode.py`.
-_EXACT = JIT | {"fastmath": False}
 
 
 class PackedParts(NamedTuple):
@@ -157,21 +155,21 @@ def _pointer_to(kind: Any) -> Any:
 _floats_at, _shorts_at = _pointer_to(types.float32), _pointer_to(types.int16)
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def floats_of(deltas, m, layer, row, column, size):
     """View `size` numbers of a slot's part; there has to be one."""
     place = layer * deltas.strides[m, 0] + deltas.layout[m, row, column]
     return nb.carray(_floats_at(deltas.floats[m] + 4 * place), (size,))
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def shorts_of(deltas, m, layer, row, column, size):
     """View `size` integers of a slot's LoRA; there has to be one."""
     place = layer * deltas.strides[m, 1] + deltas.layout[m, row, column]
     return nb.carray(_shorts_at(deltas.shorts[m] + 2 * place), (size,))
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def norm_of(deltas, m, layer, column, weight):
     """Give the slot's own norm (D,), or the base's."""
     if deltas.floats[m] == 0 or deltas.layout[m, NORMS, column] < 0:
@@ -192,7 +190,7 @@ def low_rank(deltas, m, layer, row, x, first, last, low):
         low[j] = total * scales[j]
 
 
-@nb.njit(**_EXACT)
+@nb.njit(**EXACT)
 def change_row(deltas, m, layer, row, starts, low, y, first, last):
     """Change outputs `first` to `last` of y (O,), a product of slot m.
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from demo.errors import DemoError
 from demo.finetune.train.config import PRESETS, TrainingOptions
-from demo.ui.teach.typed_rows import is_picture_cell
+from demo.ui.teach.typed_rows import MOST_TYPED, is_picture_cell
 
-MOST_KEPT = 2_000  # rows, as many as the table takes
 LONGEST = 20_000  # characters of a kept text
 
 # The page's part: nothing is kept before what was kept is back, and not more than has room there.
@@ -64,7 +63,7 @@ class KeptWork:
 def _rows(value: Any) -> tuple[tuple[str, str, str], ...]:
     if not isinstance(value, list):
         return ()
-    kept = [row for row in value[:MOST_KEPT] if isinstance(row, list) and len(row) in (2, 3)]
+    kept = [row for row in value[:MOST_TYPED] if isinstance(row, list) and len(row) in (2, 3)]
     rows = [
         (_text(question), _text(reply), "".join(filter(is_picture_cell, picture)))
         for question, reply, *picture in kept  # browsers have kept rows without pictures

@@ -45,7 +45,7 @@ class TableHandlers:
         """Add rows from my chat. Inputs: owner, session, raw table. Outputs: table, chosen."""
         turns = self._runtime.conversations.of(session).turns
         wanted = [turn for turn in turns if turn.reply and (turn.liked or turn.corrected)]
-        taken = [turn for turn in wanted if turn.picture is None or _is_picture(turn.picture)]
+        taken = [turn for turn in wanted if isinstance(turn.picture, Picture | None)]
         if not wanted:
             return {self._data.chosen: html.problem(self._words.chat_none)}
         try:
@@ -57,7 +57,7 @@ class TableHandlers:
         new = [row for row in rows if row not in there]
         said = [self._words.chat_added.format(count=len(new))]
         if len(rows) < len(wanted):
-            said.append(self._words.chat_films.format(count=len(wanted) - len(rows)))
+            said.append(self._words.chat_videos.format(count=len(wanted) - len(rows)))
         return {
             self._data.table: [*there, *new] or typed_rows.empty_rows(1),
             self._data.chosen: html.quiet(" ".join(said)),
@@ -78,8 +78,8 @@ class TableHandlers:
             visitor = checked_secret(owner)
             for path, name in files:
                 opened = self._uploads.open(path)
-                if not _is_picture(opened):
-                    raise InputError(self._words.picture_film)
+                if not isinstance(opened, Picture):
+                    raise InputError(self._words.picture_video)
                 cells.append(self._cell(visitor, opened, name))
             if not whole:
                 raise InputError(self._words.picture_unsent)
@@ -107,10 +107,6 @@ class TableHandlers:
         return {self._data.chosen: html.problem(self._words.said(str(error)))}
 
 
-def _is_picture(shown: Any) -> bool:
-    return isinstance(shown, Picture)
-
-
 def _sent(value: Any) -> tuple[int, Any, list[tuple[str, str]], bool]:
     """Read what the page says it has sent.
 
@@ -125,6 +121,8 @@ def _sent(value: Any) -> tuple[int, Any, list[tuple[str, str]], bool]:
         return nothing
     if not isinstance(row, int) or not isinstance(paths, list) or not isinstance(names, list):
         return nothing
-    files = [(str(path), str(name)) for path, name in zip(paths, names, strict=False)]
+    if len(paths) != len(names):
+        return nothing
+    files = [(str(path), str(name)) for path, name in zip(paths, names, strict=True)]
     whole = bool(files) and len(files) <= AT_ONCE and not said.get("missing")
     return row, said.get("at"), files[:AT_ONCE], whole

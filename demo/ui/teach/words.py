@@ -87,13 +87,13 @@ class TeachWords:
         "with the pen under it, and come back."
     )
     chat_added: str = "Added from your chat: {count}."
-    chat_films: str = "Left out, because they are about a film: {count}."
+    chat_videos: str = "Left out, because they are about a video: {count}."
     picture_add: str = "Add a picture"
     picture_other: str = "Another picture"
     picture_remove: str = "Remove the picture"
     picture_close: str = "Leave it"
     picture_unsent: str = "The picture did not arrive. Please add it again, or a smaller one."
-    picture_film: str = "A row takes a picture, not a film. Please choose a picture."
+    picture_video: str = "A row takes a picture, not a video. Please choose a picture."
     picture_odd: str = (
         "What stands in the picture's cell of row {row} is no picture. Please remove it, and add "
         "the picture by a click on the cell."

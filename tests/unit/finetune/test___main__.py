@@ -79,14 +79,15 @@ def test_what_the_authors_did_is_a_recipe(
     photos.mkdir()
     captions.write_text("{}", "utf-8")
     asked = ["--recipe", "caption", "--data", str(photos), "--captions", str(captions)]
-    for number, more in enumerate(([], ["--eyes", "global", "--prompts", "4"])):
+    for number, more in enumerate(([], ["--projector", "global", "--prompts", "4"])):
         place = german.with_name(f"run-{number}")
         flags = ["--out", "x", "--folder", str(place), "--adapters", str(german.parent)]
         teach([*asked, *flags, *more])
     request = seen[0].request()
-    assert (request.choices.eyes, request.choices.prompts) == ("resampler", 10)
+    assert (request.choices.projector, request.choices.prompts) == ("resampler", 10)
     assert Path(request.pictures) == photos and request.source == captions.name
-    assert seen[1].request().choices.eyes == "global" and seen[1].request().choices.prompts == 4
+    choices = seen[1].request().choices
+    assert choices.projector == "global" and choices.prompts == 4
     with pytest.raises(SystemExit):
         parse(["--recipe", "caption", "--out", "x"])
     assert "DATA (or --captions)" in capsys.readouterr().err

@@ -569,8 +569,8 @@ class SmallTokens(SmallTower):
 
 def test_a_resampler_is_taught_from_all_tokens_in_a_mapped_file(tools, tmp_path):
     data = coloured(tmp_path / "pictures.zip", "{0}.png,which?,{1}", "{0}.png,what?,fox {0}")
-    eyes = replace(CHOICES, eyes="resampler", held_out=0.0)
-    folder = made(tmp_path / "run", eyes, data=data, probes=("hello?",))
+    tokens = replace(CHOICES, projector="resampler", held_out=0.0)
+    folder = made(tmp_path / "run", tokens, data=data, probes=("hello?",))
     left = iter([False] * 5)
     carry_out(folder, replace(tools, tower=SmallTokens), lambda: next(left, True))
     assert folder.read().state == "interrupted"

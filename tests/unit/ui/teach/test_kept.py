@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from demo.finetune.train.config import TrainingOptions
-from demo.ui.teach.kept import LONGEST, MOST_KEPT, KeptWork
-from demo.ui.teach.typed_rows import picture_cell
+from demo.ui.teach.kept import LONGEST, KeptWork
+from demo.ui.teach.typed_rows import MOST_TYPED, picture_cell
 from demo.vision.image import Picture
 
 FIELDS = list(vars(TrainingOptions(steps=7)).values())
@@ -30,5 +30,5 @@ def test_what_nobody_kept_is_nothing(wrong: Any) -> None:
 
 def test_what_is_kept_is_bounded() -> None:
     work = KeptWork.read([[["a" * 10**6, "b"]] * 10**4, "n" * 500, "q" * 10**5, "gone", *FIELDS])
-    assert len(work.rows) == MOST_KEPT and len(work.rows[0][0]) == LONGEST
+    assert len(work.rows) == MOST_TYPED and len(work.rows[0][0]) == LONGEST
     assert len(work.name) == 100 and len(work.questions) == 2000 and work.preset is None

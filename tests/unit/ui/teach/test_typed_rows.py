@@ -129,6 +129,6 @@ def test_liked_replies_about_pictures_bring_them_along(
     rows = answer[view.data.table]
     assert [row[:2] for row in rows] == [["What is it?", "Grey."], ["Who?", "I."]]
     assert len(picture_keys(rows, WORDS)[0]) == 32 and rows[1][2] == ""
-    assert "Left out, because they are about a film: 1." in answer[view.data.chosen]
+    assert "Left out, because they are about a video: 1." in answer[view.data.chosen]
     again = handlers.typing.from_chat(ME, "s", {"data": rows})
     assert again[view.data.table] == rows
