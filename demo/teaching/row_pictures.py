@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
+from demo.atomic_file import replace_file
 from demo.errors import InputError
 from demo.vision.image import Picture, thumbnail
 
@@ -23,6 +24,8 @@ GONE = "The picture is no longer here. Please add it again."
 
 class RowPictures:
     """Keep pictures by visitor and key. Safe to use from several threads.
+
+    cachetools bounds a store as a whole; here each visitor has a share of it too.
 
     Args:
         folder: for the files; made when needed.
@@ -41,8 +44,8 @@ class RowPictures:
         """
         key, data = picture.digest[:32], thumbnail(picture, SIDE)
         path = self._path(visitor, key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        with replace_file(path) as unfinished:
+            unfinished.write_bytes(data)
         with self._lock:
             self._kept.pop((visitor, key), None)
             self._kept[visitor, key] = len(data), time.monotonic()

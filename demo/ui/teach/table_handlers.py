@@ -52,7 +52,7 @@ class TableHandlers:
             visitor = checked_secret(owner)
             rows = [[turn.text, turn.reply, self._cell(visitor, turn.picture)] for turn in taken]
             there = typed_rows.filled(typed_rows.typed_rows(table, self._words, more=len(rows)))
-        except DemoError as error:
+        except Exception as error:
             return self._problem(error)
         new = [row for row in rows if row not in there]
         said = [self._words.chat_added.format(count=len(new))]
@@ -83,11 +83,8 @@ class TableHandlers:
                 cells.append(self._cell(visitor, opened, name))
             if not whole:
                 raise InputError(self._words.picture_unsent)
-        except DemoError as error:
+        except Exception as error:
             shown = self._problem(error)
-        except Exception:
-            logger.exception("a picture for a row failed")
-            shown = {self._data.chosen: html.problem(self._strings.unexpected)}
         return shown | {self._data.put: json.dumps({"row": row, "cells": cells, "at": at})}
 
     def restore_rows(self, restored: bool, kept: Any) -> ComponentUpdates:
@@ -103,8 +100,13 @@ class TableHandlers:
         key = self._runtime.teaching.row_pictures.keep(visitor, picture)
         return typed_rows.picture_cell(key, picture, name or self._words.map_picture)
 
-    def _problem(self, error: DemoError) -> ComponentUpdates:
-        return {self._data.chosen: html.problem(self._words.said(str(error)))}
+    def _problem(self, error: Exception) -> ComponentUpdates:
+        """Say what went wrong; what visitors cannot mend, such as a full disk, is logged."""
+        said = self._words.said(str(error))
+        if not isinstance(error, DemoError):
+            logger.error("a row or its picture failed", exc_info=error)
+            said = self._strings.unexpected
+        return {self._data.chosen: html.problem(said)}
 
 
 def _sent(value: Any) -> tuple[int, Any, list[tuple[str, str]], bool]:

@@ -12,6 +12,7 @@ from demo.errors import InputError
 from demo.finetune.data.table import LIMITS
 from demo.runtime import Runtime
 from demo.settings import Settings
+from demo.teaching.row_pictures import RowPictures
 from demo.ui.files import Uploads
 from demo.ui.strings import ENGLISH
 from demo.ui.teach import typed_rows
@@ -95,6 +96,7 @@ def test_pictures_that_arrived_become_cells_and_a_data_set(
         None, "", "x", "[]", "{}", '{"row": "1", "paths": [], "names": []}',
         '{"row": 1, "paths": "x", "names": []}',
         '{"row": 1, "paths": ["/etc/passwd"], "names": ["a"]}',
+        '{"row": 1, "paths": ["x", "y"], "names": ["a"]}',
         '{"row": 1, "paths": [], "names": [], "missing": 2}',
     ],
 )  # fmt: skip
@@ -132,3 +134,19 @@ def test_liked_replies_about_pictures_bring_them_along(
     assert "Left out, because they are about a video: 1." in answer[view.data.chosen]
     again = handlers.typing.from_chat(ME, "s", {"data": rows})
     assert again[view.data.table] == rows
+
+
+def test_a_disk_that_takes_no_picture_is_told_and_changes_nothing(
+    shown: tuple[TeachView, DataHandlers],
+    picture: Picture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    view, handlers = shown
+    chat = handlers._runtime.conversations.of("s")
+    chat.turns = (replace(Turn("What is it?", picture, "Grey."), liked=True),)
+    place = tmp_path / "no folder"
+    place.touch()
+    monkeypatch.setattr(handlers._runtime.teaching, "row_pictures", RowPictures(place))
+    answer = handlers.typing.from_chat(ME, "s", {"data": [["", "", ""]]})
+    assert list(answer) == [view.data.chosen] and "Something went wrong" in str(answer)
