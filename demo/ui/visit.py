@@ -57,6 +57,8 @@ class Visits:
         changes: ComponentUpdates = {self._owner: secret}
         if not self._runtime.conversations.of(session).turns:  # else something was said already
             changes |= self._chats.arrive(session, secret, address)
+            if self._view.notice_text not in changes:
+                del changes[self._view.notice]  # what an early press was told stays
         return changes | self._settings(secret, address, remembered)
 
     def _settings(self, secret: str, address: object, remembered: object) -> ComponentUpdates:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.chat import Chat
 from tests.processes import eventually
@@ -174,6 +174,20 @@ def test_what_cannot_be_sent_is_kept_and_explained(chat: Chat) -> None:
     chat.page.get_by_role("button", name="Dismiss").click()
     expect(chat.notice).to_be_hidden()
     expect(chat.questions).to_have_count(0)
+
+
+def test_what_is_said_before_the_greeting_stays(chat: Chat) -> None:
+    page = chat.page.context.new_page()
+    held: list[Route] = []
+    page.route("**/run/predict*", lambda route: held.append(route))
+    early = Chat(page, chat.page.url)
+    early.box.press("Enter")
+    expect(early.notice).to_contain_text("Please type a message")
+    with page.expect_response("**/run/predict*"):
+        held[0].continue_()
+    page.unroute("**/run/predict*")
+    page.wait_for_timeout(1000)  # it shows nothing of its own that could be waited for
+    expect(early.notice).to_contain_text("Please type a message")
 
 
 @pytest.mark.matrix("C8", "E1")
