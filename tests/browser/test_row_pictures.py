@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.chat import Chat
 from tests.browser.conftest import SAMPLES
-from tests.browser.teach import Teach
+from tests.browser.teach import COMPILED, Teach
 
 pytestmark = pytest.mark.page
 DROP = """(cell, files) => {
@@ -90,6 +90,8 @@ def test_pictures_of_rows_are_added_exchanged_removed_and_kept(visit: Callable[.
     page.get_by_role("button", name="Use these rows").click()
     expect(teach.report).to_contain_text("2usable", timeout=60_000)
     expect(teach.report).to_contain_text("2pictures")
+    # A page that is left while it still measures says that its connection broke.
+    expect(teach.needs.locator(".tile").first).to_be_visible(timeout=1000 * COMPILED)
     page.reload()
     Teach(page)
     expect(picture(page, 0)).to_have_attribute("alt", "cat.png")
