@@ -8,7 +8,6 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 
 from demo.atomic_file import replace_file
@@ -34,6 +33,8 @@ class RowPictures:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._kept: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # bytes, when
+        self._own: dict[str, OrderedDict[str, None]] = {}  # keys; both the longest unused first
+        self._bytes = 0
         self._lock = threading.Lock()
 
     def keep(self, visitor: str, picture: Picture) -> str:
@@ -47,9 +48,13 @@ class RowPictures:
         with replace_file(path) as unfinished:
             unfinished.write_bytes(data)
         with self._lock:
-            self._kept.pop((visitor, key), None)
-            self._kept[visitor, key] = len(data), time.monotonic()
-            self._drop(self._surplus(visitor))
+            if (visitor, key) in self._kept:
+                self._take(visitor, key)
+            own = self._put(visitor, key, len(data))
+            if len(own) > MOST_PICTURES:
+                self._delete(visitor, next(iter(own)))
+            while self._bytes > MOST_BYTES:
+                self._delete(*next(iter(self._kept)))
         return key
 
     def find(self, visitor: str, key: str) -> Path:
@@ -57,32 +62,36 @@ class RowPictures:
         with self._lock:
             if (visitor, key) not in self._kept:
                 raise InputError(GONE)
-            size, _ = self._kept.pop((visitor, key))
-            self._kept[visitor, key] = size, time.monotonic()
+            self._put(visitor, key, self._take(visitor, key))
         return self._path(visitor, key)
 
     def sweep(self) -> None:
         """Delete what nobody has used for long."""
         latest = time.monotonic() - KEPT_SECONDS
         with self._lock:
-            self._drop([place for place, (_, used) in self._kept.items() if used < latest])
+            while self._kept and next(iter(self._kept.values()))[1] < latest:
+                self._delete(*next(iter(self._kept)))
 
-    def _surplus(self, visitor: str) -> list[tuple[str, str]]:
-        """Say which go, the longest unused first."""
-        own = [place for place in self._kept if place[0] == visitor]
-        gone = own[: max(0, len(own) - MOST_PICTURES)]
-        over = sum(size for size, _ in self._kept.values()) - MOST_BYTES
-        for place, (size, _) in self._kept.items():
-            if over <= 0:
-                break
-            gone.append(place)
-            over -= size
-        return gone
+    def _put(self, visitor: str, key: str, size: int) -> OrderedDict[str, None]:
+        """Enter a picture as the last used, and return its visitor's keys."""
+        self._kept[visitor, key] = size, time.monotonic()
+        self._bytes += size
+        own = self._own.setdefault(visitor, OrderedDict())
+        own[key] = None
+        return own
 
-    def _drop(self, places: Sequence[tuple[str, str]]) -> None:
-        for place in places:
-            self._kept.pop(place, None)
-            self._path(*place).unlink(missing_ok=True)
+    def _take(self, visitor: str, key: str) -> int:
+        """Take a picture's entry out, and return its bytes."""
+        size, _ = self._kept.pop((visitor, key))
+        self._bytes -= size
+        del self._own[visitor][key]
+        if not self._own[visitor]:
+            del self._own[visitor]
+        return size
+
+    def _delete(self, visitor: str, key: str) -> None:
+        self._take(visitor, key)
+        self._path(visitor, key).unlink(missing_ok=True)
 
     def _path(self, visitor: str, key: str) -> Path:
         return self._folder / hashlib.sha256(visitor.encode()).hexdigest()[:32] / f"{key}.webp"
