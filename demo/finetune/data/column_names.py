@@ -41,9 +41,10 @@ HISTORY = ("history",)
 CHOSEN = ("chosen", "chosenmessages")
 OPTIONS = ("options", "choices", "candidates", "endings")
 CAPTION = ("caption", "captions", "text", "description", "label", "class", "category")
-TEXT = ("text", "content")
+TEXT = ("text", "content", "sentence")
 BARRED = ("tools", "functions", "audio", "audios", "video", "videos", "sound", "sounds", "speech")
 VERDICT = ("label", "ktotag", "desirable", "approved", "accepted", "liked")
+KIND_OF_TEXT = ("intent", "intents", "sentiment", "emotion", "class", "labels")
 OPINION = ("rejected", "rejectedmessages", "rating", "score", "reward", "stars")
 LONGEST_NAME = 4  # words
 CORRECT = ("correct", "correcta", "correta", "correto", "correcto", "richtig", "corretta")
@@ -52,6 +53,8 @@ LESSER = {
     **{"problem": "question", "utterance": "question", "solution": "answer"},
     **dict.fromkeys(CORRECT, "answer"),
     "preferred": "answer",
+    **dict.fromkeys(("front", "term", "word", "ticket", "usermessage", "userinput"), "question"),
+    **dict.fromkeys(("back", "definition", "meaning", "resolution"), "answer"),
 }
 # What people call their columns elsewhere, one and several of it: German, French, Spanish,
 # Portuguese, Italian, Dutch, Swedish, Danish, Norwegian, Finnish, Polish, Czech, Slovak, Hungarian,
@@ -76,6 +79,11 @@ _ELSEWHERE = {
     "image": (
         "bild foto imagen imagem immagine afbeelding изображение картинка 图片 图像 画像 이미지"
     ),
+    "options": (
+        "opciones opções alternativas choix optionen antwortmöglichkeiten opzioni opties varianten "
+        "варианты вариантыответов варіанти seçenekler şıklar opcje možnosti lehetőségek pilihan "
+        "lựachọn 选项 選項 選択肢 보기 선택지"
+    ),
     "context": "kontext contexte contexto contesto контекст 上下文 背景",
 }
 # One of several answers to choose from: option_a, choice1, respuesta_b.
@@ -96,13 +104,13 @@ _ABOUT = (
 ABOUT = frozenset(_ABOUT.split())
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
     """Bring a name into a form to compare, without accents."""
     apart = unicodedata.normalize("NFKD", normalise_name(name))
     return "".join(c for c in apart if not unicodedata.combining(c)).strip(" :;.?*#()\"'`")
 
 
-ELSEWHERE = {_folded(word): name for name, words in _ELSEWHERE.items() for word in words.split()}
+ELSEWHERE = {folded(word): name for name, words in _ELSEWHERE.items() for word in words.split()}
 WORDS = {
     "question": {"question", "query"} | {w for w, n in ELSEWHERE.items() if n == "question"},
     "answer": {"answer", "response", "reply"} | {w for w, n in ELSEWHERE.items() if n == "answer"},
@@ -111,8 +119,8 @@ WORDS = {
 
 def known_as(name: str) -> str:
     """Give the English name, as the lists above have it, of a column."""
-    folded = _folded(name)
-    return ELSEWHERE.get(folded, folded)
+    bare = folded(name)
+    return ELSEWHERE.get(bare, bare)
 
 
 def all_named(columns: Iterable[str], names: Sequence[str]) -> list[str]:
@@ -136,7 +144,7 @@ def with_word(columns: Iterable[str], what: str) -> list[str]:
     found, other = [], "answer" if what == "question" else "question"
     for column in columns:
         apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column)
-        words = {_folded(word) for word in re.split(r"[\W_]+", apart) if word}
+        words = {folded(word) for word in re.split(r"[\W_]+", apart) if word}
         if (
             len(words) <= LONGEST_NAME
             and words & WORDS[what]
@@ -153,7 +161,7 @@ def options_of(columns: Sequence[str]) -> tuple[str, ...]:
         return (listed,)
     groups: dict[str, list[str]] = {}
     for column in columns:
-        match = ONE_OPTION.fullmatch(_folded(column))
+        match = ONE_OPTION.fullmatch(folded(column))
         if match and (match[1] or match[2].isalpha()):
             groups.setdefault(match[1] or "letter", []).append(column)
     return next((tuple(group) for group in groups.values() if len(group) > 1), ())

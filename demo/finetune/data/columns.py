@@ -27,6 +27,7 @@ from demo.finetune.data.column_names import (
     CORRECT,
     HISTORY,
     INPUT,
+    KIND_OF_TEXT,
     OPINION,
     PICTURE,
     QUESTION,
@@ -323,6 +324,15 @@ def why_unknown(columns: Sequence[str]) -> str:
         if len(several) > 1:
             names = " and ".join(f"“{excerpt(name)}”" for name in several[:3])
             return f"The columns {names} could both be {what}. Please choose one by hand."
+    told = all_named(columns, KIND_OF_TEXT)
+    if not told and not opinions and [*map(normalise_name, replies)] == ["label"]:
+        told = replies
+    if text and told:
+        return (
+            f"“{excerpt(told[0])}” may be what is to be said of each “{excerpt(text)}”. Please "
+            f"choose “{excerpt(text)}” as the question and “{excerpt(told[0])}” as the reply by "
+            "hand."
+        )
     if opinions or first_named(columns, VERDICT):
         name = excerpt((opinions or all_named(columns, VERDICT))[0])
         return (
@@ -407,10 +417,12 @@ def _marks_alone(table: Table, layout: Layout) -> bool:
 
 
 def _marked_text(table: Table, filled: Sequence[str]) -> Layout | None:
-    """Read texts that mark who speaks as conversations."""
-    for column in filled if len(filled) == 1 else all_named(filled, (*TEXT, "chosen")):
+    """Read texts that mark who speaks, and lists of turns of any name, as conversations."""
+    texts = filled if len(filled) == 1 else all_named(filled, (*TEXT, "chosen"))
+    for column in (*texts, *(name for name in filled if name not in texts)):
         cells = list(cells_of(table, column, SAMPLED))
-        if cells and all(marked_turns(cell) or is_turns(structure(cell)) for cell in cells):
+        marked = column in texts and all(map(marked_turns, cells))
+        if cells and (marked or all(is_turns(structure(cell)) for cell in cells)):
             if any(all_named(filled, names) for names in (QUESTION, CHAT)) or opinions_of(filled):
                 return None
             split, system = first_named(filled, SPLIT), first_named(filled, SYSTEM)
@@ -420,7 +432,7 @@ def _marked_text(table: Table, filled: Sequence[str]) -> Layout | None:
 
 def _plain_text(table: Table, filled: Sequence[str]) -> Layout | None:
     """Read texts that nobody asks for as they stand, unless a column may change their meaning."""
-    known = (*QUESTION, *REPLY, *CHAT, *INPUT, *PICTURE, *OPINION, *VERDICT, *BARRED)
+    known = (*QUESTION, *REPLY, *CHAT, *INPUT, *PICTURE, *OPINION, *VERDICT, *BARRED, *KIND_OF_TEXT)
     text = first_named(filled, TEXT)
     if text is None or all_named(filled, known):
         return None

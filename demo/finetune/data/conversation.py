@@ -14,7 +14,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import cycle, takewhile
 from typing import Any, Literal
 
 from demo.errors import DataError
@@ -51,19 +51,12 @@ HTML = re.compile(r"<(?:br|p|div|span|li|ul|strong|b|a href=[^<>]{1,200})\s*/?>|
 GAP = re.compile(r"\{\{\s*[^\W\d][\w -]{0,40}\}\}")
 CODE = re.compile(r"```|</|\{%|`[^`\n]*\{\{")
 ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "chatgpt": "assistant",
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "bot", "model", "chatgpt"), "assistant"),
 }
 SPEAKERS = ("role", "from", "speaker", "sender")
-CONTENTS = ("content", "value", "text", "message")
+CONTENTS = ("content", "value", "text", "message", "utterance")
 PICTURES = ("image", "images", "picture", "image_url")
 CALLS = ("tool_calls", "function_call", "tool_call_id")
 # Marks that say whether a turn is learned, and those that say whether it is not.
@@ -267,12 +260,13 @@ def read_turns(turns: Any, cleaner: Cleaner) -> list[Spoken]:
     """
     if not isinstance(turns, list) or not turns:
         raise DataError(f"The conversation is no list of turns. {EXPECTED}")
-    flat = [single for turn in turns for single in _single_turns(turn)]
+    flat = [single for turn in _with_speakers(turns, cleaner) for single in _single_turns(turn)]
     if len(flat) > MAX_TURNS:
         raise DataError(
             f"The conversation has {len(flat):,} turns, and {MAX_TURNS} is the most we take. "
             "Please cut it into several rows."
         )
+    flat = _with_assistant(flat, cleaner)
     return [_turn(index, turn, cleaner) for index, turn in enumerate(flat, 1)]
 
 
@@ -319,11 +313,38 @@ def picture_names(value: Any) -> list[str]:
     return []
 
 
+def _with_speakers(turns: list[Any], cleaner: Cleaner) -> list[Any]:
+    """Let user and assistant take turns where a conversation is a list of texts (DailyDialog)."""
+    if len(turns) < 2 or not all(isinstance(turn, str) for turn in turns):
+        return turns
+    cleaner.note("no turn says who speaks: the user begins, and the assistant replies")
+    spoken = zip(cycle(("user", "assistant")), turns, strict=False)
+    return [{"role": role, "content": text} for role, text in spoken]
+
+
 def _single_turns(turn: Any) -> list[Any]:
     """Cut an object such as `{"human": "…", "assistant": "…"}` into its turns."""
     if isinstance(turn, dict) and turn and all(str(key).lower() in ROLES for key in turn):
         return [{"role": key, "content": value} for key, value in turn.items()]
     return [turn]
+
+
+def _with_assistant(turns: list[Any], cleaner: Cleaner) -> list[Any]:
+    """Take the system for the assistant where it replies and nobody else (MultiWOZ, SGD)."""
+    if not all(isinstance(turn, dict) for turn in turns):
+        return turns
+    said = [next((turn[key] for key in SPEAKERS if key in turn), None) for turn in turns]
+    roles = [ROLES.get(speaker.lower()) if isinstance(speaker, str) else None for speaker in said]
+    first = roles.index("user") if "user" in roles else len(roles)
+    if "assistant" in roles or roles[first:].count("system") < 2:
+        return turns
+    cleaner.note("turns of the system are replies here, as nobody else replies")
+    return [
+        {**turn, next(key for key in SPEAKERS if key in turn): "assistant"}
+        if at > first and roles[at] == "system"
+        else turn
+        for at, turn in enumerate(turns)
+    ]
 
 
 def _turn(index: int, turn: Any, cleaner: Cleaner) -> Spoken:
@@ -348,6 +369,8 @@ def _turn(index: int, turn: Any, cleaner: Cleaner) -> Spoken:
     text = cleaner.text(text, f"turn {index}", learned=role == "assistant")
     _name_the_rest(index, turn, cleaner)
     if not text and role != "system":
+        if not any(key in turn for key in CONTENTS):
+            raise DataError(f"Turn {index} has its text under no name we know. {EXPECTED}")
         raise DataError(f"Turn {index}, the {role}'s, is empty.")
     return Spoken(role, text, learn, tuple(pictures))
 

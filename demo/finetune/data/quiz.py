@@ -9,23 +9,75 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from demo.finetune.data.conversation import normalise_name
+from demo.finetune.data.column_names import folded, known_as
 from demo.finetune.data.table import Table, TableRow, plain, structure
 
-LISTED = ("answers", "options", "choices", "answeroptions", "alternatives")
-TEXTS = ("text", "answer", "option", "content", "value", "answertext", "optiontext", "label")
-SAYS = ("correct", "iscorrect", "right", "isright", "istrue", "true", "isanswer")
-# What tells of one of the answers that it is right: its text, its letter or its number.
-KEYS = (
-    *("correct", "correctanswer", "correctindex", "correctanswerindex", "correctoption"),
-    *("correctchoice", "correctanswers", "correctresponse", "rightanswer", "right", "solution"),
-    *("answerindex", "answerkey", "answerid", "key", "correctkey", "correctanswerkey"),
+LISTED = (
+    *("answers", "options", "choices", "answeroptions", "alternatives"),
+    *("respuestas", "respostas", "reponses", "antworten", "risposte"),
 )
+TEXTS = (
+    "text",
+    "answer",
+    "option",
+    "content",
+    "value",
+    "answertext",
+    "optiontext",
+    "label",
+    "texto",
+    "texte",
+    "testo",
+    "respuesta",
+    "opcion",
+)
+SAYS = (
+    "correcta",
+    "correcto",
+    "correta",
+    "correto",
+    "corretta",
+    "richtig",
+    "escorrecta",
+    "correct",
+    "iscorrect",
+    "right",
+    "isright",
+    "istrue",
+    "true",
+    "isanswer",
+)
+# What tells of one of the answers that it is right: its text, its letter or its number.
+KEYS = {
+    folded(name)
+    for name in (
+        *("correct", "correctanswer", "correctindex", "correctanswerindex", "correctoption"),
+        *("correctchoice", "correctanswers", "correctresponse", "rightanswer", "right", "solution"),
+        *("respuestacorrecta", "opcioncorrecta", "indicecorrecto", "indicecorrecta", "correctaidx"),
+        *("correcta", "correcto", "respostacorreta", "alternativacorreta", "correta", "correto"),
+        *("bonnereponse", "reponsecorrecte", "richtigeantwort", "korrekteantwort", "richtig"),
+        *(
+            "rispostacorretta",
+            "corretta",
+            "правильныйответ",
+            "正确答案",
+            "正解",
+            "정답",
+            "dogrucevap",
+        ),
+        *("answerindex", "answerkey", "answerid", "key", "correctkey", "correctanswerkey"),
+    )
+}
 NUMBERED = ("answer", "label")  # only where they say the number or the letter of one
 MOST = 8  # answers to choose from
 SAMPLED = 200  # rows by which a column is understood
 RIGHT = "correct answer"
 NOTE = "“{column}” holds answers to choose from, and says which is right: “{right}” is made of it."
+
+
+def _lists(column: str) -> bool:
+    """Tell whether a name is one for answers to choose from."""
+    return known_as(column) == "options" or folded(column) in LISTED
 
 
 def as_quiz(table: Table) -> Table:
@@ -36,7 +88,7 @@ def as_quiz(table: Table) -> Table:
     Args:
         table: as it was read.
     """
-    column = next((name for name in table.columns if normalise_name(name) in LISTED), None)
+    column = next((name for name in table.columns if _lists(name)), None)
     if column is None or RIGHT in table.columns:
         return table
     rows, quiet = list[TableRow](), 0
@@ -96,7 +148,7 @@ def _key_of(table: Table, column: str) -> str | None:
     if RIGHT in names:
         return RIGHT
     for wanted, numbered in ((KEYS, False), (NUMBERED, True)):
-        for name in (name for name in names if normalise_name(name) in wanted):
+        for name in (name for name in names if folded(name) in wanted):
             sampled = (row.cells for row in table.rows[:SAMPLED])
             rows = [cells for cells in sampled if cells.get(name, "").strip()]
             if rows and all(_chooses(row, column, name, numbered=numbered) for row in rows):
@@ -121,7 +173,7 @@ def _chooses(row: Mapping[str, str], column: str, key: str, *, numbered: bool) -
 def quiz_columns(table: Table) -> tuple[str, str] | None:
     """Find the column of a quiz's answers and the one that says which is right, if it is one."""
     for column in table.filled_columns:
-        if normalise_name(column) in LISTED and (key := _key_of(table, column)):
+        if _lists(column) and (key := _key_of(table, column)):
             return column, key
     return None
 
@@ -134,7 +186,7 @@ def _told(value: Any) -> tuple[list[str], str] | None:
     for item in value:
         if not isinstance(item, dict):
             return None
-        named = {normalise_name(name): inner for name, inner in item.items()}
+        named = {folded(name): inner for name, inner in item.items()}
         given = (plain(named.get(name)) for name in TEXTS)
         text = next((text for text in given if text is not None), None)
         says = next((named[name] for name in SAYS if isinstance(named.get(name), bool)), None)

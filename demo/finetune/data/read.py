@@ -17,6 +17,7 @@ from demo.errors import DataError
 from demo.finetune.data.column_files import BEGINNINGS, read_columns
 from demo.finetune.data.columns import recognise, recognise_table
 from demo.finetune.data.csv_reader import NoTableError, find_separator, read_csv
+from demo.finetune.data.faq import is_faq, read_faq
 from demo.finetune.data.folder import table_in
 from demo.finetune.data.intents import spread
 from demo.finetune.data.json_reader import read_json
@@ -177,6 +178,8 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
         table = read_json(yaml_as_json(text), name, limits)
     elif (who := speakers(text)) and marked_turns(text[:20_000]) is None:
         table = read_transcript(text, name, who, limits)
+    elif is_faq(text) and marked_turns(text[:20_000]) is None:
+        table = read_faq(text, name, limits)
     else:
         try:
             table = read_csv(text, name, limits)

@@ -5,6 +5,7 @@ cannot be taught as it was meant is refused with the reason.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from demo.errors import DataError
@@ -288,11 +289,25 @@ def _options(row: TableRow, layout: Layout) -> list[tuple[str, str]]:
     if isinstance(value, list) and len(value) <= len(LETTERS):
         found = [plain(item) for item in value]
         if all(text is not None for text in found):
-            return list(zip(LETTERS[: len(found)], map(str, found), strict=True))
+            return list(zip(_letters(value), map(str, found), strict=True))
     raise DataError(
         f"The options in “{excerpt(layout.options[0])}” cannot be told apart. Expected is a list "
         f'of at most {len(LETTERS)} texts, such as ["ant", "whale"].'
     )
+
+
+def _letters(options: list[Any]) -> Sequence[str]:
+    """Give the letter of each option: its own where all say one, else those of the alphabet."""
+    names = ("letter", "label", "letra", "id", "key")
+    own = [
+        next((item[name] for name in names if isinstance(item.get(name), str)), "")
+        for item in options
+        if isinstance(item, dict)
+    ]
+    single = len(own) == len(options) == len(set(own)) and all(
+        len(letter) == 1 and letter.isalpha() for letter in own
+    )
+    return own if single else LETTERS[: len(options)]
 
 
 def _reply(row: TableRow, layout: Layout, options: list[tuple[str, str]], cleaner: Cleaner) -> str:

@@ -298,7 +298,8 @@ def structure(cell: str) -> Any:
 def plain(value: Any) -> str | None:
     """Give a value as text where it is one text or number, also inside an object."""
     if isinstance(value, dict):
-        found = (value.get(key) for key in ("answer", "text", "value", "content", "caption"))
+        names = ("answer", "text", "value", "content", "caption", "texto", "texte", "testo")
+        found = map(value.get, names)
         return next((text for text in map(plain, found) if text is not None), None)
     if isinstance(value, bool):
         return str(value).lower()

@@ -14,14 +14,30 @@ LINE = re.compile(
     r"[ \t]?\**[:：]\**(?:[ \t]+|(?=[^\s/\d]))(\S.*)"
 )
 BREAK = re.compile(r"\s*(?:<\|endoftext\|>|</s>|[-=*_#]{3,})\s*")
-ASKING = ("user", "human", "customer", "client", "you", "me", "student", "patient", "a person")
+ASKING = (
+    *("user", "human", "customer", "client", "you", "me", "student", "patient", "a person"),
+    *("человек", "пользователь", "клиент", "benutzer", "nutzer", "kunde", "usuario", "usuário"),
+    *("cliente", "utilisateur", "utente", "用户", "顾客", "客户", "ユーザー", "사용자"),
+)
 QUESTIONS = ("q", "question", "frage", "pregunta", "pergunta", "domanda", "вопрос", "问", "问题")
 ANSWERING = (
     *("bot", "assistant", "ai", "agent", "chatbot", "support", "system"),
     *("a", "answer", "reply", "response"),
-    *("antwort", "respuesta", "resposta", "risposta", "ответ", "答", "答案"),
+    *("бот", "ассистент", "оператор", "assistent", "asistente", "assistente", "助手", "客服"),
+    *(
+        "アシスタント",
+        "봇",
+        "어시스턴트",
+        "antwort",
+        "respuesta",
+        "resposta",
+        "risposta",
+        "ответ",
+        "答",
+        "答案",
+    ),
 )
-FEWEST = 3  # times that each of them speaks
+FEWEST = 3  # times that each of them speaks, where only one name is known
 LONGEST = 32  # turns of a conversation; a longer one is cut before a question
 LOOKED_AT = 50_000  # characters by which the speakers are found
 NOTE = "“{user}” asks and “{other}” replies: the text is read as {count:,} conversations."
@@ -34,7 +50,9 @@ def speakers(text: str) -> tuple[str, str] | None:
     found = [match for line in lines if (match := LINE.match(line))]
     names = Counter(match[1].strip() for match in found)
     common = names.most_common(3)
-    if len(common) < 2 or common[1][1] < FEWEST or LINE.match(lines[0]) is None:
+    if len(common) < 2 or LINE.match(lines[0]) is None:
+        return None
+    if common[1][1] < FEWEST and not _both_known(common[0][0], common[1][0]):
         return None
     (one, many), (two, some) = common[:2]
     others = sum(names.values()) - many - some
@@ -47,6 +65,12 @@ def speakers(text: str) -> tuple[str, str] | None:
     asking = (*ASKING, *QUESTIONS)
     user = next((name for name in (one, two) if name.casefold() in asking), first)
     return user, two if user == one else one
+
+
+def _both_known(one: str, two: str) -> bool:
+    asks, replies = (*ASKING, *QUESTIONS), ANSWERING
+    pair = one.casefold(), two.casefold()
+    return any(a in asks and b in replies for a, b in (pair, pair[::-1]))
 
 
 def read_transcript(

@@ -107,6 +107,20 @@ def test_questions_that_nobody_answers_are_not_learned() -> None:
         assert "seems to hold questions that nobody answers" in why_unknown(table.columns)
 
 
+def test_what_kind_a_text_is_of_is_asked_about() -> None:
+    for name in ("intent", "Sentiment", "emotion", "class", "label"):
+        rows = [{"text": "Show all tables.", name: "show"}, {"text": "Add a row.", name: "add"}]
+        table = read_table(json.dumps(rows).encode())
+        assert recognise_table(table) is None
+        assert f"“{name}” as the reply by hand" in why_unknown(table.columns)
+
+
+def test_cards_have_a_question_and_an_answer() -> None:
+    for first, second in (("front", "back"), ("Term", "Definition"), ("User Message", "Bot Reply")):
+        layout = recognise(["id", first, second])
+        assert layout and (layout.question, layout.reply) == (first, second)
+
+
 def test_half_a_pair_is_named() -> None:
     assert "“prompt” may be the question, and no column's name says" in why_unknown(
         ["prompt", "ability"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from demo.errors import DataError
-from demo.finetune.data.columns import Layout, recognise
+from demo.finetune.data.columns import Layout, recognise, recognise_table
 from demo.finetune.data.conversation import Exchange, TrainingConversation
 from demo.finetune.data.read import read_table
 from demo.finetune.data.rows import read_row
@@ -189,6 +189,25 @@ def test_a_reply_without_weight_is_context_only():
     )
 
 
+def test_texts_in_a_list_are_turns_one_after_the_other():
+    talk = read_row(make_row(1, {"messages": ["a", "b", "c", "d", "e"]}), CHAT)
+    assert talk.exchanges == (Exchange("a", "b"), Exchange("c", "d"))
+    assert "no turn says who speaks: the user begins, and the assistant replies" in talk.repairs
+
+
+def test_the_system_replies_where_nobody_else_does():
+    turns = [("USER", "a"), ("SYSTEM", "b"), ("USER", "c"), ("SYSTEM", "d")]
+    rows = [{"turns": [{"speaker": who, "utterance": what} for who, what in turns], "services": []}]
+    table = read_table(json.dumps(rows * 2).encode())
+    layout = recognise_table(table)
+    assert layout and layout.chat == "turns"
+    talk = read_row(table.rows[0], layout)
+    assert talk.exchanges == (Exchange("a", "b"), Exchange("c", "d"))
+    assert "turns of the system are replies here, as nobody else replies" in talk.repairs
+    began = read_row(chat(("system", "s"), *turns), CHAT)
+    assert began.system == "s" and began.exchanges == talk.exchanges
+
+
 def test_a_last_question_without_reply_is_left_out():
     talk = read_row(chat(("user", "a"), ("assistant", "b"), ("user", "c")), CHAT)
     assert talk.exchanges == (Exchange("a", "b"),)
@@ -206,6 +225,7 @@ def test_a_last_question_without_reply_is_left_out():
         (chat(("tool", "a")), "Turn 1 is from “tool”. Known are system, user and assistant"),
         (chat((7, "a")), "Turn 1 is from “7”"),
         (chat(("user", "")), "Turn 1, the user's, is empty."),
+        (make_row(1, {"messages": [{"speaker": "user", "en": "a"}]}), "under no name we know. Exp"),
         (chat(("user", "a"), ("assistant", None)), "Turn 2, the assistant's, is empty."),
         (
             chat(("user", "a"), ("user", "b")),

@@ -74,3 +74,32 @@ def test_an_answer_that_nothing_marks_as_right_is_refused() -> None:
     table = read_table(json.dumps(rows).encode())
     assert "correct answer" in table.notes[-1]
     assert [row.cells["correct answer"] for row in table.rows] == ["whale", "whale", "", "whale"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reply"),
+    [
+        ({"opciones": ["CSAT", "FCR"], "correctaIdx": 1}, "The answer is (B)."),
+        ({"alternativas": ["CSAT", "FCR"], "respostaCorreta": "FCR"}, "FCR"),
+        ({"选项": ["CSAT", "FCR"], "正确答案": "B"}, "B"),
+        (
+            {"opciones": [{"letra": "X", "texto": "CSAT"}, {"letra": "Y", "texto": "FCR"}],
+             "respuestaCorrecta": "Y"},
+            "Y",
+        ),
+        (
+            {"opciones": [{"texto": "CSAT", "correcta": False},
+                          {"texto": "FCR", "correcta": True}]},
+            "FCR",
+        ),
+    ],
+)  # fmt: skip
+def test_a_quiz_in_another_language_shows_its_options(row: dict[str, Any], reply: str) -> None:
+    rows = [{"pregunta": f"¿Qué es {n}?", **row} for n in range(3)]
+    table = read_table(json.dumps(rows).encode())
+    layout = recognise_table(table)
+    assert layout and layout.options
+    (exchange,) = read_row(table.rows[0], layout).exchanges
+    first = "X" if reply == "Y" else "A"
+    assert exchange.question.startswith(f"¿Qué es 0?\n\nOptions:\n({first}) CSAT\n(")
+    assert exchange.reply == reply

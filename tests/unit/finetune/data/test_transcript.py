@@ -3,6 +3,7 @@
 from demo.finetune.data.columns import recognise_table
 from demo.finetune.data.read import read_table
 from demo.finetune.data.rows import read_row
+from demo.finetune.data.transcript import speakers
 
 
 def taught(text: str) -> list[str]:
@@ -40,3 +41,9 @@ def test_speakers_may_stand_in_brackets() -> None:
     assert taught("".join(map(text.format, range(3))))[1] == "hi 1 > yes 1, I am"
     text = "[Customer]: hi {0}\n[Agent]: yes {0}, I am\n\n"
     assert taught("".join(map(text.format, range(3))))[2] == "hi 2 > yes 2, I am"
+
+
+def test_one_pair_is_enough_where_both_names_are_known() -> None:
+    assert speakers("Q: What is tea?\nA: A drink.") == ("Q", "A")
+    assert speakers("Человек: Привет\nБот: Здравствуйте!") == ("Человек", "Бот")
+    assert speakers("Q: What is tea?\nAnna: A drink.") is None

@@ -1,0 +1,66 @@
+"""Help pages as people write them: questions on lines of their own, with what answers each."""
+
+import pytest
+
+from demo.finetune.data.faq import is_faq
+from demo.finetune.data.read import read_table
+
+MARKDOWN = """# Help
+
+Our shop, in short.
+
+## How do I pay?
+
+With a card.
+Cash is fine too.
+
+### 2. Where are you?
+
+In Lyon.
+
+## Contact
+Write to us.
+"""
+PLAIN = "Where are you?\nIn Lyon.\n\nHow do I pay?\nWith a card.\n\nCash is fine too.\n"
+BOLD = "**Wann öffnen Sie?**\nUm neun.\n\n**2. Wo sind Sie?**\n\nIn Köln.\n"
+
+
+def rows(text: str) -> list[tuple[str, str]]:
+    return [(row.cells["question"], row.cells["answer"]) for row in read_table(text.encode()).rows]
+
+
+def test_headings_that_ask_are_questions_and_the_rest_is_told() -> None:
+    table = read_table(MARKDOWN.encode(), "help.md")
+    assert rows(MARKDOWN) == [
+        ("How do I pay?", "With a card.\nCash is fine too."),
+        ("Where are you?", "In Lyon."),
+    ]
+    assert table.notes == (
+        "Lines that ask are read as 2 questions, and what follows each as its answer.",
+        "2 lines before the first question, or below other headings, are left out.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (PLAIN, ["Where are you?|In Lyon.", "How do I pay?|With a card.\n\nCash is fine too."]),
+        (BOLD, ["Wann öffnen Sie?|Um neun.", "Wo sind Sie?|In Köln."]),
+        ("1. 在哪里？\n里昂。\n\n2. 怎么付款？\n用卡。", ["在哪里？|里昂。", "怎么付款？|用卡。"]),
+    ],
+)  # fmt: skip
+def test_lines_that_ask_begin_a_row(text: str, expected: list[str]) -> None:
+    assert ["|".join(row) for row in rows(text)] == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Who is it?\n\nWhere is it?\n\nWhat is it?\n",  # nobody answers
+        "Is it late?\nYes.\n",  # one is no page of questions
+        "It was late. The rain fell.\n" * 9 + "\nWho knows?\nNobody.\n\nWho cares?\nI do.\n",
+        "question,answer\nWho?,Me.\nWhere?,Here.\n",
+    ],
+)
+def test_other_texts_are_none(text: str) -> None:
+    assert not is_faq(text)
