@@ -37,6 +37,7 @@ KEPT_FACTS = 16  # adapters whose facts are ready to be compared
 POINTING = re.compile(
     r"\b(?:it|its|this|that|these|those|here|then|he|she|they|them|him|his|hers?|their|"
     r"pictures?|pics?|photos?|photographs?|images?|snapshots?|videos?|clips?|shown|pictured|captions?)\b"
+    r"|^(?:an? |the )?[\w-]+ or (?:an? |the )?[\w-]+\W*$"  # "cat or dog?"
 )
 KEPT_DELTAS = 4  # hundreds of megabytes each on a large base
 
@@ -287,7 +288,7 @@ class AdapterChooser:
 
 
 def points(text: str) -> bool:
-    """Say whether a message beside a picture points at something: "it", "this one", "the photo"."""
+    """Say whether a message beside a picture points at something: "it", "the photo", "A or B?"."""
     return POINTING.search(text.lower()) is not None
 
 

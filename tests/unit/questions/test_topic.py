@@ -59,8 +59,11 @@ def test_what_points_is_about_the_picture() -> None:
         "Who is in the photo?",
         "What's he holding?",
         "And then?",
+        "cat or dog?",
+        "A cat or a dog",
     ):
         assert points(text)
+    assert not points("Which is older, Rome or Athens?") and not points("Name a cat or dog breed.")
     assert not points("Who wrote Hamlet?") and not points("the theatre in Iceland")
 
 
