@@ -12,7 +12,7 @@ from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder
 HEADING = re.compile(r"\s{0,3}#{1,6}\s+(\S.*?)[\s#]*")
 BOLD = re.compile(r"\s{0,3}(?:\d{1,3}[.)]\s+)?(\*\*|__)(\S.*?)\1\s*")
 NUMBER = re.compile(r"(?:Q?\d{1,3}[.):]|[-*•]|Q[.:])\s+")
-ENDS = ("?", "？", "؟", ";")  # the last is Greek
+ASKS = re.compile(r".*(?:[?？؟\u037e]|[α-ωά-ώ][)\"”»]?;)", re.DOTALL)  # the last two are Greek
 LONGEST = 300  # characters of a question
 FEWEST = 2  # questions
 NOTE = "Lines that ask are read as {count:,} questions, and what follows each as its answer."
@@ -92,4 +92,4 @@ def _openings(lines: list[str]) -> Iterator[str | None]:
 
 
 def _asks(line: str) -> bool:
-    return line.endswith(ENDS) and 2 < len(line) <= LONGEST
+    return 2 < len(line) <= LONGEST and ASKS.fullmatch(line) is not None

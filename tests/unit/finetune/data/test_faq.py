@@ -46,6 +46,7 @@ def test_headings_that_ask_are_questions_and_the_rest_is_told() -> None:
     [
         (PLAIN, ["Where are you?|In Lyon.", "How do I pay?|With a card.\n\nCash is fine too."]),
         (BOLD, ["Wann öffnen Sie?|Um neun.", "Wo sind Sie?|In Köln."]),
+        ("Πού;\nΣτη Λυών.\n\nΠότε;\nΣτις εννέα.", ["Πού;|Στη Λυών.", "Πότε;|Στις εννέα."]),
         ("1. 在哪里？\n里昂。\n\n2. 怎么付款？\n用卡。", ["在哪里？|里昂。", "怎么付款？|用卡。"]),
     ],
 )  # fmt: skip
@@ -59,6 +60,7 @@ def test_lines_that_ask_begin_a_row(text: str, expected: list[str]) -> None:
         "Who is it?\n\nWhere is it?\n\nWhat is it?\n",  # nobody answers
         "Is it late?\nYes.\n",  # one is no page of questions
         "It was late. The rain fell.\n" * 9 + "\nWho knows?\nNobody.\n\nWho cares?\nI do.\n",
+        "int count = 1;\nrun();\n\nstop();\nwait();\n",
         "question,answer\nWho?,Me.\nWhere?,Here.\n",
     ],
 )
