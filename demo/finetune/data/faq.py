@@ -1,11 +1,14 @@
 """Plain text in which questions stand on lines of their own → a table of questions and answers.
 
-As people write help pages: Markdown headings or bold lines that end with a question mark, or
-paragraphs that each begin with such a line. What stands between one and the next is its answer.
+As people write help pages: Markdown headings or bold lines that end with a question mark;
+paragraphs of which each, or every second one, begins with such a line; question and answer in one
+line. What stands between one question and the next is its answer. Lettered lines with "Answer: B"
+below them are the options of a quiz.
 """
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder
 
@@ -13,10 +16,19 @@ HEADING = re.compile(r"\s{0,3}#{1,6}\s+(\S.*?)[\s#]*")
 BOLD = re.compile(r"\s{0,3}(?:\d{1,3}[.)]\s+)?(\*\*|__)(\S.*?)\1\s*")
 NUMBER = re.compile(r"(?:Q?\d{1,3}[.):]|[-*•]|Q[.:])\s+")
 ASKS = re.compile(r".*(?:[?？؟\u037e]|[α-ωά-ώ][)\"”»]?;)", re.DOTALL)  # the last two are Greek
+IN_ONE = re.compile(r"(.{2,300}?[?？؟])\s*(?:[-–—:=→]+>?)?\s*([^\s,;|][^\t|]*)")
+OPTIONS = re.compile(
+    r"((?:\s*\(?[A-Ha-h][.):]\s*\S.*\n)+)\s*\*{0,2}(?:correct |right )?answer\*{0,2}\s*:\**\s*"
+    r"\(?([A-Ha-h])\b.*",
+    re.IGNORECASE,
+)
+OPTION = re.compile(r"\(?[A-Ha-h][.):]\s*(\S.*)")
 LONGEST = 300  # characters of a question
 FEWEST = 2  # questions
+PARAGRAPHS = 2.5  # for each question, at most, where nothing marks questions: prose asks seldom
 NOTE = "Lines that ask are read as {count:,} questions, and what follows each as its answer."
 ASIDE = "{count:,} lines before the first question, or below other headings, are left out."
+Pairs = Sequence[tuple[str, str]]
 
 
 def is_faq(text: str) -> bool:
@@ -40,19 +52,38 @@ def read_faq(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
     """
     pairs, aside = _pairs(text)
     notes = [NOTE.format(count=len(pairs)), *([ASIDE.format(count=aside)] if aside else ())]
-    columns = ["question", "answer"]
+    quiz = [OPTIONS.fullmatch(answer) for _, answer in pairs]
+    columns = ["question", "options", "answer"] if all(quiz) else ["question", "answer"]
     table = TableBuilder(name, columns=columns, counted="question", notes=notes, limits=limits)
-    for number, pair in enumerate(pairs, 1):
-        table.add(number, dict(zip(columns, pair, strict=True)))
+    for number, ((question, answer), found) in enumerate(zip(pairs, quiz, strict=True), 1):
+        cells = {"question": question, "answer": answer}
+        if found and "options" in columns:
+            listed = [OPTION.match(line.strip()) for line in found[1].strip().splitlines()]
+            texts = [option[1].strip() for option in listed if option]
+            cells |= {"options": json.dumps(texts, ensure_ascii=False), "answer": found[2].upper()}
+        table.add(number, cells)
     return table.build()
 
 
-def _pairs(text: str) -> tuple[list[tuple[str, str]], int]:
+def _pairs(text: str) -> tuple[Pairs, int]:
     """Return questions with what follows them, and how many lines belong to none."""
     lines = text.replace("\r\n", "\n").split("\n")
     marked = [_marked(line) for line in lines]
-    by_marks = sum(_asks(title) for title in marked if title) >= FEWEST
-    titles = marked if by_marks else list(_openings(lines))
+    if sum(_asks(title) for title in marked if title) >= FEWEST:
+        return _between(lines, marked)
+    if pairs := _in_one(lines):
+        return pairs, 0
+    paragraphs = [*filter(None, re.split(r"\n\s*\n", "\n".join(lines).strip()))]
+    apart = len(paragraphs) > 1
+    openings = _openings(lines, every=not apart)
+    parts = len(paragraphs) if apart else len([line for line in lines if line.strip()])
+    if parts > PARAGRAPHS * sum(map(bool, openings)):
+        return (), 0
+    return _between(lines, openings)
+
+
+def _between(lines: Sequence[str], titles: Sequence[str | None]) -> tuple[Pairs, int]:
+    """Cut lines at those that have a title; what stands below one that does not ask is aside."""
     pairs, aside, question = list[tuple[str, str]](), 0, None
     answer = list[str]()
     for line, title in zip(lines, titles, strict=True):
@@ -70,6 +101,14 @@ def _pairs(text: str) -> tuple[list[tuple[str, str]], int]:
     return pairs, aside
 
 
+def _in_one(lines: Sequence[str]) -> Pairs:
+    """Read lines that each ask and answer; none where one of them does not."""
+    found = [IN_ONE.fullmatch(NUMBER.sub("", line.strip(), count=1)) for line in lines]
+    given = [(match, line) for match, line in zip(found, lines, strict=True) if line.strip()]
+    pairs = [(match[1], match[2].strip()) for match, _ in given if match]
+    return pairs if len(pairs) == len(given) and not any(_asks(said) for _, said in pairs) else ()
+
+
 def _marked(line: str) -> str | None:
     """Return what a heading or a bold line says."""
     if found := HEADING.fullmatch(line):
@@ -79,16 +118,14 @@ def _marked(line: str) -> str | None:
     return None
 
 
-def _openings(lines: list[str]) -> Iterator[str | None]:
-    """Give the first line of each paragraph where it asks.
-
-    The answer may be further paragraphs, so a first line that does not ask is part of one.
-    """
-    begins = True
+def _openings(lines: Sequence[str], *, every: bool) -> list[str | None]:
+    """Give the first line of each paragraph, or every line, where it asks."""
+    begins, found = True, list[str | None]()
     for line in lines:
         said = NUMBER.sub("", line.strip(), count=1)
-        yield said if begins and _asks(said) else None
+        found.append(said if (begins or every) and _asks(said) else None)
         begins = not line.strip()
+    return found
 
 
 def _asks(line: str) -> bool:

@@ -37,6 +37,7 @@ ANSWERING = (
         "答案",
     ),
 )
+NUMBERED = re.compile(r"(q|a|question|answer)\s?\d{1,3}", re.IGNORECASE)  # Q1, A1
 FEWEST = 3  # times that each of them speaks, where only one name is known
 LONGEST = 32  # turns of a conversation; a longer one is cut before a question
 LOOKED_AT = 50_000  # characters by which the speakers are found
@@ -48,7 +49,7 @@ def speakers(text: str) -> tuple[str, str] | None:
     """Find who asks and who replies in a transcript; None where the text is none."""
     lines = [line for line in text[:LOOKED_AT].splitlines() if line.strip()]
     found = [match for line in lines if (match := LINE.match(line))]
-    names = Counter(match[1].strip() for match in found)
+    names = Counter(map(_name, found))
     common = names.most_common(3)
     if len(common) < 2 or LINE.match(lines[0]) is None:
         return None
@@ -61,10 +62,17 @@ def speakers(text: str) -> tuple[str, str] | None:
     known = {name for name in (one, two) if name.casefold() in KNOWN}
     if not known:
         return None
-    first = next(match[1].strip() for match in found if match[1].strip() in (one, two))
+    first = next(name for name in map(_name, found) if name in (one, two))
     asking = (*ASKING, *QUESTIONS)
     user = next((name for name in (one, two) if name.casefold() in asking), first)
     return user, two if user == one else one
+
+
+def _name(match: re.Match[str]) -> str:
+    """Give the name of who speaks, without the number of a question."""
+    name = match[1].strip()
+    numbered = NUMBERED.fullmatch(name)
+    return numbered[1] if numbered else name
 
 
 def _both_known(one: str, two: str) -> bool:
@@ -106,7 +114,7 @@ def _talks(text: str, who: tuple[str, str]) -> list[list[dict[str, str]]]:
             gap = True
             continue
         match = LINE.match(line)
-        speaker = match[1].strip() if match else ""
+        speaker = _name(match) if match else ""
         turns = talks[-1]
         if match is None or speaker not in who:
             if turns:

@@ -2,8 +2,10 @@
 
 import pytest
 
+from demo.finetune.data.columns import recognise_table
 from demo.finetune.data.faq import is_faq
 from demo.finetune.data.read import read_table
+from demo.finetune.data.rows import read_row
 
 MARKDOWN = """# Help
 
@@ -45,6 +47,8 @@ def test_headings_that_ask_are_questions_and_the_rest_is_told() -> None:
     ("text", "expected"),
     [
         (PLAIN, ["Where are you?|In Lyon.", "How do I pay?|With a card.\n\nCash is fine too."]),
+        ("Who are you?\nA bot.\nWhere?\nHere.\n", ["Who are you?|A bot.", "Where?|Here."]),
+        ("Who? - A bot.\n2. When?  Now.\nWhy? → So.", ["Who?|A bot.", "When?|Now.", "Why?|So."]),
         (BOLD, ["Wann öffnen Sie?|Um neun.", "Wo sind Sie?|In Köln."]),
         ("Πού;\nΣτη Λυών.\n\nΠότε;\nΣτις εννέα.", ["Πού;|Στη Λυών.", "Πότε;|Στις εννέα."]),
         ("1. 在哪里？\n里昂。\n\n2. 怎么付款？\n用卡。", ["在哪里？|里昂。", "怎么付款？|用卡。"]),
@@ -60,9 +64,22 @@ def test_lines_that_ask_begin_a_row(text: str, expected: list[str]) -> None:
         "Who is it?\n\nWhere is it?\n\nWhat is it?\n",  # nobody answers
         "Is it late?\nYes.\n",  # one is no page of questions
         "It was late. The rain fell.\n" * 9 + "\nWho knows?\nNobody.\n\nWho cares?\nI do.\n",
+        "Part 1\n\nIt was dark. It rained.\n\nWho goes there?\nNobody.\n\nHe turned. He walked.\n\n"
+        "Where to?\nTo the sea.\n\nSo it went on, until the winter came.\n\nThen it froze.\n",
         "int count = 1;\nrun();\n\nstop();\nwait();\n",
         "question,answer\nWho?,Me.\nWhere?,Here.\n",
     ],
 )
 def test_other_texts_are_none(text: str) -> None:
     assert not is_faq(text)
+
+
+def test_lettered_lines_are_options() -> None:
+    text = "1. Which is red?\nA) sky\nB) blood\nAnswer: B\n\n"
+    text += "2. Which is blue?\na. sky\nb. grass\nCorrect answer: a"
+    table = read_table(text.encode())
+    layout = recognise_table(table)
+    assert layout and layout.options == ("options",)
+    (first,), (second,) = (read_row(row, layout).exchanges for row in table.rows)
+    assert first.question == "Which is red?\n\nOptions:\n(A) sky\n(B) blood"
+    assert (first.reply, second.reply) == ("B", "A")

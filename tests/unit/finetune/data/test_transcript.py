@@ -46,4 +46,8 @@ def test_speakers_may_stand_in_brackets() -> None:
 def test_one_pair_is_enough_where_both_names_are_known() -> None:
     assert speakers("Q: What is tea?\nA: A drink.") == ("Q", "A")
     assert speakers("Человек: Привет\nБот: Здравствуйте!") == ("Человек", "Бот")
+    assert taught("Q1: What is tea?\nA1: A drink.\nQ2: Who?\nA2: I.") == [
+        "What is tea? > A drink.",
+        "Who? > I.",
+    ]
     assert speakers("Q: What is tea?\nAnna: A drink.") is None
