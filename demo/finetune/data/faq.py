@@ -15,7 +15,7 @@ from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder
 HEADING = re.compile(r"\s{0,3}#{1,6}\s+(\S.*?)[\s#]*")
 BOLD = re.compile(r"\s{0,3}(?:\d{1,3}[.)]\s+)?(\*\*|__)(\S.*?)\1\s*")
 NUMBER = re.compile(r"(?:Q?\d{1,3}[.):]|[-*•]|Q[.:])\s+")
-ASKS = re.compile(r".*(?:[?？؟\u037e]|[α-ωά-ώ][)\"”»]?;)", re.DOTALL)  # the last two are Greek
+ENDS = ("?", "？", "؟")
 IN_ONE = re.compile(r"(.{2,300}?[?？؟])\s*(?:[-–—:=→]+>?)?\s*([^\s,;|][^\t|]*)")
 OPTIONS = re.compile(
     r"((?:\s*\(?[A-Ha-h][.):]\s*\S.*\n)+)\s*\*{0,2}(?:correct |right )?answer\*{0,2}\s*:\**\s*"
@@ -129,4 +129,4 @@ def _openings(lines: Sequence[str], *, every: bool) -> list[str | None]:
 
 
 def _asks(line: str) -> bool:
-    return 2 < len(line) <= LONGEST and ASKS.fullmatch(line) is not None
+    return line.endswith(ENDS) and 2 < len(line) <= LONGEST

@@ -178,15 +178,16 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
         table = read_json(yaml_as_json(text), name, limits)
     elif (who := speakers(text)) and marked_turns(text[:20_000]) is None:
         table = read_transcript(text, name, who, limits)
-    elif is_faq(text) and marked_turns(text[:20_000]) is None:
-        table = read_faq(text, name, limits)
     else:
         try:
             table = read_csv(text, name, limits)
         except NoTableError:
-            if not is_prose(text):
+            if is_faq(text):
+                table = read_faq(text, name, limits)
+            elif is_prose(text):
+                table = read_prose(text, name, limits)
+            else:
                 raise
-            table = read_prose(text, name, limits)
     return replace(table, notes=(note, *table.notes)) if note else table
 
 

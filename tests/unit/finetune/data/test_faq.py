@@ -50,7 +50,6 @@ def test_headings_that_ask_are_questions_and_the_rest_is_told() -> None:
         ("Who are you?\nA bot.\nWhere?\nHere.\n", ["Who are you?|A bot.", "Where?|Here."]),
         ("Who? - A bot.\n2. When?  Now.\nWhy? → So.", ["Who?|A bot.", "When?|Now.", "Why?|So."]),
         (BOLD, ["Wann öffnen Sie?|Um neun.", "Wo sind Sie?|In Köln."]),
-        ("Πού;\nΣτη Λυών.\n\nΠότε;\nΣτις εννέα.", ["Πού;|Στη Λυών.", "Πότε;|Στις εννέα."]),
         ("1. 在哪里？\n里昂。\n\n2. 怎么付款？\n用卡。", ["在哪里？|里昂。", "怎么付款？|用卡。"]),
     ],
 )  # fmt: skip
@@ -83,3 +82,8 @@ def test_lettered_lines_are_options() -> None:
     (first,), (second,) = (read_row(row, layout).exchanges for row in table.rows)
     assert first.question == "Which is red?\n\nOptions:\n(A) sky\n(B) blood"
     assert (first.reply, second.reply) == ("B", "A")
+
+
+def test_a_sheet_whose_cells_ask_stays_a_sheet() -> None:
+    text = "speaker,text\nuser,Where are you?\nbot,In Lyon.\nuser,How do I pay?\nbot,By card.\n"
+    assert read_table(text.encode()).columns == ("speaker", "text")
