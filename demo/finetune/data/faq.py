@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder
 
-HEADING = re.compile(r"\s{0,3}#{1,6}\s+(\S.*?)[\s#]*")
+HEADING = re.compile(r"\s{0,3}(#{1,6})\s+(\S.*?)[\s#]*")
+FENCE = re.compile(r"\s*(?:```|~~~)")
 BOLD = re.compile(r"\s{0,3}(?:\d{1,3}[.)]\s+)?(\*\*|__)(\S.*?)\1\s*")
 NUMBER = re.compile(r"(?:Q?\d{1,3}[.):]|[-*•]|Q[.:])\s+")
 ENDS = ("?", "？", "؟")
@@ -29,6 +30,7 @@ PARAGRAPHS = 2.5  # for each question, at most, where nothing marks questions: p
 NOTE = "Lines that ask are read as {count:,} questions, and what follows each as its answer."
 ASIDE = "{count:,} lines before the first question, or below other headings, are left out."
 Pairs = Sequence[tuple[str, str]]
+Title = tuple[int, str]  # how small, and the words
 
 
 def is_faq(text: str) -> bool:
@@ -68,8 +70,8 @@ def read_faq(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
 def _pairs(text: str) -> tuple[Pairs, int]:
     """Return questions with what follows them, and how many lines belong to none."""
     lines = text.replace("\r\n", "\n").split("\n")
-    marked = [_marked(line) for line in lines]
-    if sum(_asks(title) for title in marked if title) >= FEWEST:
+    marked = _marked(lines)
+    if sum(_asks(title) for _, title in filter(None, marked)) >= FEWEST:
         return _between(lines, marked)
     if pairs := _in_one(lines):
         return pairs, 0
@@ -79,24 +81,28 @@ def _pairs(text: str) -> tuple[Pairs, int]:
     parts = len(paragraphs) if apart else len([line for line in lines if line.strip()])
     if parts > PARAGRAPHS * sum(map(bool, openings)):
         return (), 0
-    return _between(lines, openings)
+    return _between(lines, [title and (0, title) for title in openings])
 
 
-def _between(lines: Sequence[str], titles: Sequence[str | None]) -> tuple[Pairs, int]:
-    """Cut lines at those that have a title; what stands below one that does not ask is aside."""
-    pairs, aside, question = list[tuple[str, str]](), 0, None
+def _between(lines: Sequence[str], titles: Sequence[Title | None]) -> tuple[Pairs, int]:
+    """Cut lines at those that have a title; what stands below one that does not ask is aside.
+
+    A smaller title below a question is part of its answer, unless it asks.
+    """
+    pairs, aside, question, size = list[tuple[str, str]](), 0, "", 0
     answer = list[str]()
-    for line, title in zip(lines, titles, strict=True):
-        if title is None:
-            if question is not None:
+    for line, found in zip(lines, titles, strict=True):
+        if found is None or (question and found[0] > size and not _asks(found[1])):
+            if question:
                 answer.append(line)
             else:
                 aside += bool(line.strip())
             continue
-        if question is not None:
+        if question:
             pairs.append((question, "\n".join(answer).strip()))
-        question, answer = (title if _asks(title) else None), []
-    if question is not None:
+        size, title = found
+        question, answer = (title if _asks(title) else ""), []
+    if question:
         pairs.append((question, "\n".join(answer).strip()))
     return pairs, aside
 
@@ -109,13 +115,21 @@ def _in_one(lines: Sequence[str]) -> Pairs:
     return pairs if len(pairs) == len(given) and not any(_asks(said) for _, said in pairs) else ()
 
 
-def _marked(line: str) -> str | None:
-    """Return what a heading or a bold line says."""
-    if found := HEADING.fullmatch(line):
-        return NUMBER.sub("", found[1].strip("*_ "), count=1)
-    if found := BOLD.fullmatch(line):
-        return NUMBER.sub("", found[2], count=1)
-    return None
+def _marked(lines: Sequence[str]) -> list[Title | None]:
+    """Return of each line how small a heading or bold line it is, and what it says.
+
+    Between fences stands code, whose comments may look like headings.
+    """
+    code, found = False, list[Title | None]()
+    for line in lines:
+        code ^= FENCE.match(line) is not None
+        title: Title | None = None
+        if not code and (heading := HEADING.fullmatch(line)):
+            title = len(heading[1]), NUMBER.sub("", heading[2].strip("*_ "), count=1).strip("*_ ")
+        elif not code and (bold := BOLD.fullmatch(line)):
+            title = 7, NUMBER.sub("", bold[2].strip(), count=1)
+        found.append(title)
+    return found
 
 
 def _openings(lines: Sequence[str], *, every: bool) -> list[str | None]:

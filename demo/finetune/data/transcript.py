@@ -37,27 +37,35 @@ ANSWERING = (
         "答案",
     ),
 )
+DOTTED = re.compile(r"\s*\**([QA])\**[.)]\**\s+(\S.*)")  # **Q**. and **A**.
 NUMBERED = re.compile(r"(q|a|question|answer)\s?\d{1,3}", re.IGNORECASE)  # Q1, A1
 FEWEST = 3  # times that each of them speaks, where only one name is known
 LONGEST = 32  # turns of a conversation; a longer one is cut before a question
 LOOKED_AT = 50_000  # characters by which the speakers are found
 NOTE = "“{user}” asks and “{other}” replies: the text is read as {count:,} conversations."
+ASIDE = "{count:,} lines before the first speaker are left out."
 KNOWN = frozenset((*ASKING, *QUESTIONS, *ANSWERING))
 
 
 def speakers(text: str) -> tuple[str, str] | None:
     """Find who asks and who replies in a transcript; None where the text is none."""
     lines = [line for line in text[:LOOKED_AT].splitlines() if line.strip()]
-    found = [match for line in lines if (match := LINE.match(line))]
+    found = [match for line in lines if (match := _spoken(line))]
     names = Counter(map(_name, found))
     common = names.most_common(3)
-    if len(common) < 2 or LINE.match(lines[0]) is None:
+    if any(re.match(r"\s*B[.)]\s", line) for line in lines) and not any(map(LINE.match, lines)):
+        return None  # lettered options
+    if len(common) < 2:
         return None
-    if common[1][1] < FEWEST and not _both_known(common[0][0], common[1][0]):
+    sure = _both_known(common[0][0], common[1][0])
+    begins = next(line for line in lines if not (sure and line.startswith("#")))  # below a title
+    if _spoken(begins) is None:
+        return None
+    if common[1][1] < FEWEST and not sure:
         return None
     (one, many), (two, some) = common[:2]
     others = sum(names.values()) - many - some
-    if many > 2 * some or others * 10 > many + some or 2 * len(found) < len(lines):
+    if many > 2 * some or others * (4 if sure else 10) > many + some or 2 * len(found) < len(lines):
         return None
     known = {name for name in (one, two) if name.casefold() in KNOWN}
     if not known:
@@ -66,6 +74,11 @@ def speakers(text: str) -> tuple[str, str] | None:
     asking = (*ASKING, *QUESTIONS)
     user = next((name for name in (one, two) if name.casefold() in asking), first)
     return user, two if user == one else one
+
+
+def _spoken(line: str) -> re.Match[str] | None:
+    """Read a line that says who speaks."""
+    return LINE.match(line) or DOTTED.match(line)
 
 
 def _name(match: re.Match[str]) -> str:
@@ -97,7 +110,10 @@ def read_transcript(
     """
     talks = _talks(text, who)
     note = NOTE.format(user=excerpt(who[0]), other=excerpt(who[1]), count=len(talks))
-    table = TableBuilder(name, columns=["messages"], counted="item", notes=[note], limits=limits)
+    lines = [line for line in text.splitlines() if line.strip()]
+    aside = next(at for at, line in enumerate(lines) if _spoken(line))
+    notes = [note, *([ASIDE.format(count=aside)] if aside else ())]
+    table = TableBuilder(name, columns=["messages"], counted="item", notes=notes, limits=limits)
     for number, turns in enumerate(talks, 1):
         table.add(number, {"messages": turns})
     return table.build()
@@ -113,7 +129,7 @@ def _talks(text: str, who: tuple[str, str]) -> list[list[dict[str, str]]]:
         if not line.strip() or BREAK.fullmatch(line):
             gap = True
             continue
-        match = LINE.match(line)
+        match = _spoken(line)
         speaker = _name(match) if match else ""
         turns = talks[-1]
         if match is None or speaker not in who:

@@ -87,3 +87,13 @@ def test_lettered_lines_are_options() -> None:
 def test_a_sheet_whose_cells_ask_stays_a_sheet() -> None:
     text = "speaker,text\nuser,Where are you?\nbot,In Lyon.\nuser,How do I pay?\nbot,By card.\n"
     assert read_table(text.encode()).columns == ("speaker", "text")
+
+
+def test_smaller_headings_and_code_belong_to_the_answer() -> None:
+    text = (
+        "## How do I build?\n#### Linux\n```sh\n# Is make there?\nmake\n```\n## 1. **Why? **\nSo.\n"
+    )
+    assert rows(text) == [
+        ("How do I build?", "#### Linux\n```sh\n# Is make there?\nmake\n```"),
+        ("Why?", "So."),
+    ]

@@ -50,4 +50,14 @@ def test_one_pair_is_enough_where_both_names_are_known() -> None:
         "What is tea? > A drink.",
         "Who? > I.",
     ]
+    assert taught("**Q**. What is tea?\n\n**A**. A drink.\nHot.\n\nQ. Who?\n\nA. I.") == [
+        "What is tea? > A drink.\nHot.",
+        "Who? > I.",
+    ]
+    titled = read_table(b"# FAQ\n\nQ: Who?\nA: I.")
+    assert [len(titled.rows), titled.notes[1]] == [
+        1,
+        "1 lines before the first speaker are left out.",
+    ]
+    assert speakers("Q. Who?\nA. I.\nB. You.\nQ. When?\nA. Now.\nB. Then.") is None
     assert speakers("Q: What is tea?\nAnna: A drink.") is None
