@@ -19,8 +19,8 @@ NUMBER = re.compile(r"(?:Q?\d{1,3}[.):]|[-*•]|Q[.:])\s+")
 ENDS = ("?", "？", "؟")
 IN_ONE = re.compile(r"(.{2,300}?[?？؟])\s*(?:[-–—:=→]+>?)?\s*([^\s,;|][^\t|]*)")
 OPTIONS = re.compile(
-    r"((?:\s*\(?[A-Ha-h][.):]\s*\S.*\n)+)\s*\*{0,2}(?:correct |right )?answer\*{0,2}\s*:\**\s*"
-    r"\(?([A-Ha-h])\b.*",
+    r"((?:[ \t]*\(?[A-Ha-h][.):][ \t]*[^\s][^\n]*\n+)+)"
+    r"[ \t]*\*{0,2}(?:correct |right )?answer\*{0,2}[ \t]*:\**[ \t]*\(?([A-Ha-h])\b[^\n]*",
     re.IGNORECASE,
 )
 OPTION = re.compile(r"\(?[A-Ha-h][.):]\s*(\S.*)")
@@ -81,7 +81,7 @@ def _pairs(text: str) -> tuple[Pairs, int]:
     parts = len(paragraphs) if apart else len([line for line in lines if line.strip()])
     if parts > PARAGRAPHS * sum(map(bool, openings)):
         return (), 0
-    return _between(lines, [title and (0, title) for title in openings])
+    return _between(lines, [(0, title) if title else None for title in openings])
 
 
 def _between(lines: Sequence[str], titles: Sequence[Title | None]) -> tuple[Pairs, int]:
@@ -118,15 +118,16 @@ def _in_one(lines: Sequence[str]) -> Pairs:
 def _marked(lines: Sequence[str]) -> list[Title | None]:
     """Return of each line how small a heading or bold line it is, and what it says.
 
-    Between fences stands code, whose comments may look like headings.
+    Between fences stands code, whose comments may look like headings; no title is very long.
     """
     code, found = False, list[Title | None]()
     for line in lines:
         code ^= FENCE.match(line) is not None
         title: Title | None = None
-        if not code and (heading := HEADING.fullmatch(line)):
+        untitled = code or len(line) > 2 * LONGEST
+        if not untitled and (heading := HEADING.fullmatch(line)):
             title = len(heading[1]), NUMBER.sub("", heading[2].strip("*_ "), count=1).strip("*_ ")
-        elif not code and (bold := BOLD.fullmatch(line)):
+        elif not untitled and (bold := BOLD.fullmatch(line)):
             title = 7, NUMBER.sub("", bold[2].strip(), count=1)
         found.append(title)
     return found

@@ -97,3 +97,10 @@ def test_smaller_headings_and_code_belong_to_the_answer() -> None:
         ("How do I build?", "#### Linux\n```sh\n# Is make there?\nmake\n```"),
         ("Why?", "So."),
     ]
+
+
+def test_endless_lines_and_letters_are_read_in_one_go() -> None:
+    text = f"## Who?\n{'A.' * 9}\n## What?\n" + "A.\n" * 5_000 + "# " * 200_000 + "x\n"
+    table = read_table(text.encode())
+    assert (len(table.rows), len(table.faults)) == (1, 1)  # the second answer is too long
+    assert not is_faq("# " * 200_000 + "x\n" + "**a" * 100_000)
