@@ -17,7 +17,7 @@ FENCE = re.compile(r"\s*(?:```|~~~)")
 BOLD = re.compile(r"\s{0,3}(?:\d{1,3}[.)]\s+)?(\*\*|__)(\S.*?)\1\s*")
 NUMBER = re.compile(r"(?:Q?\d{1,3}[.):]|[-*•]|Q[.:])\s+")
 ENDS = ("?", "？", "؟")
-IN_ONE = re.compile(r"(.{2,300}?[?？؟])\s*(?:[-–—:=→]+>?)?\s*([^\s,;|][^\t|]*)")
+IN_ONE = re.compile(r"(.{2,300}?[?？؟])\s*(?:[-–—:=→]+>?\s*)?([^\s,;|][^\t|]*)")
 OPTIONS = re.compile(
     r"((?:[ \t]*\(?[A-Ha-h][.):][ \t]*[^\s][^\n]*\n+)+)"
     r"[ \t]*\*{0,2}(?:correct |right )?answer\*{0,2}[ \t]*:\**[ \t]*\(?([A-Ha-h])\b[^\n]*",

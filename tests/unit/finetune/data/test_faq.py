@@ -104,3 +104,4 @@ def test_endless_lines_and_letters_are_read_in_one_go() -> None:
     table = read_table(text.encode())
     assert (len(table.rows), len(table.faults)) == (1, 1)  # the second answer is too long
     assert not is_faq("# " * 200_000 + "x\n" + "**a" * 100_000)
+    assert not is_faq("Who?" + " " * 200_000 + ",\nWhat? That.")
