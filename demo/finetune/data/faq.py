@@ -24,6 +24,7 @@ OPTIONS = re.compile(
     re.IGNORECASE,
 )
 OPTION = re.compile(r"\(?[A-Ha-h][.):]\s*(\S.*)")
+MARK = re.compile(r"\*{0,2}A(?:nswer)?[.:]\*{0,2}\s+")  # before an answer
 LONGEST = 300  # characters of a question
 FEWEST = 2  # questions
 PARAGRAPHS = 2.5  # for each question, at most, where nothing marks questions: prose asks seldom
@@ -99,12 +100,18 @@ def _between(lines: Sequence[str], titles: Sequence[Title | None]) -> tuple[Pair
                 aside += bool(line.strip())
             continue
         if question:
-            pairs.append((question, "\n".join(answer).strip()))
+            pairs.append((question, _joined(answer)))
         size, title = found
         question, answer = (title if _asks(title) else ""), []
     if question:
-        pairs.append((question, "\n".join(answer).strip()))
+        pairs.append((question, _joined(answer)))
     return pairs, aside
+
+
+def _joined(answer: Sequence[str]) -> str:
+    text = "\n".join(answer).strip()
+    mark = MARK.match(text)
+    return text[mark.end() :] if mark else text
 
 
 def _in_one(lines: Sequence[str]) -> Pairs:

@@ -49,6 +49,7 @@ def test_headings_that_ask_are_questions_and_the_rest_is_told() -> None:
         (PLAIN, ["Where are you?|In Lyon.", "How do I pay?|With a card.\n\nCash is fine too."]),
         ("Who are you?\nA bot.\nWhere?\nHere.\n", ["Who are you?|A bot.", "Where?|Here."]),
         ("Who? - A bot.\n2. When?  Now.\nWhy? → So.", ["Who?|A bot.", "When?|Now.", "Why?|So."]),
+        ("### Q: Who?\n\n**A:** I.\n### Q: Why?\nA. So.", ["Who?|I.", "Why?|So."]),
         (BOLD, ["Wann öffnen Sie?|Um neun.", "Wo sind Sie?|In Köln."]),
         ("1. 在哪里？\n里昂。\n\n2. 怎么付款？\n用卡。", ["在哪里？|里昂。", "怎么付款？|用卡。"]),
     ],
