@@ -47,6 +47,8 @@ def test_four_steps_then_a_chat_with_the_result_until_it_is_deleted(
     tab = chat.page.locator("#teach-tab-button")
     seen = re.compile("moving|done")  # from the chat
     expect(tab).to_have_attribute("data-kind", seen, timeout=1000 * COMPILED)
+    order = tab.evaluate("(tab) => getComputedStyle(tab, '::before').order")
+    assert order == "1"  # behind the word
     teach.open()
     expect(teach.state).to_contain_text("spelled")
     teach.over("done")
