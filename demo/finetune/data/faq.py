@@ -9,6 +9,7 @@ below them are the options of a quiz.
 import json
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder
 
@@ -34,58 +35,66 @@ Pairs = Sequence[tuple[str, str]]
 Title = tuple[int, str]  # how small, and the words
 
 
-def is_faq(text: str) -> bool:
-    """Tell whether a text consists of questions on lines of their own, each with an answer."""
-    pairs, aside = _pairs(text)
-    answered = sum(bool(answer) for _, answer in pairs)
-    told = sum(answer.count("\n") + 1 for _, answer in pairs if answer)
-    return answered >= FEWEST and answered * 10 >= len(pairs) * 9 and aside <= told
+class Faq(NamedTuple):
+    """What a text asks and answers: questions with answers, and how many lines belong to none."""
+
+    pairs: Pairs
+    aside: int
 
 
-def read_faq(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
+def find_faq(text: str) -> Faq | None:
+    """Find the questions on lines of their own of which a text consists, or None."""
+    found = _pairs(text)
+    answered = sum(bool(answer) for _, answer in found.pairs)
+    told = sum(answer.count("\n") + 1 for _, answer in found.pairs if answer)
+    most = answered >= FEWEST and answered * 10 >= len(found.pairs) * 9
+    return found if most and found.aside <= told else None
+
+
+def read_faq(found: Faq, name: str, limits: DataLimits = LIMITS) -> Table:
     """Read questions with their answers, a row each.
 
     Args:
-        text: of the file.
+        found: in the text of the file.
         name: of the table.
         limits: the most that is taken.
 
     Raises:
         DataError: a limit of `TableBuilder`.
     """
-    pairs, aside = _pairs(text)
+    pairs, aside = found
     notes = [NOTE.format(count=len(pairs)), *([ASIDE.format(count=aside)] if aside else ())]
     quiz = [OPTIONS.fullmatch(answer) for _, answer in pairs]
     columns = ["question", "options", "answer"] if all(quiz) else ["question", "answer"]
     table = TableBuilder(name, columns=columns, counted="question", notes=notes, limits=limits)
-    for number, ((question, answer), found) in enumerate(zip(pairs, quiz, strict=True), 1):
+    for number, ((question, answer), match) in enumerate(zip(pairs, quiz, strict=True), 1):
         cells = {"question": question, "answer": answer}
-        if found and "options" in columns:
-            listed = [OPTION.match(line.strip()) for line in found[1].strip().splitlines()]
+        if match and "options" in columns:
+            listed = [OPTION.match(line.strip()) for line in match[1].strip().splitlines()]
             texts = [option[1].strip() for option in listed if option]
-            cells |= {"options": json.dumps(texts, ensure_ascii=False), "answer": found[2].upper()}
+            cells |= {"options": json.dumps(texts, ensure_ascii=False), "answer": match[2].upper()}
         table.add(number, cells)
     return table.build()
 
 
-def _pairs(text: str) -> tuple[Pairs, int]:
+def _pairs(text: str) -> Faq:
     """Return questions with what follows them, and how many lines belong to none."""
     lines = text.replace("\r\n", "\n").split("\n")
     marked = _marked(lines)
     if sum(_asks(title) for _, title in filter(None, marked)) >= FEWEST:
         return _between(lines, marked)
     if pairs := _in_one(lines):
-        return pairs, 0
+        return Faq(pairs, 0)
     paragraphs = [*filter(None, re.split(r"\n\s*\n", "\n".join(lines).strip()))]
     apart = len(paragraphs) > 1
     openings = _openings(lines, every=not apart)
     parts = len(paragraphs) if apart else len([line for line in lines if line.strip()])
     if parts > PARAGRAPHS * sum(map(bool, openings)):
-        return (), 0
+        return Faq((), 0)
     return _between(lines, [(0, title) if title else None for title in openings])
 
 
-def _between(lines: Sequence[str], titles: Sequence[Title | None]) -> tuple[Pairs, int]:
+def _between(lines: Sequence[str], titles: Sequence[Title | None]) -> Faq:
     """Cut lines at those that have a title; what stands below one that does not ask is aside.
 
     A smaller title below a question is part of its answer, unless it asks.
@@ -105,10 +114,11 @@ def _between(lines: Sequence[str], titles: Sequence[Title | None]) -> tuple[Pair
         question, answer = (title if _asks(title) else ""), []
     if question:
         pairs.append((question, _joined(answer)))
-    return pairs, aside
+    return Faq(pairs, aside)
 
 
 def _joined(answer: Sequence[str]) -> str:
+    """Join the lines of an answer, without the mark before it."""
     text = "\n".join(answer).strip()
     mark = MARK.match(text)
     return text[mark.end() :] if mark else text

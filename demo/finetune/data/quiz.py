@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from demo.finetune.data.column_names import folded, known_as
+from demo.finetune.data.column_names import CORRECT, folded, known_as
 from demo.finetune.data.table import Table, TableRow, plain, structure
 
 LISTED = (
@@ -17,55 +17,22 @@ LISTED = (
     *("respuestas", "respostas", "reponses", "antworten", "risposte"),
 )
 TEXTS = (
-    "text",
-    "answer",
-    "option",
-    "content",
-    "value",
-    "answertext",
-    "optiontext",
-    "label",
-    "texto",
-    "texte",
-    "testo",
-    "respuesta",
-    "opcion",
+    *("text", "answer", "option", "content", "value", "answertext", "optiontext", "label"),
+    *("texto", "texte", "testo", "respuesta", "opcion"),
 )
-SAYS = (
-    "correcta",
-    "correcto",
-    "correta",
-    "correto",
-    "corretta",
-    "richtig",
-    "escorrecta",
-    "correct",
-    "iscorrect",
-    "right",
-    "isright",
-    "istrue",
-    "true",
-    "isanswer",
-)
+SAYS = (*CORRECT, "escorrecta", "iscorrect", "right", "isright", "istrue", "true", "isanswer")
 # What tells of one of the answers that it is right: its text, its letter or its number.
 KEYS = {
     folded(name)
     for name in (
-        *("correct", "correctanswer", "correctindex", "correctanswerindex", "correctoption"),
+        *CORRECT,
+        *("correctanswer", "correctindex", "correctanswerindex", "correctoption"),
         *("correctchoice", "correctanswers", "correctresponse", "rightanswer", "right", "solution"),
-        *("respuestacorrecta", "opcioncorrecta", "indicecorrecto", "indicecorrecta", "correctaidx"),
-        *("correcta", "correcto", "respostacorreta", "alternativacorreta", "correta", "correto"),
-        *("bonnereponse", "reponsecorrecte", "richtigeantwort", "korrekteantwort", "richtig"),
-        *(
-            "rispostacorretta",
-            "corretta",
-            "правильныйответ",
-            "正确答案",
-            "正解",
-            "정답",
-            "dogrucevap",
-        ),
         *("answerindex", "answerkey", "answerid", "key", "correctkey", "correctanswerkey"),
+        *("respuestacorrecta", "opcioncorrecta", "indicecorrecto", "indicecorrecta", "correctaidx"),
+        *("respostacorreta", "alternativacorreta", "bonnereponse", "reponsecorrecte"),
+        *("richtigeantwort", "korrekteantwort", "rispostacorretta", "правильныйответ"),
+        *("正确答案", "正解", "정답", "dogrucevap"),
     )
 }
 NUMBERED = ("answer", "label")  # only where they say the number or the letter of one

@@ -17,7 +17,7 @@ from demo.errors import DataError
 from demo.finetune.data.column_files import BEGINNINGS, read_columns
 from demo.finetune.data.columns import recognise, recognise_table
 from demo.finetune.data.csv_reader import NoTableError, find_separator, read_csv
-from demo.finetune.data.faq import is_faq, read_faq
+from demo.finetune.data.faq import find_faq, read_faq
 from demo.finetune.data.folder import table_in
 from demo.finetune.data.intents import spread
 from demo.finetune.data.json_reader import read_json
@@ -182,8 +182,8 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
         try:
             table = read_csv(text, name, limits)
         except NoTableError:
-            if is_faq(text):
-                table = read_faq(text, name, limits)
+            if (faq := find_faq(text)) is not None:
+                table = read_faq(faq, name, limits)
             elif is_prose(text):
                 table = read_prose(text, name, limits)
             else:

@@ -23,19 +23,9 @@ QUESTIONS = ("q", "question", "frage", "pregunta", "pergunta", "domanda", "во�
 ANSWERING = (
     *("bot", "assistant", "ai", "agent", "chatbot", "support", "system"),
     *("a", "answer", "reply", "response"),
+    *("antwort", "respuesta", "resposta", "risposta", "ответ", "答", "答案"),
     *("бот", "ассистент", "оператор", "assistent", "asistente", "assistente", "助手", "客服"),
-    *(
-        "アシスタント",
-        "봇",
-        "어시스턴트",
-        "antwort",
-        "respuesta",
-        "resposta",
-        "risposta",
-        "ответ",
-        "答",
-        "答案",
-    ),
+    *("アシスタント", "봇", "어시스턴트"),
 )
 DOTTED = re.compile(r"\s*\**([QA])\**[.)]\**\s+(\S.*)")  # **Q**. and **A**.
 NUMBERED = re.compile(r"(q|a|question|answer)\s?\d{1,3}", re.IGNORECASE)  # Q1, A1
@@ -89,6 +79,7 @@ def _name(match: re.Match[str]) -> str:
 
 
 def _both_known(one: str, two: str) -> bool:
+    """Tell whether one of two names is known to ask and the other to answer."""
     asks, replies = (*ASKING, *QUESTIONS), ANSWERING
     pair = one.casefold(), two.casefold()
     return any(a in asks and b in replies for a, b in (pair, pair[::-1]))

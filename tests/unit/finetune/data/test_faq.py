@@ -3,7 +3,7 @@
 import pytest
 
 from demo.finetune.data.columns import recognise_table
-from demo.finetune.data.faq import is_faq
+from demo.finetune.data.faq import find_faq
 from demo.finetune.data.read import read_table
 from demo.finetune.data.rows import read_row
 
@@ -71,7 +71,7 @@ def test_lines_that_ask_begin_a_row(text: str, expected: list[str]) -> None:
     ],
 )
 def test_other_texts_are_none(text: str) -> None:
-    assert not is_faq(text)
+    assert find_faq(text) is None
 
 
 def test_lettered_lines_are_options() -> None:
@@ -104,5 +104,5 @@ def test_endless_lines_and_letters_are_read_in_one_go() -> None:
     text = f"## Who?\n{'A.' * 9}\n## What?\n" + "A.\n" * 5_000 + "# " * 200_000 + "x\n"
     table = read_table(text.encode())
     assert (len(table.rows), len(table.faults)) == (1, 1)  # the second answer is too long
-    assert not is_faq("# " * 200_000 + "x\n" + "**a" * 100_000)
-    assert not is_faq("Who?" + " " * 200_000 + ",\nWhat? That.")
+    assert find_faq("# " * 200_000 + "x\n" + "**a" * 100_000) is None
+    assert find_faq("Who?" + " " * 200_000 + ",\nWhat? That.") is None
