@@ -52,7 +52,7 @@ from demo.llama.kernels.delta import (
 from demo.llama.kernels.gemm import L2_WEIGHTS, QuantisedTiles
 from demo.llama.kernels.int8_tile import GEMM_ROWS, TOKENS
 from demo.llama.kernels.prefill import SLICE, PrefillWorkspace, prefill
-from demo.llama.kernels.prefill_delta import DeltaTiles, changed_prefill
+from demo.llama.kernels.prefill_delta import changed_prefill
 from demo.llama.model import KVCache, Llama, Prefix, kernel_weights, uses_amx
 from demo.memory import discard, without_huge_pages
 
@@ -141,8 +141,7 @@ class Decoder:
         # Of slots whose adapter changes products: where, and the arrays that are pointed to.
         self._deltas = _unchanged_slots(sizes.slots)
         self._packed: dict[int, PackedDelta] = {}
-        self._delta_workspaces: dict[tuple[int, int], DeltaWorkspace] = {}  # by batch and rank
-        self._delta_tiles: DeltaTiles | None = None
+        self._delta_workspaces: dict[int, DeltaWorkspace] = {}  # by batch
 
     def warm(self) -> None:
         """Compile what numba compiles on the first start ever; later it is read from a cache.
@@ -216,13 +215,7 @@ class Decoder:
         if slot not in self._packed:
             prefill(ids, slot, start, w, self._slots, room, options)
             return
-        if self._delta_tiles is None:
-            tiles, c = len(room.x), self.config
-            self._delta_tiles = DeltaTiles(
-                zeros((tiles, 2 * c.ffn, TOKENS)), zeros((tiles, c.width, TOKENS))
-            )
-        deltas, more = self._deltas, self._delta_tiles
-        changed_prefill(ids, slot, start, w, self._slots, deltas, room, more, options)
+        changed_prefill(ids, slot, start, w, self._slots, self._deltas, room, options)
 
     def set_delta(self, slot: int, delta: Delta | None) -> None:
         """Set what is changed for the tokens of a slot from now on, None for nothing."""
@@ -259,9 +252,8 @@ class Decoder:
         nb.set_num_threads(options.threads)
         batch = NextTokens(token, slot, position)
         start = time.perf_counter()
-        changed = [self._packed[m].rank for m in slot.tolist() if m in self._packed]
-        if changed:
-            deltas, more = self._deltas, self._delta_workspace(len(token), max(changed))
+        if any(m in self._packed for m in slot.tolist()):
+            deltas, more = self._deltas, self._delta_workspace(len(token))
             changed_decode_step(
                 batch, self._weights, self._slots, deltas, workspace, more, options, logits
             )
@@ -293,11 +285,11 @@ class Decoder:
             self._workspaces[batch] = _decode_workspace(self.config, self.sizes, batch)
         return self._workspaces[batch]
 
-    def _delta_workspace(self, batch: int, rank: int) -> DeltaWorkspace:
-        if (batch, rank) not in self._delta_workspaces:
+    def _delta_workspace(self, batch: int) -> DeltaWorkspace:
+        if batch not in self._delta_workspaces:
             c = self.config
-            self._delta_workspaces[batch, rank] = delta_workspace(batch, rank, c.width, c.ffn)
-        return self._delta_workspaces[batch, rank]
+            self._delta_workspaces[batch] = delta_workspace(batch, c.width, c.ffn)
+        return self._delta_workspaces[batch]
 
 
 def _unchanged_slots(slots: int) -> DeltaSlots:

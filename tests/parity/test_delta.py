@@ -157,6 +157,21 @@ def test_a_batch_of_all_kinds_equals_each_alone(model: Llama, kernels: Decoder):
     assert (together == np.stack(alone)).all()
 
 
+def test_two_threads_compute_what_one_does(model: Llama, kernels: Decoder):
+    both = Decoder(model, kernels.sizes, 2)
+    slots, position = np.arange(len(KINDS)), np.full(len(KINDS), len(IDS))
+    found = []
+    for decoder in (kernels, both):
+        prompts = []
+        for slot, kind in enumerate(KINDS):
+            adapter = make(model, kind)
+            prefix, delta = adapter.fixed_prefix(model), adapter.fixed_delta(model)
+            prompts.append(decoder.prefill(slot, IDS, prefix, delta=delta))
+        step = decoder.step(np.full(len(KINDS), 7), slots, position).copy()
+        found.append((np.stack(prompts), step))
+    assert all((one == two).all() for one, two in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("how", ["untrained", "at strength 0"])
 def test_what_is_closed_leaves_the_base_bit_for_bit(model: Llama, kernels: Decoder, how: str):
     adapter = make(model, "all", opened=how != "untrained")

@@ -138,13 +138,29 @@ def quantise_activations(x, qx):
             low[b, i] = np.int16(number - (upper << np.int32(LOW_BITS)))
 
 
-@nb.njit(**JIT)
+@nb.njit(parallel=True, **JIT)
 def gemv(weight, scale, qx, y, accumulate, threads):
     """Set or add to y (B, O) the product x Wᵀ of a `QuantisedRows` (B, I) and W (O, I), (O,)."""
+    # One chunk a thread, not one row: numba's own division would cost more than the row.
+    share = share_of_rows(weight.shape[0], qx, threads)
+    for t in nb.prange(threads):
+        last = min(weight.shape[0], (t + 1) * share)
+        gemv_rows(weight, scale, qx, y, accumulate, t * share, last)
+
+
+@nb.njit(**EXACT)
+def share_of_rows(outputs, qx, threads):
+    """Return how many rows of a product a thread takes."""
+    return share_of(outputs, TILE_PAIR if HAS_AMX and qx.amx else DOT_ROWS, threads)
+
+
+@nb.njit(**EXACT)
+def gemv_rows(weight, scale, qx, y, accumulate, first, last):
+    """Do one thread's part of `gemv`: outputs `first` to `last`."""
     if HAS_AMX and qx.amx:
-        gemv_amx(weight, scale, qx.bytes, qx.scale, y, accumulate, threads)
+        _gemv_rows_amx(weight, scale, qx.bytes, qx.scale, y, accumulate, first, last)
     else:
-        _gemv_vectors(weight, scale, qx, y, accumulate, threads)
+        _gemv_rows_vectors(weight, scale, qx, y, accumulate, first, last)
 
 
 @nb.njit(**JIT)
@@ -156,17 +172,8 @@ def gemv_swiglu(weight, scale, qx, y, threads):
         _gemv_swiglu_vectors(weight, scale, qx, y, threads)
 
 
-@nb.njit(parallel=True, **JIT)
-def _gemv_vectors(weight, scale, qx, y, accumulate, threads):
-    # One chunk a thread, not one row: numba's own division would cost more than the row.
-    step = share_of(weight.shape[0], DOT_ROWS, threads)
-    for t in nb.prange(threads):
-        last = min(weight.shape[0], (t + 1) * step)
-        _gemv_rows(weight, scale, qx, y, accumulate, t * step, last)
-
-
 @nb.njit(**EXACT)
-def _gemv_rows(weight, scale, qx, y, accumulate, first, last):  # (O, I), (O,) -> y (B, O)
+def _gemv_rows_vectors(weight, scale, qx, y, accumulate, first, last):  # (O, I), (O,) -> y (B, O)
     x_scale = qx.scale
     sums = np.empty((DOT_ROWS, y.shape[0]), np.float32)
     for start in range(first, last, DOT_ROWS):
@@ -313,29 +320,26 @@ def _sum_bytes(out, blocks, half, block, row, place):  # of one row and sequence
     return np.float32(total)
 
 
-@nb.njit(parallel=True, **EXACT)
-def gemv_amx(weight, scale, byte_planes, x_scale, y, accumulate, threads):
-    """Do what `gemv` does, by matrix instructions."""
+@nb.njit(**EXACT)
+def _gemv_rows_amx(weight, scale, byte_planes, x_scale, y, accumulate, first_row, last_row):
     outputs, batch = weight.shape[0], y.shape[0]
-    share = share_of(outputs, TILE_PAIR, threads)
-    for thread in nb.prange(threads):
-        out = scratch((4 * TILE_ROWS * TILE_ROWS,)).view(np.int32)
-        configure_tiles()
-        for start in range(thread * share, min(outputs, (thread + 1) * share), TILE_PAIR):
-            row = min(start, outputs - TILE_PAIR)  # the last rows twice, if they are fewer
-            for group in range(0, byte_planes.shape[0], 2):
-                # y (8 sequences, 32 rows) = x (8, I) · W[row : row + 32]ᵀ (I, 32)
-                blocks = _multiply_groups(weight, row, row + TILE_ROWS, byte_planes, group, out)
-                first = group * GROUP_SEQUENCES
-                for b in range(first, min(batch, first + blocks * GROUP_SEQUENCES)):
-                    block, place = b // GROUP_SEQUENCES - group, b % GROUP_SEQUENCES
-                    for half in range(2):
-                        for i in range(TILE_ROWS):
-                            line = row + half * TILE_ROWS + i
-                            total = _sum_bytes(out, blocks, half, block, i, place)
-                            total = total * scale[line] * x_scale[b]
-                            y[b, line] = y[b, line] + total if accumulate else total
-        release_tiles()
+    out = scratch((4 * TILE_ROWS * TILE_ROWS,)).view(np.int32)
+    configure_tiles()
+    for start in range(first_row, last_row, TILE_PAIR):
+        row = min(start, outputs - TILE_PAIR)  # the last rows twice, if they are fewer
+        for group in range(0, byte_planes.shape[0], 2):
+            # y (8 sequences, 32 rows) = x (8, I) · W[row : row + 32]ᵀ (I, 32)
+            blocks = _multiply_groups(weight, row, row + TILE_ROWS, byte_planes, group, out)
+            first = group * GROUP_SEQUENCES
+            for b in range(first, min(batch, first + blocks * GROUP_SEQUENCES)):
+                block, place = b // GROUP_SEQUENCES - group, b % GROUP_SEQUENCES
+                for half in range(2):
+                    for i in range(TILE_ROWS):
+                        line = row + half * TILE_ROWS + i
+                        total = _sum_bytes(out, blocks, half, block, i, place)
+                        total = total * scale[line] * x_scale[b]
+                        y[b, line] = y[b, line] + total if accumulate else total
+    release_tiles()
 
 
 @nb.njit(parallel=True, **EXACT)

@@ -10,21 +10,25 @@ import numba as nb
 import numpy as np
 
 from demo.llama.kernels.compile import EXACT, JIT
-from demo.llama.kernels.decode import gemv, norm_row, quantise_activations
+from demo.llama.kernels.decode import (
+    gemv,
+    gemv_rows,
+    norm_row,
+    quantise_activations,
+    share_of_rows,
+)
 from demo.llama.kernels.decode_attention import attention, rotate_and_store
 from demo.llama.kernels.delta import (
     ATTENTION_NORM,
     ATTENTION_OUTPUT,
     FFN_NORM,
     GATE_UP,
-    LOW,
     NORMS,
     OUTPUT_NORM,
     QKV,
     SCALE_IN,
     change_row,
     floats_of,
-    low_rank,
     norm_of,
 )
 from demo.llama.kernels.simd import exp
@@ -72,7 +76,7 @@ def changed_decode_step(batch, w, slots, deltas, s, d, options, logits):
                     d.out,
                     one,
                 )
-            _product(slot, layer, row, x, matrix, scale, starts, deltas, s.qx, d.low, y, threads)
+            _product(slot, layer, row, x, matrix, scale, starts, deltas, s.qx, y, threads)
             if row == QKV:
                 rotate_and_store(layer, batch, w, slots, s, options.heads)
                 attention(layer, batch, slots, s, options.heads, threads)
@@ -93,30 +97,22 @@ def _norms(slot, layer, column, weight, deltas, eps, s):  # x (B, D) -> normed (
 
 
 @nb.njit(**JIT)
-def _product(slot, layer, row, x, weight, scale, starts, deltas, qx, low, y, threads):
+def _product(slot, layer, row, x, weight, scale, starts, deltas, qx, y, threads):
     # y (B, O) = the product of x (B, I) and W (O, I), for each sequence as its adapter changes it
-    apart, parts = _any(slot, row, SCALE_IN, deltas), len(starts) - 1
-    for part in range(parts if apart else 1):
-        first, last = (starts[part], starts[part + 1]) if apart else (0, y.shape[1])
-        given, found = x, y
-        if apart:
-            given, found = (
-                np.empty(x.shape, np.float32),
-                np.empty((len(y), last - first), np.float32),
-            )
-            for b in range(len(slot)):
-                _scale(slot[b], layer, row, part, deltas, x[b], given[b])
+    apart = _any(slot, row, SCALE_IN, deltas)
+    for part in range(len(starts) - 1 if apart else 0):
+        # What goes in is another for each part, so each is a product by itself.
+        first, last = starts[part], starts[part + 1]
+        given, found = np.empty(x.shape, np.float32), np.empty((len(y), last - first), np.float32)
+        for b in range(len(slot)):
+            _scale(slot[b], layer, row, part, deltas, x[b], given[b])
         quantise_activations(given, qx)
         gemv(weight[first:last], scale[first:last], qx, found, False, threads)
-        if apart:
-            for b in range(len(slot)):
-                y[b, first:last] = found[b]
-    if _any(slot, row, LOW, deltas):
-        _low_ranks(slot, layer, row, x, parts, deltas, low, threads)
-        _changes(slot, layer, row, starts, deltas, low, y, threads)
-    else:
         for b in range(len(slot)):
-            change_row(deltas, slot[b], layer, row, starts, low[b], y[b], 0, y.shape[1])
+            y[b, first:last] = found[b]
+    if not apart:
+        quantise_activations(x, qx)
+    _multiply_and_change(slot, layer, row, x, weight, scale, starts, deltas, qx, y, apart, threads)
 
 
 @nb.njit(**EXACT)
@@ -137,26 +133,20 @@ def _scale(m, layer, row, part, deltas, x, out):  # out (I,) = x, scaled for a p
             out[i] *= scales[part * size + i]
 
 
-@nb.njit(parallel=True, **JIT)
-def _low_ranks(slot, layer, row, x, parts, deltas, low, threads):
-    for t in nb.prange(threads):
-        for b in range(len(slot)):
-            m = slot[b]
-            if deltas.layout[m, row, LOW] >= 0:
-                count = parts * deltas.rank[m]
-                step = (count + threads - 1) // threads
-                last = min(count, (t + 1) * step)
-                low_rank(deltas, m, layer, row, x[b], min(t * step, last), last, low[b])
-
-
 @nb.njit(parallel=True, **EXACT)
-def _changes(slot, layer, row, starts, deltas, low, y, threads):
-    size = y.shape[1]
-    step = (size + threads - 1) // threads
+def _multiply_and_change(
+    slot, layer, row, x, weight, scale, starts, deltas, qx, y, multiplied, threads
+):
+    # y (B, O) = x (B, I) · Wᵀ (I, O), unless it is that already, and each sequence's change.
+    # A thread changes what it has multiplied, and takes the sums of a LoRA's first factor for
+    # itself: they cost less than to wait for another thread's.
+    size, share = y.shape[1], share_of_rows(y.shape[1], qx, threads)
     for t in nb.prange(threads):
-        first, last = min(size, t * step), min(size, (t + 1) * step)
+        first, last = min(size, t * share), min(size, (t + 1) * share)
+        if not multiplied:
+            gemv_rows(weight, scale, qx, y, False, first, last)
         for b in range(len(slot)):
-            change_row(deltas, slot[b], layer, row, starts, low[b], y[b], first, last)
+            change_row(deltas, slot[b], layer, row, starts, x[b], y[b], first, last)
 
 
 @nb.njit(**EXACT)

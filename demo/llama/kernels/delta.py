@@ -66,7 +66,6 @@ class DeltaWorkspace(NamedTuple):
 
     gate_up: np.ndarray  # (B, 2 F)
     out: np.ndarray  # (B, D)
-    low: np.ndarray  # (B, 3 r)
 
 
 def set_slot(slots: DeltaSlots, slot: int, packed: PackedDelta | None) -> None:
@@ -130,13 +129,9 @@ def _short(numbers: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(numbers / scale).astype(np.int16), scale
 
 
-def delta_workspace(batch: int, rank: int, width: int, ffn: int) -> DeltaWorkspace:
-    """Make room for steps of `batch` sequences of at most a rank."""
-    return DeltaWorkspace(
-        zeros((batch, 2 * ffn)),
-        zeros((batch, width)),
-        zeros((batch, max(1, 3 * rank))),
-    )
+def delta_workspace(batch: int, width: int, ffn: int) -> DeltaWorkspace:
+    """Make room for steps of `batch` sequences."""
+    return DeltaWorkspace(zeros((batch, 2 * ffn)), zeros((batch, width)))
 
 
 def _pointer_to(kind: Any) -> Any:
@@ -178,41 +173,52 @@ def norm_of(deltas, m, layer, column, weight):
 
 
 @nb.njit(**JIT)
-def low_rank(deltas, m, layer, row, x, first, last, low):
-    """Set low (C r,) from `first` to `last` to a LoRA's first product with x (I,), scaled."""
-    size = x.shape[0]
-    down = shorts_of(deltas, m, layer, row, LOW, last * size)
-    scales = floats_of(deltas, m, layer, row, LOW_SCALE, last)
-    for j in range(first, last):
-        line, total = down[j * size : (j + 1) * size], np.float32(0)
+def _low_rank(deltas, m, layer, row, x, parts, part, low):
+    # low (r,) = the first factor of one part's LoRA (r, I) · x (I,), scaled
+    size, rank = x.shape[0], len(low)
+    down = shorts_of(deltas, m, layer, row, LOW, parts * rank * size)
+    scales = floats_of(deltas, m, layer, row, LOW_SCALE, parts * rank)
+    for j in range(rank):
+        place = part * rank + j
+        line, total = down[place * size : (place + 1) * size], np.float32(0)
         for i in range(size):
             total += np.float32(line[i]) * x[i]
-        low[j] = total * scales[j]
+        low[j] = total * scales[place]
 
 
 @nb.njit(**EXACT)
-def change_row(deltas, m, layer, row, starts, low, y, first, last):
-    """Change outputs `first` to `last` of y (O,), a product of slot m.
+def change_row(deltas, m, layer, row, starts, x, y, first, last):
+    """Change outputs `first` to `last` of y (O,), a product of slot m and what x (I,) went into.
 
-    `starts` (C + 1,) says where its parts begin; `low` (C r,) is what `low_rank` made.
+    `starts` (C + 1,) says where the product's parts begin. Of a LoRA the sums of its first factor
+    are taken for those parts alone that the outputs lie in.
     """
     if deltas.floats[m] == 0:
         return
-    size = y.shape[0]
+    # Views that begin at 0: numba cannot know that `first` is no place from an array's end, and
+    # would take number by number.
+    size, mine = y.shape[0], y[first:last]
     if deltas.layout[m, row, SCALE_OUT] >= 0:
-        scale = floats_of(deltas, m, layer, row, SCALE_OUT, size)
-        for o in range(first, last):
-            y[o] *= scale[o]
+        scale = floats_of(deltas, m, layer, row, SCALE_OUT, size)[first:last]
+        for o in range(len(mine)):
+            mine[o] *= scale[o]
     if deltas.layout[m, row, BIAS] >= 0:
-        bias = floats_of(deltas, m, layer, row, BIAS, size)
-        for o in range(first, last):
-            y[o] += bias[o]
+        bias = floats_of(deltas, m, layer, row, BIAS, size)[first:last]
+        for o in range(len(mine)):
+            mine[o] += bias[o]
     if deltas.layout[m, row, UP] >= 0:
-        rank = deltas.rank[m]
+        rank, parts = deltas.rank[m], len(starts) - 1
+        low = np.empty(rank, np.float32)
         up = shorts_of(deltas, m, layer, row, UP, rank * size)
-        for part in range(len(starts) - 1):
+        for part in range(parts):
             begin, end = max(first, starts[part]), min(last, starts[part + 1])
-            for j in range(rank):
-                line, share = up[j * size : (j + 1) * size], low[part * rank + j]
-                for o in range(begin, end):
-                    y[o] += share * np.float32(line[o])
+            if begin < end:
+                _low_rank(deltas, m, layer, row, x, parts, part, low)
+                for j in range(rank):
+                    _add_line(low[j], up[j * size + begin : j * size + end], y[begin:end])
+
+
+@nb.njit(**EXACT)
+def _add_line(share, line, y):  # y (n,) += share · line (n,) int16
+    for o in range(len(y)):
+        y[o] += share * np.float32(line[o])

@@ -77,80 +77,88 @@ class QuantisedGradients(NamedTuple):
     amx: bool
 
 
-@nb.njit(**LANES_ALIKE)
+@nb.njit(parallel=True, **LANES_ALIKE)
 def gemm(weight, scale, qx, tokens, before, y, threads):
     """Set y (M, O, TOKENS) to W x + before, for a `QuantisedTiles`; no `before` if it has no tiles.
 
     `before` may be `y`.
     """
-    if HAS_AMX and qx.amx:
-        gemm_amx(weight, scale, qx.packed, qx.scale, tokens, before, y, threads)
+    packed, x_scale, workspaces, amx = qx
+    share = share_of(len(weight), rows_at_once(amx), threads)
+    for thread in nb.prange(threads):
+        last = min(len(weight), (thread + 1) * share)
+        gemm_rows(
+            weight, scale, packed, x_scale, workspaces[thread], amx, tokens, before, y,
+            thread * share, last
+        )  # fmt: skip
+
+
+@nb.njit(**LANES_ALIKE)
+def rows_at_once(amx):
+    """Return of how many rows of W a thread's share consists."""
+    return TILE_PAIR if HAS_AMX and amx else GEMM_ROWS
+
+
+@nb.njit(**LANES_ALIKE)
+def gemm_rows(weight, scale, packed, x_scale, workspace, amx, tokens, before, y, first, last):
+    """Do one thread's part of `gemm`: outputs `first` to `last`; the fields of a `qx`."""
+    if HAS_AMX and amx:
+        _gemm_rows_amx(weight, scale, packed, x_scale, tokens, before, y, first, last)
     else:
-        _gemm_vectors(weight, scale, qx, tokens, before, y, threads)
-
-
-@nb.njit(parallel=True, **LANES_ALIKE)
-def _gemm_vectors(weight, scale, qx, tokens, before, y, threads):
-    outputs, columns = weight.shape
-    packed, x_scale, workspaces, _ = qx
-    share = share_of(outputs, GEMM_ROWS, threads)
-    for thread in nb.prange(threads):
-        rows = workspace_rows(workspaces[thread], columns)
-        out = np.empty((GEMM_ROWS, TOKENS), np.float32)
-        stop = min(outputs, (thread + 1) * share)
-        for first in range(thread * share, stop, len(rows)):
-            # As many rows of W as the second cache holds, widened once for all tiles.
-            count = min(len(rows) // GEMM_ROWS, (stop - first + GEMM_ROWS - 1) // GEMM_ROWS)
-            for place in range(count * GEMM_ROWS):
-                widen(weight, first + place, rows[place])
-            for tile in range(tiles_of(tokens)):
-                for place in range(0, count * GEMM_ROWS, GEMM_ROWS):
-                    # out (GEMM_ROWS, TOKENS) = GEMM_ROWS rows of W (GEMM_ROWS, I) · x (I, TOKENS)
-                    product(rows[place : place + GEMM_ROWS], packed[tile], columns, out)
-                    row = first + place
-                    for i in range(min(GEMM_ROWS, outputs - row)):
-                        for t in range(TOKENS):
-                            total = out[i, t] * scale[row + i] * x_scale[tile, t]
-                            given = before[tile, row + i, t] if len(before) else np.float32(0)
-                            y[tile, row + i, t] = given + total
-
-
-@nb.njit(parallel=True, **LANES_ALIKE)
-def gemm_amx(weight, scale, packed, x_scale, tokens, before, y, threads):
-    """Do what `gemm` does, by matrix instructions."""
-    outputs, columns = weight.shape
-    share, added = share_of(outputs, TILE_PAIR, threads), len(before) > 0
-    for thread in nb.prange(threads):
-        out = scratch((2, 2, TILE_ROWS, TILE_ROWS)).view(np.int32)
-        configure_tiles()
-        for row in range(thread * share, min(outputs, (thread + 1) * share), TILE_PAIR):
-            for tile in range(tiles_of(tokens)):
-                for first in range(0, TOKENS, TILE_ROWS):
-                    # out (32, 16) twice = W[row : row + 32] (32, I) · high and low bytes (I, 16)
-                    below = columns // 4  # where the low bytes begin
-                    places = 0, first, below, first
-                    multiply_2(weight, row, row + TILE_ROWS, packed[tile], places, out)
-                    if added:
-                        _add_tile(out, scale, x_scale[tile], row, first, before[tile], y[tile])
-                    else:
-                        _set_tile(out, scale, x_scale[tile], row, first, y[tile])
-        release_tiles()
+        _gemm_rows_vectors(
+            weight, scale, packed, x_scale, workspace, tokens, before, y, first, last
+        )
 
 
 @nb.njit(**LANES_ALIKE)
-def _set_tile(out, scale, x_scale, row, token, y):  # 32 rows of 16 tokens into a tile y (O, TOKENS)
-    for half in range(2):
-        for i in range(TILE_ROWS):
-            line, high = row + half * TILE_ROWS + i, (2 * half * TILE_ROWS + i) * TILE_ROWS
-            set_row(out, high, high + _BYTES, scale[line], x_scale, token, y, line)
+def _gemm_rows_vectors(weight, scale, packed, x_scale, workspace, tokens, before, y, first, last):
+    outputs, columns = weight.shape
+    rows = workspace_rows(workspace, columns)
+    out = np.empty((GEMM_ROWS, TOKENS), np.float32)
+    for start in range(first, last, len(rows)):
+        # As many rows of W as the second cache holds, widened once for all tiles.
+        count = min(len(rows) // GEMM_ROWS, (last - start + GEMM_ROWS - 1) // GEMM_ROWS)
+        for place in range(count * GEMM_ROWS):
+            widen(weight, start + place, rows[place])
+        for tile in range(tiles_of(tokens)):
+            for place in range(0, count * GEMM_ROWS, GEMM_ROWS):
+                # out (GEMM_ROWS, TOKENS) = GEMM_ROWS rows of W (GEMM_ROWS, I) · x (I, TOKENS)
+                product(rows[place : place + GEMM_ROWS], packed[tile], columns, out)
+                row = start + place
+                for i in range(min(GEMM_ROWS, outputs - row)):
+                    for t in range(TOKENS):
+                        total = out[i, t] * scale[row + i] * x_scale[tile, t]
+                        given = before[tile, row + i, t] if len(before) else np.float32(0)
+                        y[tile, row + i, t] = given + total
 
 
 @nb.njit(**LANES_ALIKE)
-def _add_tile(out, scale, x_scale, row, token, before, y):  # as `_set_tile`; `before` may be `y`
+def _gemm_rows_amx(weight, scale, packed, x_scale, tokens, before, y, first_row, last_row):
+    columns, added = weight.shape[1], len(before) > 0
+    out = scratch((2, 2, TILE_ROWS, TILE_ROWS)).view(np.int32)
+    configure_tiles()
+    for row in range(first_row, last_row, TILE_PAIR):
+        for tile in range(tiles_of(tokens)):
+            for first in range(0, TOKENS, TILE_ROWS):
+                # out (32, 16) twice = W[row : row + 32] (32, I) · high and low bytes (I, 16)
+                below = columns // 4  # where the low bytes begin
+                places = 0, first, below, first
+                multiply_2(weight, row, row + TILE_ROWS, packed[tile], places, out)
+                given = before[tile] if added else y[tile]
+                _finish_tile(out, scale, x_scale[tile], row, first, given, added, y[tile])
+    release_tiles()
+
+
+@nb.njit(**LANES_ALIKE)
+def _finish_tile(out, scale, x_scale, row, token, before, added, y):
+    # 32 rows of 16 tokens into a tile y (O, TOKENS), to `before` if that is `added`; it may be `y`
     for half in range(2):
         for i in range(TILE_ROWS):
             line, high = row + half * TILE_ROWS + i, (2 * half * TILE_ROWS + i) * TILE_ROWS
-            add_row(out, high, high + _BYTES, scale[line], x_scale, token, y, line, before)
+            if added:
+                add_row(out, high, high + _BYTES, scale[line], x_scale, token, y, line, before)
+            else:
+                set_row(out, high, high + _BYTES, scale[line], x_scale, token, y, line)
 
 
 @nb.njit(parallel=True, **LANES_ALIKE)
@@ -215,10 +223,11 @@ def scale_and_quantise(x, weight, tokens, qx, threads):
 @nb.njit(**LANES_ALIKE)
 def norm_factor(x, eps, factor):
     """Set factor (TOKENS,) to 1 / root mean square of each token of a tile x (D, TOKENS)."""
-    size = x.shape[0]
+    size, tokens = x.shape
     factor[:] = 0
     for i in range(size):
-        for t in range(TOKENS):
+        # Not TOKENS: LLVM would unroll this into single tokens, which takes 3.7 times as long.
+        for t in range(tokens):
             factor[t] += x[i, t] * x[i, t]
     for t in range(TOKENS):
         factor[t] = np.float32(1) / np.sqrt(factor[t] / np.float32(size) + eps)
