@@ -91,6 +91,14 @@ ONE_OPTION = re.compile(
     r"(option|choice|opt|op|ending|sol|opcion|opcao|alternativa|respuesta|resposta|reponse|antwort"
     r"|answer|вариант|ответ|vastus|svar|risposta|odpowiedz|odpoved|cevap|jawaban|)([a-h]|\d)"
 )
+# Columns that are called as languages are hold a text and its translation. Not `id` and `no`.
+_LANGUAGES = (
+    "en de fr es it pt nl sv da nb fi pl cs sk hu ro hr el ru uk bg kk tr az ar fa he hi bn th vi "
+    "ms zh ja ko et lt lv sl sr ca eu gl ga cy sw ta ur english german french spanish italian "
+    "portuguese dutch swedish danish norwegian finnish polish czech hungarian romanian greek "
+    "russian ukrainian turkish arabic persian hebrew hindi bengali thai vietnamese indonesian "
+    "malay chinese japanese korean latin deutsch englisch français español italiano português"
+)
 # Words in a name that make it something about a question or an answer, and not the text of one.
 _ABOUT = (
     "id ids type types tag tags kind category class topic level difficulty number num no nr count "
@@ -101,7 +109,7 @@ _ABOUT = (
     "predicted prediction generated model alternative alternatives explanation reason format mode "
     "template instructions alias aliases points rubric criteria by at is has"
 )
-ABOUT = frozenset(_ABOUT.split())
+ABOUT, LANGUAGES = frozenset(_ABOUT.split()), frozenset(_LANGUAGES.split())
 
 
 def folded(name: str) -> str:
@@ -152,6 +160,14 @@ def with_word(columns: Iterable[str], what: str) -> list[str]:
         ):
             found.append(column)
     return found or [name for name in columns if LESSER.get(known_as(name)) == what]
+
+
+def languages_of(columns: Sequence[str]) -> tuple[str, str] | None:
+    """Find the two columns that are called as languages are, where there are no others."""
+    called = {name.strip().casefold() for name in columns}
+    if len(columns) != 2 or len(called) != 2 or not called <= LANGUAGES:
+        return None
+    return columns[0], columns[1]
 
 
 def options_of(columns: Sequence[str]) -> tuple[str, ...]:

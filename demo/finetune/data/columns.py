@@ -40,6 +40,7 @@ from demo.finetune.data.column_names import (
     asked_alone,
     first_named,
     known_as,
+    languages_of,
     opinions_of,
     options_of,
     questions_and_replies_of,
@@ -56,6 +57,7 @@ DESCRIBE, NAME_IT = "Describe the picture.", "What is in the picture?"
 BY_MARKS = "questions by their marks"
 QA = "question and reply"
 BY_PLACE = "two columns without names"
+TRANSLATION = "texts and their translations"
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ class Layout:
             )
         if self.name == BY_PLACE:
             found.append("The columns have no names: the first is asked, and the second replies.")
+        if self.name == TRANSLATION:
+            found.append(f"“{self.question}” is asked, and “{self.reply}” replies.")
         if self.history:
             found.append(f"Turns in “{excerpt(self.history)}” are read and not learned.")
         if any(normalise_name(name or "") in CHOSEN for name in (self.reply, self.chat)):
@@ -222,6 +226,8 @@ def recognise(columns: Sequence[str]) -> Layout | None:
         verdict = verdict or (reply if label else None)
         return Layout("chat", None, last, None, chat, verdict=verdict, **extra)
     captions = [reply] if reply else all_named(columns, CAPTION)
+    if pair := languages_of(columns):
+        return Layout(TRANSLATION, *pair)
     if picture and captions and question is None:
         named = normalise_name(captions[0]) in ("label", "class", "category")
         asked = NAME_IT if named or reply else DESCRIBE

@@ -16,7 +16,7 @@ from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder
 HEADING = re.compile(r"\s{0,3}(#{1,6})\s+(\S.*?)[\s#]*")
 FENCE = re.compile(r"\s*(?:```|~~~)")
 BOLD = re.compile(r"\s{0,3}(?:\d{1,3}[.)]\s+)?(\*\*|__)(\S.*?)\1\s*")
-NUMBER = re.compile(r"(?:Q?\d{1,3}[.):]|[-*•]|Q[.:])\s+")
+NUMBER = re.compile(r"\A(?:Q?\d{1,3}[.):]|[-*•]|Q[.:])\s+")
 ENDS = ("?", "？", "؟")
 IN_ONE = re.compile(r"(.{2,300}?[?？؟])\s*(?:[-–—:=→]+>?\s*)?([^\s,;|][^\t|]*)")
 OPTIONS = re.compile(

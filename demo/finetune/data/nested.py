@@ -24,6 +24,9 @@ def unfolded(value: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Of two values with one name, the inner keeps it, and the other is called "outer …".
     """
+    pair = value.get("translation")
+    if isinstance(pair, dict) and _is_by_language(pair) and len(pair) > 1:  # as OPUS is published
+        return [{**{k: v for k, v in value.items() if k != "translation"}, **pair}]
     if languages := _languages(value):
         return _by_language(value, languages)
     asked = value.get("question")

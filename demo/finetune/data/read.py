@@ -14,11 +14,13 @@ from io import BytesIO, StringIO
 from pathlib import Path
 
 from demo.errors import DataError
+from demo.finetune.data.chat_log import is_chat_log, read_chat_log
 from demo.finetune.data.column_files import BEGINNINGS, read_columns
 from demo.finetune.data.columns import recognise, recognise_table
 from demo.finetune.data.csv_reader import NoTableError, find_separator, read_csv
 from demo.finetune.data.faq import find_faq, read_faq
 from demo.finetune.data.folder import table_in
+from demo.finetune.data.glossary import find_glossary, read_glossary
 from demo.finetune.data.intents import spread
 from demo.finetune.data.json_reader import read_json
 from demo.finetune.data.marked_text import marked_turns
@@ -172,7 +174,9 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
     assigned = ASSIGNED.match(text)
     if assigned:
         text = text[assigned.end() :].rstrip().removesuffix(";")
-    if text.lstrip()[0] in "[{" and not BRACKETED.match(text):
+    if is_chat_log(text):
+        table = read_chat_log(text, name, limits)
+    elif text.lstrip()[0] in "[{" and not BRACKETED.match(text):
         table = read_json(text, name, limits)
     elif is_yaml(text) and marked_turns(text[:20_000]) is None:
         table = read_json(yaml_as_json(text), name, limits)
@@ -184,6 +188,8 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
         except NoTableError:
             if (faq := find_faq(text)) is not None:
                 table = read_faq(faq, name, limits)
+            elif (glossary := find_glossary(text)) is not None:
+                table = read_glossary(glossary, name, limits)
             elif is_prose(text):
                 table = read_prose(text, name, limits)
             else:

@@ -1,7 +1,8 @@
 """Plain text in which each line says who speaks, `Q: …` and `A: …` → a table of conversations.
 
-Two names stand before colons, and one of them is known to ask or to answer. A blank line, a rule or
-another model's mark begins a new conversation; where questions are called Q, each begins one.
+Two names stand before colons, and one of them is known to ask or to answer, or who speaks first
+asks. A blank line, a rule or another model's mark begins a new conversation; where questions are
+called Q, each begins one.
 """
 
 import re
@@ -51,14 +52,15 @@ def speakers(text: str) -> tuple[str, str] | None:
     begins = next(line for line in lines if not (sure and line.startswith("#")))  # below a title
     if _spoken(begins) is None:
         return None
-    if common[1][1] < FEWEST and not sure:
+    talk = sure or _is_talk(found, lines)
+    if common[1][1] < FEWEST and not talk:
         return None
     (one, many), (two, some) = common[:2]
     others = sum(names.values()) - many - some
     if many > 2 * some or others * (4 if sure else 10) > many + some or 2 * len(found) < len(lines):
         return None
     known = {name for name in (one, two) if name.casefold() in KNOWN}
-    if not known:
+    if not known and not talk:
         return None
     first = next(name for name in map(_name, found) if name in (one, two))
     asking = (*ASKING, *QUESTIONS)
@@ -76,6 +78,19 @@ def _name(match: re.Match[str]) -> str:
     name = match[1].strip()
     numbered = NUMBERED.fullmatch(name)
     return numbered[1] if numbered else name
+
+
+def _is_talk(found: list[re.Match[str]], lines: list[str]) -> bool:
+    """Tell whether two whose names are not known talk, and play no play: all lines are theirs.
+
+    One asks in half of what they say, or the names differ by a number or letter: Speaker 1, 2.
+    """
+    names = Counter(map(_name, found))
+    if len(names) != 2 or min(names.values()) < 2 or len(found) < len(lines):
+        return False
+    asked = [match[2].rstrip().endswith("?") for match in found if _name(match) == _name(found[0])]
+    stems = {re.sub(r"(?:\d+|\b[A-Z])$", "#", name) for name in names}
+    return 2 * sum(asked) >= len(asked) or (len(stems) == 1 and stems.pop().endswith("#"))
 
 
 def _both_known(one: str, two: str) -> bool:

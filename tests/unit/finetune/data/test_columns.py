@@ -265,3 +265,11 @@ def test_a_conversation_in_a_sheet_is_read():
     quoted = turns.replace('"', '""')
     table = read_table(f'messages,split\n"{quoted}",train\n'.encode())
     assert read_row(table.rows[0], recognise(table.columns)).exchanges == (Exchange("a", "b"),)
+
+
+@pytest.mark.parametrize("names", [("en", "de"), ("English", "Deutsch"), ("zh", "French")])
+def test_two_languages_are_a_text_and_its_translation(names: tuple[str, str]) -> None:
+    layout = recognise(names)
+    assert layout and (layout.question, layout.reply) == names
+    assert f"“{names[0]}” is asked, and “{names[1]}” replies." in layout.remarks
+    assert recognise(("id", "en")) is None and recognise(("en", "de", "fr")) is None

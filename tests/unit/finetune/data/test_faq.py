@@ -106,3 +106,9 @@ def test_endless_lines_and_letters_are_read_in_one_go() -> None:
     assert (len(table.rows), len(table.faults)) == (1, 1)  # the second answer is too long
     assert find_faq("# " * 200_000 + "x\n" + "**a" * 100_000) is None
     assert find_faq("Who?" + " " * 200_000 + ",\nWhat? That.") is None
+
+
+def test_only_a_number_before_a_question_is_taken_off() -> None:
+    text = "1. Is room 12. open? - Yes.\n2. Who cleans it? - Mara."
+    found = find_faq(text)
+    assert found and found.pairs == [("Is room 12. open?", "Yes."), ("Who cleans it?", "Mara.")]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from demo.finetune.data.columns import recognise_table, unused_columns
+from demo.finetune.data.nested import unfolded
 from demo.finetune.data.read import read_table
 from demo.finetune.data.rows import read_row
 from demo.finetune.data.table import Table
@@ -109,3 +110,8 @@ def test_questions_by_language() -> None:
     table = read([row])
     assert taught(table) == ["Open? > Yes.", "Offen? > Ja."]
     assert [row.cells["language"] for row in table.rows] == ["en", "de"]
+
+
+def test_a_translation_has_a_column_for_each_language() -> None:
+    pair = {"translation": {"en": "the cat", "de": "die Katze"}, "id": 3}
+    assert unfolded(pair) == [{"id": 3, "en": "the cat", "de": "die Katze"}]

@@ -61,3 +61,11 @@ def test_one_pair_is_enough_where_both_names_are_known() -> None:
     ]
     assert speakers("Q. Who?\nA. I.\nB. You.\nQ. When?\nA. Now.\nB. Then.") is None
     assert speakers("Q: What is tea?\nAnna: A drink.") is None
+
+
+def test_two_of_any_name_talk_where_the_first_asks_or_both_are_numbered() -> None:
+    text = "Speaker 1: Hello there.\nSpeaker 2: Hi.\nSpeaker 1: Bye.\nSpeaker 2: Bye."
+    assert taught(text) == ["Hello there. > Hi. | Bye. > Bye."]
+    text = "Anna: Open today?\nBo: At eight.\nAnna: And free?\nBo: No."
+    assert taught(text) == ["Open today? > At eight. | And free? > No."]
+    assert speakers("Name: Bob\nAge: 5\nName: Al\nAge: 6") is None
