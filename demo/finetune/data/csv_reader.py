@@ -16,7 +16,6 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bar
 NONE = "\x1f"  # stands in no text: the file has one column
 SAMPLED = 50  # records, to find the separator
 LONGEST_CELL = 1_000_000  # characters; a quote that is never closed ends there
-CARDS = re.compile(r"#separator:\w+\r?\n")  # how an export of Anki begins; it names no columns
 LONGEST_NAME = 60  # characters; what is longer is no column's name
 
 
@@ -38,7 +37,6 @@ def read_csv(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
     Raises:
         DataError: not a table, two columns of the same name, or a limit of `TableBuilder`.
     """
-    cards = CARDS.match(text)
     text, remarks = _without_remarks(text)
     try:
         text, separator = find_separator(_without_frame(text))
@@ -49,8 +47,6 @@ def read_csv(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
     prose = separator == "," and _is_prose(text)
     notes = ["The comments above the table are left out."] if remarks else []
     notes += [f"Columns are separated by {SEPARATORS[separator]}."] if separator in ";\t|$" else []
-    if cards:
-        text = _with_names_of_cards(text, separator)
     records = _records(text, separator, limits)
     return table_of(records, name, notes=notes, limits=limits, prose=prose, commas=separator == ",")
 
@@ -156,14 +152,6 @@ def find_separator(text: str) -> tuple[str, str]:
             "first row with names, such as question,answer, and one example a row; or JSON."
         )
     return text, best
-
-
-def _with_names_of_cards(text: str, separator: str) -> str:
-    """Name the columns of an export of cards, in the last line of its comments above them."""
-    blank = len(text) - len(text.lstrip("\n"))
-    width = len(next(csv.reader(io.StringIO(text[blank:], ""), delimiter=separator)))
-    names = ["front", "back", *(f"column {place}" for place in range(3, width + 1))][:width]
-    return "\n" * (blank - 1) + separator.join(names) + "\n" + text[blank:]
 
 
 def _by_dollars(text: str) -> bool:

@@ -14,6 +14,7 @@ from io import BytesIO, StringIO
 from pathlib import Path
 
 from demo.errors import DataError
+from demo.finetune.data.cards import is_cards, read_cards
 from demo.finetune.data.chat_log import is_chat_log, read_chat_log
 from demo.finetune.data.column_files import BEGINNINGS, read_columns
 from demo.finetune.data.columns import recognise, recognise_table
@@ -176,6 +177,8 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
         text = text[assigned.end() :].rstrip().removesuffix(";")
     if is_chat_log(text):
         table = read_chat_log(text, name, limits)
+    elif is_cards(text):
+        table = read_cards(text, name, limits)
     elif text.lstrip()[0] in "[{" and not BRACKETED.match(text):
         table = read_json(text, name, limits)
     elif is_yaml(text) and marked_turns(text[:20_000]) is None:

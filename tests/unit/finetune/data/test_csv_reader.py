@@ -114,12 +114,3 @@ def test_one_dollar_between_pictures_and_captions_parts_them_and_prices_do_not()
     assert headed.columns == ("image", "caption") and len(headed.rows) == 3
     prices = read_table(b"question,answer\nWhat is it?,It is $5 a piece.\nAnd two?,They are $9.\n")
     assert prices.columns == ("question", "answer") and "$5" in prices.rows[0].cells["answer"]
-
-
-@pytest.mark.parametrize("more", ["", "#html:true\n#tags column:3\n"])
-def test_an_export_of_cards_names_no_columns(more: str) -> None:
-    table = read_table(
-        f"#separator:tab\n{more}la casa\tthe house\tx\nel gato\tthe cat\ty\n".encode()
-    )
-    assert taught(table) == ["la casa > the house", "el gato > the cat"]
-    assert table.rows[0].number == 2 + more.count("\n")
