@@ -75,3 +75,12 @@ def holds_texts(table: Table, column: str) -> bool:
     cells = list(cells_of(table, column, SAMPLED))
     worded = sum(len(cell) >= SHORTEST_TEXT for cell in cells)
     return worded * 2 > len(cells) and len(set(cells)) * 10 > 6 * len(cells)
+
+
+def holds_words(table: Table, column: str) -> bool:
+    """Tell whether most cells of a column are words, as of a vocabulary: no codes or categories."""
+    cells = list(cells_of(table, column, SAMPLED))
+    worded = sum(
+        bool(re.search(r"[^\W\d_]{2}", cell)) and not re.search(r"\d", cell) for cell in cells
+    )
+    return worded * 10 >= 8 * len(cells) > 0 and len(set(cells)) * 10 > 6 * len(cells)

@@ -15,6 +15,7 @@ from demo.finetune.data.column_cells import (
     asks,
     cells_of,
     holds_texts,
+    holds_words,
     is_reference,
     names_other_files,
     names_pictures,
@@ -400,11 +401,12 @@ def _by_place(table: Table) -> Layout | None:
     if table.columns != ("column 1", "column 2"):
         return None
     first, second = table.columns
-    if not holds_texts(table, second):
+    if not (holds_texts(table, second) or holds_words(table, second)):
         return None
     if names_pictures(table, first):
         return Layout("captions", None, second, picture=first)
-    return Layout(BY_PLACE, first, second) if holds_texts(table, first) else None
+    asked = holds_texts(table, first) or holds_words(table, first)
+    return Layout(BY_PLACE, first, second) if asked else None
 
 
 def _nobody_answers(table: Table, layout: Layout) -> bool:

@@ -17,6 +17,7 @@ NONE = "\x1f"  # stands in no text: the file has one column
 SAMPLED = 50  # records, to find the separator
 LONGEST_CELL = 1_000_000  # characters; a quote that is never closed ends there
 LONGEST_NAME = 60  # characters; what is longer is no column's name
+EXPLAINED = re.compile(r"\w, \w|\S \(|(?:\S+\s+){5}\S")  # what hardly names a column
 
 
 class NoTableError(DataError):
@@ -326,4 +327,6 @@ def _names(record: Sequence[str]) -> list[str] | None:
         known = sum(known_as(name) in (*CHAT, *QUESTION, *REPLY) for name in names)
         if known < 2:  # they may stand beside “No.”
             return None
+    if len(names) == 2 and any(map(EXPLAINED.search, names)) and recognise(names) is None:
+        return None
     return [name or f"column {index}" for index, name in enumerate(names, 1)]

@@ -1,11 +1,12 @@
-"""Plain text whose every line has a term and its meaning → a table of both.
+"""Plain text whose lines have a term and its meaning → a table of both.
 
 As people write lists of words: `la manzana -> the apple`, `Osmosis: water that passes through a
-membrane`. One mark parts all lines, and no term comes twice.
+membrane`. One mark parts them; a few lines may be without it, and a few terms come twice.
 """
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder, excerpt
 
@@ -13,22 +14,27 @@ MARKS = ("->", "→", "=>", "⇒", "=", "–", "—", "-", ":", "：")
 NUMBER = re.compile(r"\A(?:\d{1,3}[.)]|[-*•])\s+")
 FEWEST = 3  # lines
 LONGEST, MOST_WORDS = 80, 8  # characters and words of a term
+ALIKE = 0.9  # share of lines with the mark, and of terms that are new, at least
 READ = "Each line is read as a term, “{mark}”, and its meaning: {count:,} rows."
-TermPairs = Sequence[tuple[str, str]]
+ASIDE = "{count:,} lines without “{mark}” are left out."
 
 
-def find_glossary(text: str) -> tuple[str, TermPairs] | None:
-    """Find the mark between terms and meanings, and these; None for other text."""
-    lines = [NUMBER.sub("", line.strip(), count=1) for line in text.splitlines() if line.strip()]
-    if len(lines) < FEWEST:
-        return None
-    for mark in MARKS:
-        if (pairs := _parted(lines, mark)) is not None:
-            return mark, pairs
-    return None
+class Glossary(NamedTuple):
+    """Terms with their meanings, what stands between the two, and how many lines are left out."""
+
+    mark: str
+    pairs: Sequence[tuple[int, str, str]]  # with the line's number
+    aside: int
 
 
-def read_glossary(found: tuple[str, TermPairs], name: str, limits: DataLimits = LIMITS) -> Table:
+def find_glossary(text: str) -> Glossary | None:
+    """Find the terms and meanings of which a text consists; None for other text."""
+    lines = [(at, line.strip()) for at, line in enumerate(text.splitlines(), 1) if line.strip()]
+    found = (_parted(lines, mark) for mark in MARKS)
+    return next(filter(None, found), None)
+
+
+def read_glossary(found: Glossary, name: str, limits: DataLimits = LIMITS) -> Table:
     """Read terms, which are asked, with their meanings, which reply; a row each.
 
     Args:
@@ -39,27 +45,27 @@ def read_glossary(found: tuple[str, TermPairs], name: str, limits: DataLimits = 
     Raises:
         DataError: a limit of `TableBuilder`.
     """
-    mark, pairs = found
-    notes = [READ.format(mark=excerpt(mark), count=len(pairs))]
+    mark = excerpt(found.mark)
+    notes = [READ.format(mark=mark, count=len(found.pairs))]
+    notes += [ASIDE.format(mark=mark, count=found.aside)] if found.aside else []
     columns = ["term", "meaning"]
     table = TableBuilder(name, columns=columns, counted="line", notes=notes, limits=limits)
-    for number, pair in enumerate(pairs, 1):
+    for number, *pair in found.pairs:
         table.add(number, dict(zip(columns, pair, strict=True)))
     return table.build()
 
 
-def _parted(lines: Sequence[str], mark: str) -> TermPairs | None:
-    """Part every line at a mark, which has spaces around it unless it is a colon."""
-    between = f"{mark} " if mark in ":：" else f" {mark} "
-    pairs, terms = [], set[str]()
-    for line in lines:
-        term, found, meaning = line.partition(between)
-        term, meaning = term.strip(" *_"), meaning.strip(" *_")
-        known = term.casefold() in terms
-        if not found or not term or not meaning or known or len(term) > LONGEST:
-            return None
-        if len(term.split()) > MOST_WORDS or re.search(r"[.!?](?:\s|$)", term):
-            return None
-        terms.add(term.casefold())
-        pairs.append((term, meaning))
-    return pairs
+def _parted(lines: Sequence[tuple[int, str]], mark: str) -> Glossary | None:
+    """Part lines at a mark, which has spaces around it; a colon needs none before it."""
+    between = re.compile(rf"\s*{mark}\s+" if mark in ":：" else rf"\s+{re.escape(mark)}\s+")
+    pairs = []
+    for number, line in lines:
+        term, *meaning = between.split(NUMBER.sub("", line, count=1), maxsplit=1)
+        term, told = term.strip(" *_"), "".join(meaning).strip(" *_")
+        sentence = len(term.split()) > MOST_WORDS or re.search(r"[.!?](?:\s|$)", term)
+        if term and told and len(term) <= LONGEST and not sentence:
+            pairs.append((number, term, told))
+    terms = {term.casefold() for _, term, _ in pairs}
+    if len(pairs) < max(FEWEST, ALIKE * len(lines)) or len(terms) < ALIKE * len(pairs):
+        return None
+    return Glossary(mark, pairs, len(lines) - len(pairs))

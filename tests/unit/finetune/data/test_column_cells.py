@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from demo.finetune.data.column_cells import holds_words
 from demo.finetune.data.columns import Layout, recognise_table, unused_columns
 from demo.finetune.data.read import read_table
 from demo.finetune.data.rows import read_row
@@ -107,3 +108,12 @@ def test_a_name_of_a_file_that_is_no_picture_is_none() -> None:
     assert recognise_table(read_table(rows.encode())) is None
     layout = recognise_table(read_table(rows.replace(".ahk", ".png").encode()))
     assert layout and (layout.name, layout.picture) == ("captions", "filename")
+
+
+def test_words_are_no_codes_and_no_categories() -> None:
+    def held(*cells: str) -> bool:
+        table, _ = read(*({"question": "q", "answer": cell} for cell in cells))
+        return holds_words(table, "answer")
+
+    assert held("casa", "perro", "gato") and held("что", "где", "2 раза", "кто", "как", "там")
+    assert not held("q1", "q2", "q3") and not held("yes", "no", "yes", "no") and not held("x", "y")

@@ -114,3 +114,13 @@ def test_one_dollar_between_pictures_and_captions_parts_them_and_prices_do_not()
     assert headed.columns == ("image", "caption") and len(headed.rows) == 3
     prices = read_table(b"question,answer\nWhat is it?,It is $5 a piece.\nAnd two?,They are $9.\n")
     assert prices.columns == ("question", "answer") and "$5" in prices.rows[0].cells["answer"]
+
+
+@pytest.mark.parametrize(
+    "back", ["next one, following", "next (no gender)", "the one that comes after this"]
+)
+def test_a_first_row_that_explains_names_no_columns(back: str) -> None:
+    text = f"siguiente;{back}\nnada;nothing\nalgo;something\n"
+    assert taught(read_table(text.encode()))[0] == f"siguiente > {back}"
+    named = read_table(b"Question (English);Answer, short\nOpen?;Yes.\n")
+    assert named.columns == ("Question (English)", "Answer, short")

@@ -36,6 +36,16 @@ def test_other_lines_make_none(text: str) -> None:
     assert find_glossary(text) is None
 
 
+def test_a_line_without_the_mark_is_left_out_and_a_term_may_come_twice() -> None:
+    lines = [f"word {at} - meaning {at}" for at in range(18)]
+    table = read_table("\n".join(["Unit 3", "", *lines, "word 0 - also this"]).encode())
+    assert table.notes[1] == "1 lines without “-” are left out."
+    assert [(row.number, row.cells["meaning"]) for row in table.rows][::18] == [
+        (3, "meaning 0"),
+        (21, "also this"),
+    ]
+
+
 def test_records_with_repeated_names_are_refused() -> None:
     with pytest.raises(DataError, match="only one column"):
         read_table(b"Name: Bob\nAge: 5\nName: Al\nAge: 6\nName: Cy\nAge: 7")
