@@ -45,7 +45,7 @@ def read_csv(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
         if not _has_one_column(text) and not _is_quoted_column(text):
             raise
         separator = NONE
-    prose = separator == "," and _is_prose(text)
+    prose = separator == "," and has_commas_of_sentences(text)
     notes = ["The comments above the table are left out."] if remarks else []
     notes += [f"Columns are separated by {SEPARATORS[separator]}."] if separator in ";\t|$" else []
     records = _records(text, separator, limits)
@@ -162,8 +162,8 @@ def _by_dollars(text: str) -> bool:
     return len(lines) > 1 and all(map(one.fullmatch, lines))
 
 
-def _is_prose(text: str) -> bool:
-    """Whether commas are followed by spaces, and lines have each their number of them."""
+def has_commas_of_sentences(text: str) -> bool:
+    """Tell whether commas are followed by spaces, and lines have each their number of them."""
     commas, spaced, quoted = text.count(","), len(re.findall(r",\s", text)), text.count('"')
     widths = {line.count(",") for line in text.split("\n") if line.strip()}
     inside = len(re.findall(r", [a-z]", text)) * 10 > commas * 9  # of sentences that go on

@@ -9,6 +9,7 @@ import csv
 import gzip
 import re
 import zlib
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -18,7 +19,12 @@ from demo.finetune.data.cards import is_cards, read_cards
 from demo.finetune.data.chat_log import is_chat_log, read_chat_log
 from demo.finetune.data.column_files import BEGINNINGS, read_columns
 from demo.finetune.data.columns import recognise, recognise_table
-from demo.finetune.data.csv_reader import NoTableError, find_separator, read_csv
+from demo.finetune.data.csv_reader import (
+    NoTableError,
+    find_separator,
+    has_commas_of_sentences,
+    read_csv,
+)
 from demo.finetune.data.faq import find_faq, read_faq
 from demo.finetune.data.folder import table_in
 from demo.finetune.data.glossary import find_glossary, read_glossary
@@ -155,14 +161,21 @@ def pasted_pairs(text: str) -> list[list[str]] | None:
     Raises:
         DataError: it is no table.
     """
-    if text.lstrip()[:1] not in ("[", "{"):
-        text = _with_names(text)
+    if not _has_own_form(text):
+        with suppress(NoTableError):  # it may be a list of words, which has no cells
+            text = _with_names(text)
     table = read_table(text.encode("utf-8", "replace"))
     layout = recognise_table(table)
     names = layout and (layout.question, layout.reply)
     if layout is None or table.faults or len(table.rows) > MAX_PASTED or layout.columns != names:
         return None
     return [[row.cells.get(name, "") for name in layout.columns] for row in table.rows]
+
+
+def _has_own_form(text: str) -> bool:
+    """Tell whether a text says by itself what asks and what replies, without names of columns."""
+    marked = is_chat_log(text) or is_cards(text) or speakers(text) or find_faq(text)
+    return text.lstrip()[:1] in ("[", "{") or bool(marked)
 
 
 def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
@@ -185,6 +198,8 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
         table = read_json(yaml_as_json(text), name, limits)
     elif (who := speakers(text)) and marked_turns(text[:20_000]) is None:
         table = read_transcript(text, name, who, limits)
+    elif has_commas_of_sentences(text) and (glossary := find_glossary(text)):
+        table = read_glossary(glossary, name, limits)
     else:
         try:
             table = read_csv(text, name, limits)
@@ -275,6 +290,8 @@ def _wide(data: bytes) -> str:
 def _with_names(text: str) -> str:
     """Put names above a table of two columns, if they are missing."""
     body, separator = find_separator(text)
+    if separator == "," and has_commas_of_sentences(body):
+        return text
     try:
         first = next(csv.reader(StringIO(body, ""), delimiter=separator))
     except (csv.Error, StopIteration) as error:

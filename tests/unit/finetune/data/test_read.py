@@ -331,6 +331,25 @@ def test_questions_and_replies_are_found(text: str) -> None:
     assert pasted_pairs(text) == PAIRS
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What is up? - The sky.\nWhat is down, mostly? - The floor.",
+        "## What is up?\nThe sky.\n\n## What is down, mostly?\nThe floor.\n",
+        "What is up?\nThe sky.\nWhat is down, mostly?\nThe floor.",
+    ],
+)
+def test_pasted_text_is_read_as_a_file_is(text: str) -> None:
+    pairs = [["What is up?", "The sky."], ["What is down, mostly?", "The floor."]]
+    assert pasted_pairs(text) == pairs
+
+
+def test_pasted_words_and_talks_are_read_as_a_file_is() -> None:
+    words = [["casa", "house, home"], ["gato", "cat, or tomcat"], ["perro", "dog"]]
+    assert pasted_pairs("\n".join(" -> ".join(pair) for pair in words)) == words
+    assert pasted_pairs("Q: When, and who?\nA: At eight, I.\nQ: Why?\nA: So.") is None  # a chat
+
+
 def test_short_first_rows_are_no_names() -> None:
     assert pasted_pairs("hi\thi\nbye\tbye\n") == [["hi", "hi"], ["bye", "bye"]]
     assert pasted_pairs('one\t"two\nlines"\n') == [["one", "two\nlines"]]
