@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from demo.errors import DataError
 from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder, excerpt
-from demo.finetune.data.transcript import LONGEST, NOTE
+from demo.finetune.data.transcript import NOTE
 
 STAMP = re.compile(
     r"[\u200e\u200f\u202a-\u202e]*\[?(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}),?\s+"
@@ -21,6 +21,7 @@ SENDER = re.compile(r"([^:\n]{1,60}?):(?:\s+(.*))?")
 # No words of a person: pictures that were left out, calls, deleted messages.
 EMPTY = re.compile(r"\u200e.*|<[^<>]{3,60}>|(?:this message was|you) deleted.*", re.IGNORECASE)
 LOOKED_AT = 40  # lines by which such an export is known
+LONGEST = 12  # turns of a conversation, which may each be several messages; then another begins
 ASIDE = (
     "{count:,} messages without words (pictures, calls, deleted ones, the app's own) are left out."
 )
@@ -45,7 +46,7 @@ def is_chat_log(text: str) -> bool:
 def read_chat_log(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
     """Read an export of two people's chat; who writes first asks, and the other one replies.
 
-    A day begins another conversation, unless it begins with a reply.
+    A day begins another conversation, unless it begins with a reply or nobody has replied yet.
 
     Args:
         text: of the file.
@@ -99,7 +100,7 @@ def _talks(messages: list[LoggedMessage], user: str) -> list[list[dict[str, str]
     for message in messages:
         role, turns = ("user" if message.sender == user else "assistant"), talks[-1]
         full = len(turns) >= LONGEST and turns[-1]["role"] == "assistant"
-        if role == "user" and turns and (message.day != day or full):
+        if role == "user" and len(turns) > 1 and (message.day != day or full):
             turns = []
             talks.append(turns)
         day = message.day

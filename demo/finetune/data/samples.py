@@ -79,6 +79,15 @@ FORMATS = (
         '{"role": "assistant", "content": "Start with an onion."}]}\n',
     ),
     Format(
+        "Plain text",
+        "Questions that end with a question mark, with the answer below each; lines that begin "
+        "with Q: and A:; a list of terms such as “la casa -> the house”; a chat of two as WhatsApp "
+        "exports it. Other text is learned as it stands.",
+        "help.txt",
+        "When do you open?\nAt eight, every day.\n\n"
+        "Do you bake rye bread?\nOn Fridays. We also keep some for you.\n",
+    ),
+    Format(
         "Pictures and questions (zip)",
         "A zip with one table and the pictures that it names: JPEG, PNG, WebP or GIF. Several rows "
         "may ask about one picture.",

@@ -17,7 +17,7 @@ TEACH = TeachWords(
     camera_tab="摄像头",
     type_tab="输入",
     file_hint=(
-        "不超过 {table} MB 的 JSON、JSON Lines、CSV、TSV、Excel、Parquet 或 Arrow,"
+        "不超过 {table} MB 的 JSON、JSON Lines、CSV、TSV、Excel、Parquet、Arrow 或纯文本,"
         "或者一个不超过 {zip} MB、含有图片和列出图片的表格的 zip。"
     ),
     file_too_large=(

@@ -24,8 +24,8 @@ class TeachWords:
     camera_tab: str = "Camera"
     type_tab: str = "Type"
     file_hint: str = (
-        "JSON, JSON lines, CSV, TSV, Excel, Parquet or Arrow of at most {table} MB, or a zip of at "
-        "most {zip} MB with pictures and a table that names them."
+        "JSON, JSON lines, CSV, TSV, Excel, Parquet, Arrow or plain text of at most {table} MB, or "
+        "a zip of at most {zip} MB with pictures and a table that names them."
     )
     file_too_large: str = (
         "The file is too large: we take tables of at most {table} MB and zips of at most {zip} MB. "

@@ -43,14 +43,19 @@ def test_a_day_begins_a_conversation_and_lines_go_on() -> None:
     assert notes[1].startswith("1 messages without words")
 
 
+def test_what_nobody_answered_waits_for_a_reply() -> None:
+    text = "[2024-12-03, 09:00] A: hi\n[2024-12-04, 09:00] A: you?\n[2024-12-04, 09:01] B: yes\n"
+    assert talks(text) == [[("u", "hi\nyou?"), ("a", "yes")]]
+
+
 def test_what_the_app_says_is_left_out() -> None:
     assert talks(OF_THE_OTHER) == [[("u", "Open on Sunday?"), ("a", "From eight.")]]
     assert read_table(OF_THE_OTHER.encode()).notes[1].startswith("2 messages without words")
 
 
 def test_a_long_day_is_cut_before_a_message() -> None:
-    lines = (f"[2024-12-03, 09:{at:02}] {'AB'[at % 2]}: {at}\n" for at in range(60))
-    assert [len(talk) for talk in talks("".join(lines))] == [32, 28]
+    lines = (f"[2024-12-03, 09:{at:02}] {'AB'[at % 2]}: {at}\n" for at in range(20))
+    assert [len(talk) for talk in talks("".join(lines))] == [12, 8]
 
 
 @pytest.mark.parametrize(("people", "count"), [("AAA", "1 people"), ("ABC", "3 people")])
