@@ -4,15 +4,12 @@ Lines with `#` say what follows ("Text Files" in Anki's manual): what separates 
 they hold HTML, and which columns are tags, decks and the like. There is no row of names.
 """
 
-import csv
-import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from html import unescape
 from itertools import chain
 
-from demo.errors import DataError
-from demo.finetune.data.csv_reader import LONGEST_CELL
+from demo.finetune.data.csv_reader import add_record, records_of
 from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder
 
 DIRECTIVE = re.compile(r"#([a-z ]{3,20}):[ \t]*(\S[^\r\n]*|)\r?(?:\n|\Z)", re.IGNORECASE)
@@ -30,7 +27,7 @@ def is_cards(text: str) -> bool:
 
 
 def read_cards(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
-    """Read cards, a row each, without tags of HTML; a row's number is the line where it ends.
+    """Read cards, a row each, without tags of HTML; rows are numbered as those of a sheet.
 
     Args:
         text: of the file.
@@ -38,19 +35,22 @@ def read_cards(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
         limits: the most that is taken.
 
     Raises:
-        DataError: a cell that is never closed, or a limit of `TableBuilder`.
+        DataError: a limit of `TableBuilder`.
     """
     said, lines, rest = _directives(text)
     mark = SEPARATORS.get(said["separator"].casefold(), said["separator"][:1])
-    csv.field_size_limit(LONGEST_CELL)
-    records = _records(rest, mark, lines)
-    first = next(records, None)
-    names = _names(said, len(first[1]) if first else 0, mark)
-    table = TableBuilder(name, columns=names, notes=[READ], limits=limits)
     html = said.get("html", "").casefold() == "true"
-    for number, cells in chain([first] if first else [], records):
-        found = dict(zip(names, cells, strict=False))
-        table.add(number, {n: plain(cell) if html else cell for n, cell in found.items()})
+    records = (
+        (number, record)
+        for number, record in enumerate(records_of("\n" * lines + rest, mark, limits), 1)
+        if isinstance(record, str) or any(map(str.strip, record))
+    )
+    first = next(records, (0, list[str]()))
+    names = _names(said, len(first[1]) if isinstance(first[1], list) else len(FIELDS), mark)
+    table = TableBuilder(name, columns=names, notes=[READ], limits=limits)
+    for number, record in chain([first] if first[1] else [], records):
+        plain_text = html and isinstance(record, list)
+        add_record(table, number, names, [*map(plain, record)] if plain_text else record)
     return table.build()
 
 
@@ -67,20 +67,6 @@ def _directives(text: str) -> tuple[dict[str, str], int, str]:
         said[match[1].casefold().strip()] = match[2].strip()
         lines, place = lines + 1, match.end()
     return said, lines, text[place:]
-
-
-def _records(rest: str, mark: str, lines: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield each card's cells and the line where it ends; `lines` stand above the first."""
-    reader = csv.reader(io.StringIO(rest, ""), delimiter=mark)
-    try:
-        for cells in reader:
-            if any(map(str.strip, cells)):
-                yield lines + reader.line_num, cells
-    except csv.Error as error:
-        raise DataError(
-            "A card of this export is much too long; perhaps a double quote is never closed. "
-            "Please export the cards again."
-        ) from error
 
 
 def _names(said: Mapping[str, str], width: int, mark: str) -> list[str]:

@@ -56,7 +56,7 @@ def read_chat_log(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
     Raises:
         DataError: another number of people writes, or a limit of `TableBuilder`.
     """
-    messages, aside = _messages(text)
+    messages, aside = _messages(text.lstrip())
     people = Counter(message.sender for message in messages)
     if len(people) != 2:
         names = ", ".join(f"“{excerpt(who)}”" for who, _ in people.most_common(4))
@@ -76,36 +76,41 @@ def read_chat_log(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
 
 
 def _messages(text: str) -> tuple[list[LoggedMessage], int]:
-    """Return the messages that have words, and how many have none."""
-    found, aside, kept = list[LoggedMessage](), 0, False
+    """Return the messages that have words, and how many have none.
+
+    What stands below a picture that was left out is its caption, and words.
+    """
+    heads, words = list[tuple[str, str]](), list[list[str]]()  # day and sender, and lines, of each
     for line in text.splitlines():
         stamp = STAMP.match(line)
         if stamp is None:
-            if kept:  # a line more of the message before
-                found[-1] = found[-1]._replace(text=f"{found[-1].text}\n{line}".strip())
+            words[-1].append(line)  # the first line of all has a time
             continue
         sent = SENDER.fullmatch(stamp[2])
-        words = (sent[2] or "").strip() if sent else ""
-        kept = bool(words) and not EMPTY.fullmatch(words)
-        aside += not kept
-        if sent and kept:
-            found.append(LoggedMessage(stamp[1], sent[1].strip(), words))
-    return found, aside
+        said = (sent[2] or "").strip() if sent else ""
+        heads.append((stamp[1], sent[1].strip() if sent else ""))
+        words.append([] if EMPTY.fullmatch(said) else [said])
+    texts = ["\n".join(lines).strip() for lines in words]
+    found = [
+        LoggedMessage(*head, text)
+        for head, text in zip(heads, texts, strict=True)
+        if head[1] and text
+    ]
+    return found, len(heads) - len(found)
 
 
 def _talks(messages: list[LoggedMessage], user: str) -> list[list[dict[str, str]]]:
     """Cut messages into conversations of turns; what one person writes at once is one turn."""
-    talks: list[list[dict[str, str]]] = [[]]
+    talks: list[list[tuple[str, list[str]]]] = [[]]  # who speaks, and messages
     day = messages[0].day
     for message in messages:
         role, turns = ("user" if message.sender == user else "assistant"), talks[-1]
-        full = len(turns) >= LONGEST and turns[-1]["role"] == "assistant"
+        full = len(turns) >= LONGEST and turns[-1][0] == "assistant"
         if role == "user" and len(turns) > 1 and (message.day != day or full):
             turns = []
             talks.append(turns)
         day = message.day
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += "\n" + message.text
-        else:
-            turns.append({"role": role, "content": message.text})
-    return talks
+        if not turns or turns[-1][0] != role:
+            turns.append((role, []))
+        turns[-1][1].append(message.text)
+    return [[{"role": role, "content": "\n".join(said)} for role, said in talk] for talk in talks]

@@ -91,7 +91,7 @@ ONE_OPTION = re.compile(
     r"(option|choice|opt|op|ending|sol|opcion|opcao|alternativa|respuesta|resposta|reponse|antwort"
     r"|answer|вариант|ответ|vastus|svar|risposta|odpowiedz|odpoved|cevap|jawaban|)([a-h]|\d)"
 )
-# Columns that are called as languages are hold a text and its translation. Not `id` and `no`.
+# Columns named after languages hold a text and its translation; `id` and `no` say something else.
 _LANGUAGES = (
     "en de fr es it pt nl sv da nb fi pl cs sk hu ro hr el ru uk bg kk tr az ar fa he hi bn th vi "
     "ms zh ja ko et lt lv sl sr ca eu gl ga cy sw ta ur english german french spanish italian "
@@ -163,7 +163,7 @@ def with_word(columns: Iterable[str], what: str) -> list[str]:
 
 
 def languages_of(columns: Sequence[str]) -> tuple[str, str] | None:
-    """Find the two columns that are called as languages are, where there are no others."""
+    """Find the two columns that are named after languages, where there are no others."""
     called = {name.strip().casefold() for name in columns}
     if len(columns) != 2 or len(called) != 2 or not called <= LANGUAGES:
         return None

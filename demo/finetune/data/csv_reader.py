@@ -48,7 +48,7 @@ def read_csv(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
     prose = separator == "," and has_commas_of_sentences(text)
     notes = ["The comments above the table are left out."] if remarks else []
     notes += [f"Columns are separated by {SEPARATORS[separator]}."] if separator in ";\t|$" else []
-    records = _records(text, separator, limits)
+    records = records_of(text, separator, limits)
     return table_of(records, name, notes=notes, limits=limits, prose=prose, commas=separator == ",")
 
 
@@ -113,7 +113,7 @@ def table_of(
             continue
         whole = _mended(record, len(names)) if commas else record
         mended += whole is not record
-        _add(table, number, names, whole)
+        add_record(table, number, names, whole)
     if comments:
         table.note(f"{comments:,} lines that begin with // are comments and are left out.")
     if mended:
@@ -235,8 +235,10 @@ def _mended(record: list[str] | str, width: int) -> list[str] | str:
     return whole if len(whole) == width else record
 
 
-def _add(table: TableBuilder, number: int, names: Sequence[str], record: list[str] | str) -> None:
-    """Add a record, or the fault that it is."""
+def add_record(
+    table: TableBuilder, number: int, names: Sequence[str], record: list[str] | str
+) -> None:
+    """Add a record's cells by the columns' names, or the fault that it is."""
     if isinstance(record, str):
         table.add_fault(number, record)
     elif any(cell.strip() for cell in record[len(names) :]):
@@ -250,7 +252,7 @@ def _add(table: TableBuilder, number: int, names: Sequence[str], record: list[st
         table.add(number, dict(zip(names, record, strict=False)))
 
 
-def _records(text: str, separator: str, limits: DataLimits) -> Iterator[list[str] | str]:
+def records_of(text: str, separator: str, limits: DataLimits) -> Iterator[list[str] | str]:
     """Yield each record as its cells, or as the reason why it cannot be read."""
     csv.field_size_limit(
         LONGEST_CELL

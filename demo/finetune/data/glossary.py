@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder, excerpt
 
-MARKS = ("->", "→", "=>", "⇒", "=", "–", "—", "-", ":", "：")
+MARKS = (" -> ", " → ", " => ", " ⇒ ", " = ", " – ", " — ", " - ", ": ", "：")
 NUMBER = re.compile(r"\A(?:\d{1,3}[.)]|[-*•])\s+")
 FEWEST = 3  # lines
 LONGEST, MOST_WORDS = 80, 8  # characters and words of a term
+SAMPLED = 200  # lines by which the mark is found
 ALIKE = 0.9  # share of lines with the mark, and of terms that are new, at least
 READ = "Each line is read as a term, “{mark}”, and its meaning: {count:,} rows."
 ASIDE = "{count:,} lines without “{mark}” are left out."
@@ -29,9 +30,11 @@ class Glossary(NamedTuple):
 
 def find_glossary(text: str) -> Glossary | None:
     """Find the terms and meanings of which a text consists; None for other text."""
-    lines = [(at, line.strip()) for at, line in enumerate(text.splitlines(), 1) if line.strip()]
-    found = (_parted(lines, mark) for mark in MARKS)
-    return next(filter(None, found), None)
+    stripped = ((at, line.strip()) for at, line in enumerate(text.splitlines(), 1))
+    lines = [(at, NUMBER.sub("", line, count=1)) for at, line in stripped if line]
+    fit = (mark for mark in MARKS if _parted(lines[:SAMPLED], mark))
+    mark = next(fit, None)
+    return _parted(lines, mark) if mark else None
 
 
 def read_glossary(found: Glossary, name: str, limits: DataLimits = LIMITS) -> Table:
@@ -56,16 +59,15 @@ def read_glossary(found: Glossary, name: str, limits: DataLimits = LIMITS) -> Ta
 
 
 def _parted(lines: Sequence[tuple[int, str]], mark: str) -> Glossary | None:
-    """Part lines at a mark, which has spaces around it; a colon needs none before it."""
-    between = re.compile(rf"\s*{mark}\s+" if mark in ":：" else rf"\s+{re.escape(mark)}\s+")
+    """Part lines at the first mark; None where too few have one, or terms are said again."""
     pairs = []
     for number, line in lines:
-        term, *meaning = between.split(NUMBER.sub("", line, count=1), maxsplit=1)
-        term, told = term.strip(" *_"), "".join(meaning).strip(" *_")
-        sentence = len(term.split()) > MOST_WORDS or re.search(r"[.!?](?:\s|$)", term)
-        if term and told and len(term) <= LONGEST and not sentence:
-            pairs.append((number, term, told))
+        term, _, meaning = (part.strip(" \t*_") for part in line.partition(mark))
+        if not term or not meaning or len(term) > LONGEST:
+            continue
+        if len(term.split()) <= MOST_WORDS and not re.search(r"[.!?](?:\s|$)", term):
+            pairs.append((number, term, meaning))
     terms = {term.casefold() for _, term, _ in pairs}
     if len(pairs) < max(FEWEST, ALIKE * len(lines)) or len(terms) < ALIKE * len(pairs):
         return None
-    return Glossary(mark, pairs, len(lines) - len(pairs))
+    return Glossary(mark.strip(), pairs, len(lines) - len(pairs))

@@ -201,8 +201,8 @@ def _changed_rows(matrix, scale, qx, tokens, change, starts, first, last, use, p
     scaled, out_scale, bias, low, up = change
     share = share_of(last - first, rows_at_once(amx), threads)
     ones, zeros = np.ones(NEAR_ROWS, np.float32), np.zeros(NEAR_ROWS, np.float32)
-    # Allocated out here: what comes into a parallel loop is not counted, and to count each view of
-    # a tile would take as long as to change it.
+    # Allocated out here: views of arrays that come into a parallel loop count no references, and
+    # to count each view of a tile takes as long as to change it.
     rooms = scratch((threads, tiles_of(tokens), NEAR_ROWS, TOKENS))
     spares = scratch((threads, GEMM_ROWS, TOKENS))
     for thread in nb.prange(threads):

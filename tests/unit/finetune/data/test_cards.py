@@ -34,7 +34,7 @@ def test_columns_before_the_fields_are_named_as_the_lines_say() -> None:
         "#separator:Semicolon\n#html:true\n#guid column:1\n#notetype column:2\n#deck column:3\n"
         'a1;Basic;Deck;"What <b>is</b>&nbsp;it?<br>Say";"A <i>cell</i> [sound:a.mp3]\nindeed"\n'
     )
-    assert cards(text) == [(7, "What is it?\nSay", "A cell \nindeed")]
+    assert cards(text) == [(6, "What is it?\nSay", "A cell \nindeed")]
 
 
 def test_columns_may_be_named() -> None:
@@ -47,9 +47,16 @@ def test_comparisons_are_no_tags() -> None:
     assert plain("<div>one</div><div>two &lt; 3</div>") == "one\ntwo < 3"
 
 
-def test_a_quote_that_is_never_closed_is_told() -> None:
-    with pytest.raises(DataError, match="never closed.*export the cards again"):
-        read_table(b'#separator:tab\na\t"' + b"b" * (LONGEST_CELL + 1))
+def test_no_card_and_no_cell_is_lost_without_a_word() -> None:
+    table = read_table(b'#separator:tab\na\tb\nc\td\te\nf\t"g\nh\ti\n')
+    assert [row.number for row in table.rows] == [2]
+    assert "It has 3 cells, and there are 2 columns" in table.faults[0].reason
+    assert "A double quote is opened and never closed" in table.faults[1].reason
+
+
+def test_a_cell_without_end_is_a_fault() -> None:
+    table = read_table(b'#separator:tab\na\tb\nc\t"' + b"d\n" * (LONGEST_CELL // 2 + 1))
+    assert "a double quote is never closed" in table.faults[0].reason
 
 
 def test_an_export_without_cards_is_refused() -> None:

@@ -48,6 +48,18 @@ def test_what_nobody_answered_waits_for_a_reply() -> None:
     assert talks(text) == [[("u", "hi\nyou?"), ("a", "yes")]]
 
 
+def test_a_caption_below_a_picture_is_kept() -> None:
+    text = "1/2/24, 09:00 - A: <Media omitted>\nThis one?\n1/2/24, 09:01 - B: Yes.\nTake it.\n"
+    assert talks("\n" + text) == [[("u", "This one?"), ("a", "Yes.\nTake it.")]]
+
+
+def test_many_lines_and_messages_are_read_in_one_go() -> None:
+    lines = "".join(f"1/2/24, 09:00 - A: {at}\n" for at in range(50_000))
+    text = lines + "1/2/24, 09:01 - B: So.\n" + "and so on\n" * 200_000
+    with pytest.raises(DataError, match="item 1: “messages” has 2,538,962 characters"):
+        read_table(text.encode())
+
+
 def test_what_the_app_says_is_left_out() -> None:
     assert talks(OF_THE_OTHER) == [[("u", "Open on Sunday?"), ("a", "From eight.")]]
     assert read_table(OF_THE_OTHER.encode()).notes[1].startswith("2 messages without words")

@@ -46,6 +46,11 @@ def test_a_line_without_the_mark_is_left_out_and_a_term_may_come_twice() -> None
     ]
 
 
+def test_endless_lines_are_read_in_one_go() -> None:
+    assert find_glossary("\n".join(["a" + " " * 200_000 + "b"] * 30)) is None
+    assert find_glossary("Nobody asked. It rained on.\n" * 200_000) is None
+
+
 def test_records_with_repeated_names_are_refused() -> None:
     with pytest.raises(DataError, match="only one column"):
         read_table(b"Name: Bob\nAge: 5\nName: Al\nAge: 6\nName: Cy\nAge: 7")
