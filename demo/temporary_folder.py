@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 log = logging.getLogger(__name__)
 PREFIX = "llama-adapter-studio-"
 LOCK = "in-use.lock"
+INNER = "tmp"  # in it, once it is locked
 GONE = ".gone"  # after the name of a folder that is being removed
 
 
@@ -31,7 +32,7 @@ def run_folder() -> Iterator[Path]:
     before = tempfile.tempdir
     folder, lock = _locked_folder()
     try:
-        inner = folder / "tmp"
+        inner = folder / INNER
         inner.mkdir()
         tempfile.tempdir = str(inner)
         yield folder
@@ -50,6 +51,9 @@ def remove_leftovers(place: Path) -> None:
             gone = folder
             if folder.suffix != GONE:
                 if not (folder / LOCK).is_file():
+                    if [path.name for path in folder.iterdir()] == [INNER]:
+                        # A child that outlived its killed run for a moment made it once more.
+                        shutil.rmtree(folder)
                     continue  # not made here, or about to be locked
                 with FileLock(folder / LOCK, timeout=0):
                     # Whoever made it just now, and waits for the lock, finds that it is gone.

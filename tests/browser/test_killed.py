@@ -71,9 +71,12 @@ def killed(browser: Browser, room: Path, times: int) -> None:
                 page.get_by_role("button", name="New chat").click()
                 expect(chat.questions).to_have_count(0)
             turns = chat.questions.count()
-            chat.ask(QUESTIONS[number % len(QUESTIONS)])
+            asking = QUESTIONS[number % len(QUESTIONS)]
+            chat.ask(asking)
             moment(chat, chats, MOMENTS[number % len(MOMENTS)], turns + 1, chance)
             before = page.evaluate(TURNS)
+            if before and before[-1]["asked"] != asking and not before[-1]["ended"]:
+                before.pop()  # never answered, and asked anew in other words: the page lags behind
         finally:
             served.process.kill()
             served.process.wait()

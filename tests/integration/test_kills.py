@@ -21,7 +21,7 @@ from demo.chat.kept import KeptChats
 from demo.finetune.runs.run_folder import Quota, RunStore
 from demo.finetune.train.events import OVER
 from demo.settings import ROOT
-from demo.temporary_folder import PREFIX
+from demo.temporary_folder import LOCK, PREFIX
 from tests.serving import READY_SECONDS, Served, start, until
 from tests.visitors import Visitor
 from tests.writers import CHECKPOINT, OWNER, REPLY, kept_chats, run_store
@@ -61,7 +61,8 @@ def killed_while_writing(folder: Path, times: int) -> None:
             seen.add(line.split()[1])
         time.sleep(draw.random())
         child.kill()
-        for line in child.stdout.read().splitlines():
+        *said, _ = child.stdout.read().split("\n")  # the last one may have been cut by the kill
+        for line in said:
             kept.read(line)
         child.wait()
         child.stdout.close()
@@ -136,7 +137,7 @@ def test_the_whole_program_is_killed_again_and_again(tmp_path: Path) -> None:
     draw, used = random.Random(1), Used(tmp_path)
     for number in range(PROGRAMS):
         served = used.start()
-        assert len(list(used.temp.glob(f"{PREFIX}*"))) == 1  # what a kill had left is swept
+        assert len(used.locked()) == 1  # what a kill had left is swept
         visitors = [threading.Thread(target=used.keep, args=(served, use)) for use in used.uses]
         for thread in visitors:
             thread.start()
@@ -151,7 +152,7 @@ def test_the_whole_program_is_killed_again_and_again(tmp_path: Path) -> None:
     until(lambda: served.status()["state"] == "ready", READY_SECONDS, served)
     assert "Paris" in Visitor(served.url).send("What is the capital of France?")
     assert served.stop() == 0
-    assert list(used.temp.glob(f"{PREFIX}*")) == []
+    assert used.locked() == []
     assert used.questions and used.adapters and used.runs  # something was kept at all
 
 
@@ -175,6 +176,10 @@ class Used:
         """Start the program on these folders."""
         places = [f"--{name}={place}" for name, place in self._places.items()]
         return start(*places, environment={"TMPDIR": str(self.temp)})
+
+    def locked(self) -> list[Path]:
+        """List temporary folders that a start made; a child that outlived its own makes one too."""
+        return [path.parent for path in self.temp.glob(f"{PREFIX}*/{LOCK}")]
 
     def told(self) -> str:
         """Say how much is kept."""

@@ -156,7 +156,7 @@ def test_any_call_is_answered_without_a_fault_of_the_server(server: Served) -> N
             assert answer.status_code < 500 or answer.status_code == 503, (path, body, answer.text)
 
         call()
-    assert answers(server)
+    assert seconds_to_answer(server) < 60  # some of those calls were questions
 
 
 @pytest.mark.matrix("D18")

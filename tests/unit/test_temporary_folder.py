@@ -57,6 +57,12 @@ def test_a_removal_that_was_killed_is_ended(place: Path) -> None:
         assert list(place.iterdir()) == [folder]
 
 
+def test_what_a_child_made_after_its_run_was_killed_goes_too(place: Path) -> None:
+    (place / f"{PREFIX}x" / "tmp" / "torchinductor_root").mkdir(parents=True)
+    with run_folder() as folder:
+        assert list(place.iterdir()) == [folder]
+
+
 def test_starts_at_one_time_leave_each_others_folders_alone(place: Path) -> None:
     """Each removes leftovers, and a folder that is being made looks like one for a moment."""
 
