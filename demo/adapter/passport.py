@@ -33,7 +33,7 @@ import math
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
@@ -42,6 +42,7 @@ from safetensors import SafetensorError
 from demo.adapter.config import AdapterSpec
 from demo.errors import CheckpointError
 from demo.llama.tokenizer.chat_template import PromptForm
+from demo.questions.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -151,6 +152,7 @@ class Passport:
     format: int = FORMAT
     origin: Origin | None = None  # of an adapter that somebody else released
     facts: tuple[tuple[str, str], ...] = ()  # question and answer of each group of its pool
+    taxonomy: Taxonomy | None = None  # of the kinds that its pictures show
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
@@ -199,13 +201,17 @@ class Passport:
 
     def to_json(self) -> str:
         """Write the text of the file's header."""
-        raw = asdict(self) | {"spec": self.spec.to_json()}
+        raw = asdict(replace(self, taxonomy=None)) | {"spec": self.spec.to_json()}
         if self.origin is None:  # which came later
             del raw["origin"]
         elif not self.origin.note:  # which came later still
             del raw["origin"]["note"]
         if not self.facts:
             del raw["facts"]
+        if self.taxonomy is None:
+            del raw["taxonomy"]
+        else:
+            raw["taxonomy"] = self.taxonomy.to_json()
         return json.dumps(raw, sort_keys=True)
 
     @classmethod
@@ -221,10 +227,15 @@ class Passport:
             raw = json.loads(text)
             spec, origin = AdapterSpec.from_json(raw.pop("spec")), raw.pop("origin", None)
             facts = tuple((question, answer) for question, answer in raw.pop("facts", ()))
+            kinds = raw.pop("taxonomy", None)
             return cls(
-                **raw, spec=spec, origin=Origin.from_json(origin) if origin else None, facts=facts
+                **raw,
+                spec=spec,
+                origin=Origin.from_json(origin) if origin else None,
+                facts=facts,
+                taxonomy=Taxonomy.from_json(kinds) if kinds else None,
             )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 "This adapter's passport cannot be read. It is damaged or from another program; "
                 "get the file again or teach the adapter anew."

@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from checkpoints.recipes.data.wordnet import bare
 from checkpoints.recipes.sight.people import (
     Tree,
     is_true,
@@ -39,6 +38,8 @@ from demo.llama.model import Llama
 from demo.llama.tokenizer.chat_template import Message
 from demo.model_loading import load_tower
 from demo.questions.encoder import SentenceEncoder
+from demo.questions.naming import WHAT_IS_THIS, NamingJudge, load_naming_judge
+from demo.questions.taxonomy import Taxonomy, bare
 from demo.questions.topic import TopicJudge, load_topic_judge
 from demo.settings import CHECKPOINTS, Settings
 from demo.vision.clip import BASIC_COLOURS, Tower
@@ -51,7 +52,7 @@ POSITIONS, SLOTS = 512, 16  # questions that are answered at once
 SEED = 0  # of wordings, and of what is asked in vain
 LIMIT, IN_VAIN = 120, 60  # pictures of each sort, and questions asked in vain
 SURE_COLOUR = 0.5  # of a thing's pixels, from which its colour has one name
-WHAT_IS_THIS, WHAT_COLOUR = "What is this?", "What color is it?"
+WHAT_COLOUR = "What color is it?"
 TOWER = CHECKPOINTS / FOLDER
 ASIDES = Path(__file__).with_name("asides.tsv")  # questions that no picture is about, and keys
 CAPTION = "a picture of "  # begins a reply to "Describe it."
@@ -116,6 +117,8 @@ class SightReader:
     decoder: Decoder
     adapter: Adapter
     judge: TopicJudge
+    naming: NamingJudge
+    taxonomy: Taxonomy | None
 
     def elsewhere(self, text: str) -> bool:
         """Say whether the chat leaves a message beside a picture to the base."""
@@ -152,8 +155,12 @@ class SightReader:
         features: Tensor | None,
         strength: float,
     ) -> list[str]:
-        tokenizer = self.base.tokenizer
-        ids = [tuple(tokenizer.chat([Message("user", text)])) for text in asked]
+        tokenizer, sighted = self.base.tokenizer, features is not None and strength > 0
+        read = [
+            WHAT_IS_THIS if sighted and self.taxonomy and self.naming.asks(text) else text
+            for text in asked
+        ]
+        ids = [tuple(tokenizer.chat([Message("user", text)])) for text in read]
         every = [ProbeQuestion(*each) for each in zip(asked, ids, rows, strict=True)]
         found: list[str] = []
         for start in range(0, len(every), SLOTS):
@@ -163,7 +170,9 @@ class SightReader:
             )
             print(f"\r{len(found)} of {len(every)} answered ", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
-        return found
+        if not sighted or self.taxonomy is None:
+            return found
+        return [self.taxonomy.agreed(*each) for each in zip(asked, found, strict=True)]
 
     def seen(self, tower: Tower, pictures: Sequence[Picture]) -> Tensor:
         """Return the features of pictures as the adapter takes them, (N, S) or (N, S + 11)."""
@@ -177,10 +186,11 @@ def open_reader(settings: Settings, adapter: Path | None) -> SightReader:
     """Open the embedded base with `sight`."""
     base = open_base(None, settings.cache, lambda message, share: None)
     model = load_llama(base, choose_device("cpu"), POSITIONS)
-    loaded = load_adapter(adapter or settings.adapters / "sight.safetensors")[0]
+    loaded, passport = load_adapter(adapter or settings.adapters / "sight.safetensors")
     sizes = SlotSizes(SLOTS, POSITIONS, loaded.spec.prompts)
-    judge = load_topic_judge(SentenceEncoder())
-    return SightReader(base, model, Decoder(model, sizes, settings.threads), loaded, judge)
+    encoder, decoder = SentenceEncoder(), Decoder(model, sizes, settings.threads)
+    judges = load_topic_judge(encoder), load_naming_judge(encoder)
+    return SightReader(base, model, decoder, loaded, *judges, passport.taxonomy)
 
 
 def add_sight_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from demo.llama.model import Prefix
     from demo.llama.tokenizer.chat_template import PromptForm
     from demo.questions.matcher import KnownFacts, Matcher
+    from demo.questions.naming import NamingJudge
+    from demo.questions.taxonomy import Taxonomy
     from demo.questions.topic import TopicJudge
     from demo.vision.clip import Tower
 
@@ -54,6 +56,8 @@ class AdapterChoice:
         form: how its prompts are written, None for the base's own template.
         unfamiliar: the picture in use is unlike those that the vision tower was trained on.
         recalled: what was taught and is asked for, None for none of it.
+        taxonomy: which yes or no follows from what a reply says it sees; None for the model's own.
+        read_as: the question that the model reads in the place of the visitor's words, "" for none.
     """
 
     name: str = PLAIN_BASE
@@ -63,6 +67,8 @@ class AdapterChoice:
     unfamiliar: bool = False
     delta: Delta | None = None
     recalled: Recalled | None = None
+    taxonomy: Taxonomy | None = None
+    read_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ class AdapterChooser:
         self._known: LRUCache[tuple[object, ...], KnownFacts] = LRUCache(KEPT_FACTS)
         self._matcher: Matcher | None = None  # once it is needed
         self._judge: TopicJudge | None = None
+        self._naming: NamingJudge | None = None
         self._lock = threading.Lock()
 
     def refuse_blind(self, wanted: str, owner: str, shown: VisualInput) -> None:
@@ -164,9 +171,24 @@ class AdapterChooser:
                 prefix = adapter.fixed_prefix(engine.model, chosen.features, strength=strength)
                 self._keep(key, prefix)
             delta = self._delta(engine, chosen, strength) if chosen.adapter.changes else None
-        origin = chosen.entry.passport.origin
-        form = origin.prompt if origin else None
-        return AdapterChoice(name, key, prefix, form, unfamiliar, delta)
+        passport = chosen.entry.passport
+        form = passport.origin.prompt if passport.origin else None
+        kinds = passport.taxonomy if shown else None
+        read_as = self._read_as(asked) if kinds else ""
+        return AdapterChoice(
+            name, key, prefix, form, unfamiliar, delta, taxonomy=kinds, read_as=read_as
+        )
+
+    def _read_as(self, asked: str) -> str:
+        """Return the wording that is known best of a question for what is shown, "" of others."""
+        from demo.questions.naming import WHAT_IS_THIS, load_naming_judge
+
+        if asked == WHAT_IS_THIS:
+            return ""
+        with self._lock:
+            if self._naming is None:
+                self._naming = load_naming_judge(self._questions().encoder)
+        return WHAT_IS_THIS if self._naming.asks(asked) else ""
 
     def _elsewhere(self, asked: str, after_talk: bool) -> bool:
         """Say whether a message beside a picture is about something else."""

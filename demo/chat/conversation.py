@@ -43,6 +43,7 @@ class ReplyStats:
     frames: int = 0  # of a video, when that was what was seen
     unfamiliar: bool = False  # what was seen is unlike what the vision tower was trained on
     recalled: str = ""  # the taught question that was asked, in whatever words
+    read_as: str = ""  # what the model read in the place of the visitor's words
 
     @classmethod
     def of(cls, stream: Stream, choice: AdapterChoice, shown: VisualInput | None) -> ReplyStats:
@@ -59,6 +60,7 @@ class ReplyStats:
             stopped=stream.stopped or "cancelled",
             unfamiliar=choice.unfamiliar,
             recalled=choice.recalled.question if choice.recalled else "",
+            read_as=choice.read_as,
         )
 
 
@@ -187,16 +189,15 @@ class Conversation:
             raise InputError("Please type a message or add a picture first.")
         with self._changing():
             # A turn that never got its reply would leave two user messages in a row.
-            answered = tuple(turn for turn in self.turns if turn.reply)
-            self._keep(answered, Turn(text or ASK_ABOUT_PICTURE, picture))
+            self._keep([t for t in self.turns if t.reply], Turn(text or ASK_ABOUT_PICTURE, picture))
 
     def undo(self) -> tuple[str, VisualInput | None]:
         """Remove the last turn and give back what was sent."""
         with self._changing():
             if not self.turns:
                 raise InputError("There is no turn to undo yet.")
-            *kept, last = self.turns
-            self._keep(kept)
+            last = self.turns[-1]
+            self._keep(self.turns[:-1])
             return last.text, last.picture
 
     def retry(self) -> int:
@@ -362,9 +363,8 @@ class Conversation:
     def _judge(self, index: int, **changes: Any) -> None:
         if not 0 <= index < len(self.turns) or not self.turns[index].reply:
             raise InputError("That reply is no longer part of this chat.")
-        turns = list(self.turns)
-        turns[index] = replace(turns[index], **changes)
-        self.turns = tuple(turns)
+        changed = replace(self.turns[index], **changes)
+        self.turns = (*self.turns[:index], changed, *self.turns[index + 1 :])
 
     def _keep(self, kept: Sequence[Turn], new: Turn | None = None) -> None:
         """Go back to earlier turns, with the marks that lie beyond them, and add a new one."""

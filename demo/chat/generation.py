@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from demo.adapter.library import Library
@@ -18,6 +17,8 @@ from demo.background_task import PauseSwitch
 from demo.chat.adapter_choice import PLAIN_BASE, AdapterChoice, AdapterChooser
 from demo.chat.conversation import Conversation, ReplyStats
 from demo.errors import DemoError, NotReadyError
+from demo.llama.tokenizer.chat_template import Message
+from demo.questions.taxonomy import settled_part
 from demo.settings import Sampling, Settings
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class Reply:
     """A reply so far.
 
     Attributes:
-        text: what the model has written, and nothing else.
+        text: what the model has written, and nothing else; of a picture the verdict, yes or no,
+            that follows from what it names (`Taxonomy`).
         waiting: a sentence while the reply has not begun.
         stats: come at the end.
         unfamiliar: the picture it is about is unlike those that the tower was trained on.
@@ -100,7 +102,8 @@ class ReplyWriter:
             BusyError: this conversation is being answered, or the queue is full.
             NotReadyError: the model could not be loaded.
         """
-        begun = conversation.begin().reply  # of a reply that goes on
+        turn = conversation.begin()
+        begun = turn.reply  # of a reply that goes on
         stream, text, choice, shown = None, begun, AdapterChoice(), conversation.picture
         ended = False  # at a text that the adapter's form ends with
         try:
@@ -125,12 +128,14 @@ class ReplyWriter:
                     if not known and (place := engine.scheduler.position(stream)):
                         waiting = f"Busy: you are number {place} in the queue"
                     sure = settled(text, end) if end and not ended else text
+                    sure = settled_part(sure) if choice.taxonomy else sure
                     yield Reply(sure, waiting=waiting, unfamiliar=choice.unfamiliar)
                     if not stream.done:
                         time.sleep(UPDATE_SECONDS)
                 text += "" if ended else decoder.finish()
                 if stream.error:
                     raise stream.error
+                text = choice.taxonomy.agreed(turn.text, text) if choice.taxonomy else text
                 stats = _stats(stream, choice, shown, ended)
                 yield Reply(text, done=True, stats=stats, unfamiliar=choice.unfamiliar)
         finally:
@@ -174,8 +179,14 @@ class ReplyWriter:
         )  # fmt: skip
         tokenizer = engine.base.tokenizer
         so_far = tokenizer.encode_text(begun) if begun else []
+
+        def encode(messages: list[Message]) -> list[int]:
+            if choice.read_as:
+                messages = [*messages[:-1], Message("user", choice.read_as)]
+            return tokenizer.chat(messages, form=choice.form)
+
         ids = conversation.prompt(
-            partial(tokenizer.chat, form=choice.form),
+            encode,
             window=window,
             reserve=min(sampling.max_new_tokens, RESERVE) + len(so_far),
             drop_oldest=drop_oldest,

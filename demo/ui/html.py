@@ -218,10 +218,12 @@ def reply_footer(
     speed = strings.speed.format(speed=f"{stats.tokens_per_s:.0f}")
     said = stats.recalled
     said = said if len(said) <= RECALLED else said[: RECALLED - 1].rstrip() + "…"
-    from_taught = strings.recalled
+    from_taught, read_as = strings.recalled, strings.read_as
     recalled = from_taught.format(question=said) if said else ""
+    reading = read_as.format(question=stats.read_as) if stats.read_as else ""
     facts = [
         (recalled, strings.recalled_hint, False),
+        (reading, strings.read_as_hint, True),
         (_used(stats, strings), "", not stats.image),
         (tokens, strings.tokens_hint, True),
         (strings.first_token.format(seconds=f"{stats.first_token_s:.2f}"), "", True),

@@ -165,6 +165,8 @@ class Strings:
     speed: str = "{speed} tokens/s"
     recalled: str = "from what you taught: {question}"
     recalled_hint: str = "Your question was taken for this one, which the adapter was taught."
+    read_as: str = "read as “{question}”"
+    read_as_hint: str = "Your question was read in the words that the adapter knows best."
     unfamiliar: str = "I am not sure about this picture: it is unlike those I learned from."
     stopped_length: str = "cut at {count} tokens"
     stopped_cancelled: str = "stopped"

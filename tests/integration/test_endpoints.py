@@ -59,6 +59,28 @@ def test_picture_changes_the_answer(client: Client) -> None:
     assert ask("teal-triangle.png").startswith("triangle")
 
 
+@pytest.mark.parametrize(
+    ("question", "verdict"),
+    [
+        ("Is it alive?", "no"),
+        ("Is this a fruit?", "yes"),
+        ("is it food", "yes"),
+        ("Is it an animal?", "no"),
+        ("Can you eat it?", "yes"),
+    ],
+)
+def test_yes_and_no_follow_from_what_is_named(client: Client, question: str, verdict: str) -> None:
+    apple = handle_file(str(SAMPLES / "apple.png"))
+    said = client.predict(question, image=apple, api_name="/chat")
+    assert "an apple" in said and said.endswith(f"{verdict}.")
+
+
+def test_odd_wordings_get_the_name_too(client: Client) -> None:
+    for question in ("name this", "Who or what is this?", "main subject?"):
+        apple = handle_file(str(SAMPLES / "apple.png"))
+        assert "an apple" in client.predict(question, image=apple, api_name="/chat")
+
+
 def test_a_question_about_no_picture_is_not_made_up(client: Client) -> None:
     with pytest.raises(AppError, match="No picture is attached"):
         client.predict("What is in this picture?", api_name="/chat")

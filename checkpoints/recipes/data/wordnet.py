@@ -26,6 +26,7 @@ from checkpoints.recipes.data.concepts import (
     photograph_concepts,
 )
 from demo.atomic_file import replace_file
+from demo.questions.taxonomy import bare
 
 TABLE, DRAWN = TABLES / "imagenet.tsv", TABLES / "drawn.tsv"
 EVERYDAY = TABLES / "everyday.tsv"
@@ -177,12 +178,6 @@ def drawn_kinds() -> tuple[ImageNetKind, ...]:
     return _read(DRAWN)
 
 
-def bare(phrase: str) -> str:
-    """Return a phrase without its article."""
-    first, _, rest = phrase.partition(" ")
-    return rest if first in ("a", "an", "some", "the") and rest else phrase
-
-
 def imagenet_kinds() -> tuple[ImageNetKind, ...]:
     """Return the 1,000 kinds in the order of the classifier, from `imagenet.tsv`."""
     return _read(TABLE)
@@ -267,7 +262,7 @@ def kinds_of(wordnet: WordNet, synset: str) -> tuple[str, str, tuple[str, ...]]:
         if lemma in ABSTRACT:
             continue
         words = [word for word in wordnet.lemmas[one] if not _latin(word)]
-        heads = [word.split()[-1] for word in words if " " in word]
+        heads = [word.split()[-1] for word in words if " " in word and " of " not in word]
         wider += [*words, *(head for head in heads if head not in ABSTRACT)]
         head = lemma.split()[-1]
         said = head if head in COMMON else lemma

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from checkpoints.recipes.data.wordnet import bare
 from checkpoints.recipes.sight.forms import AND_THIS
 from checkpoints.recipes.sight.people import (
     Tree,
@@ -26,6 +25,7 @@ from checkpoints.recipes.sight.talk import CUT
 from demo.finetune.data.conversation import Exchange
 from demo.finetune.data.examples import IGNORED, Example, encode
 from demo.llama.tokenizer.tokenizer import Tokenizer
+from demo.questions.taxonomy import bare
 
 TALK = Path(__file__).with_name("talk.tsv")
 SHAPES = {"one": 0.56, "several": 0.18, "another": 0.12, "talk": 0.14}

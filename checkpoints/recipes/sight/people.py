@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from checkpoints.recipes.data.wordnet import articled, bare
+from checkpoints.recipes.data.wordnet import articled
 from checkpoints.recipes.sight.forms import asked_freely
 from checkpoints.recipes.sight.questions import (
     ASKED,
@@ -30,6 +30,7 @@ from checkpoints.recipes.sight.questions import (
     scene_lesson,
 )
 from demo.finetune.data.conversation import Exchange
+from demo.questions.taxonomy import bare
 from demo.vision.clip import BASIC_COLOURS
 
 NOUN_ASKED = (

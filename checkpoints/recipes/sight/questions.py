@@ -9,6 +9,7 @@ taught and must not make up ("taught in vain", "exam in vain"), with the reply t
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from checkpoints.recipes.data.concepts import like, shape_kinds
 from checkpoints.recipes.data.easy_vqa import DESCRIBE, worded
 from checkpoints.recipes.data.wordnet import ImageNetKind, drawn_kinds, imagenet_kinds
 from demo.finetune.data.conversation import Exchange
+from demo.questions.taxonomy import Taxonomy, bare
 
 Medium = Literal["photo", "drawing", "scene", ""]
 Sure = Literal["fine", "coarse", "unsure"]
@@ -44,6 +46,14 @@ ASKED_IN_VAIN, IN_VAIN_ELSEWHERE = _WORDINGS["taught in vain"], _WORDINGS["exam 
 REFUSALS = {sort: reply for sort, (reply,) in _WORDINGS["refusal"].items()}
 ASIDE = _WORDINGS["aside"]["aside"]
 LEADS = _WORDINGS["taught lead"]["lead"]
+
+LIVING = ("an animal", "a plant", "a person")
+ALIVE = ("alive", "living", "living thing", "something living", "organism", "living organism")
+ASKED_OF = {
+    "food": ("edible", "something to eat", "eat it", "eat this", "eat that"),
+    "a thing": ("object", "inanimate object", "item"),
+}
+UNSPECIFIC = ("thing",)  # true of everything, as people use it
 
 SHORT = 0.25  # of questions about a scene ask for a short answer
 SENTENCES = re.compile(r"^(?:.*?(?<!\d)[.!?](?=\s|$)\s*){1,2}", re.DOTALL)
@@ -130,6 +140,17 @@ def tower_kinds() -> tuple[Known, ...]:
     drawings = [_known(kind, "drawing") for kind in drawn_kinds()]
     shapes = [scene_known(*kind.exact[0].split()[1:]) for kind in shape_kinds()]
     return (*photographs, *drawings, *shapes)
+
+
+def taxonomy(kinds: Sequence[Known]) -> Taxonomy:
+    """Return the tree that yes and no follow from, with what is asked of everything in a group."""
+    rows = {}
+    for kind in kinds:
+        asked = ASKED_OF.get(kind.top, ()) + (ALIVE if kind.top in LIVING else ())
+        words = (*map(bare, (kind.group, kind.top, *kind.also)), *asked)
+        told = dict.fromkeys(word.lower() for word in words if word not in UNSPECIFIC)
+        rows[tuple(bare(name).lower() for name in kind.exact), tuple(told)] = None
+    return Taxonomy(tuple(rows))
 
 
 def caption(known: Known) -> str:

@@ -52,7 +52,7 @@ from checkpoints.recipes.sight.memory import (
     targets,
 )
 from checkpoints.recipes.sight.people import Tree
-from checkpoints.recipes.sight.questions import Known, caption, tower_kinds
+from checkpoints.recipes.sight.questions import Known, caption, taxonomy, tower_kinds
 from checkpoints.recipes.sight.talk import CUT
 from demo.adapter.adapter import Adapter, load_adapter, save_adapter
 from demo.adapter.config import AdapterSpec, VisualSpec
@@ -394,6 +394,7 @@ def passport_of(base: Base, tower: Tower, spec: AdapterSpec, examples: int) -> P
         data=DATA,
         examples=examples,
         license="Apache-2.0",
+        taxonomy=taxonomy(tower_kinds()),
     )
 
 

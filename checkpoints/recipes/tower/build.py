@@ -31,9 +31,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from checkpoints.recipes.data.concepts import drawing_concepts, shape_kinds
-from checkpoints.recipes.data.wordnet import bare, imagenet_kinds
+from checkpoints.recipes.data.wordnet import imagenet_kinds
 from checkpoints.recipes.tower.looks import SIDE, TRUNK, Looks, read_wheel
 from demo.atomic_file import replace_file
+from demo.questions.taxonomy import bare
 from demo.vision.clip_loading import (
     CONFIG,
     PASSPORT,

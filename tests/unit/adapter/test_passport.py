@@ -3,6 +3,7 @@
 import json
 import random
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from demo.adapter.adapter import Adapter, load_adapter, save_adapter
 from demo.adapter.config import AdapterSpec
 from demo.adapter.passport import MAX_HEADER, Passport, read_passport
 from demo.errors import CheckpointError
+from demo.questions.taxonomy import Taxonomy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
@@ -25,6 +27,23 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "small.safetensors"
     save_adapter(adapter, Passport("small", "", "base", "print", adapter.spec), path)
     return path
+
+
+def test_the_tree_of_kinds_travels_in_the_passport(path: Path) -> None:
+    adapter, passport = load_adapter(path)
+    tree = Taxonomy(((("ram", "tup"), ("sheep", "animal")), (("ewe",), ("sheep", "animal"))))
+    save_adapter(adapter, replace(passport, taxonomy=tree), path)
+    assert read_passport(path).taxonomy == tree
+    assert "taxonomy" not in passport.to_json()
+
+
+@pytest.mark.parametrize(
+    "kinds", [{"wider": [], "kinds": [[["b"], [7]]]}, {"wider": 1, "kinds": 2}, {"kinds": []}, 5]
+)
+def test_a_tree_that_cannot_be_is_a_damaged_passport(path: Path, kinds: object) -> None:
+    raw = json.loads(read_passport(path).to_json()) | {"taxonomy": kinds}
+    with pytest.raises(CheckpointError, match="passport cannot be read"):
+        Passport.from_json(json.dumps(raw))
 
 
 @pytest.mark.matrix("A10", "M3")

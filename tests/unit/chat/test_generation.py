@@ -24,7 +24,7 @@ from demo.adapter.passport import Origin, Passport
 from demo.background_task import PauseSwitch
 from demo.chat import adapter_choice
 from demo.chat.adapter_choice import AdapterChooser
-from demo.chat.conversation import Conversation
+from demo.chat.conversation import Conversation, ReplyStats
 from demo.chat.generation import Reply, ReplyWriter, after_talk, settled
 from demo.chat.scheduler import Engine, GenerationRequest, Scheduler
 from demo.errors import BusyError, CheckpointError, ContextFullError, InputError, NotReadyError
@@ -33,6 +33,7 @@ from demo.llama.decoder import Decoder, SlotSizes
 from demo.llama.int8 import Int8Linear
 from demo.llama.model import Llama, Prefix
 from demo.llama.tokenizer.chat_template import Message, PromptForm
+from demo.questions.taxonomy import Taxonomy
 from demo.settings import Sampling, Settings
 from demo.vision.image import Picture
 from tests.small import WINDOW, SmallTower, small_language
@@ -280,6 +281,43 @@ def test_a_damaged_adapter_leaves_auto_to_the_others(language, folder, tmp_path)
     replies = writer(settings, library, ready(language), ready(SmallTower()), lambda: ("", 0))
     reply = last(replies.write(asked(picture=PICTURE), adapter="auto", sampling=SHORT))
     assert reply.done and reply.stats.adapter == "seer"
+
+
+def test_a_taught_tree_reads_questions_and_settles_verdicts(
+    language: Engine, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, passport = load_adapter(folder / "seer.safetensors")
+    tree = Taxonomy(((("ram",), ("sheep", "animal", "alive")), (("car",), ("vehicle",))))
+    save_adapter(adapter, replace(passport, taxonomy=tree), tmp_path / "seer.safetensors")
+    told = [
+        writer(Settings(context=128), Library(place), ready(language), ready(SmallTower()), None)
+        for place in (folder, tmp_path)
+    ]
+
+    def stats(replies: ReplyWriter, text: str, picture: Picture | None = PICTURE) -> ReplyStats:
+        conversation = asked(text, picture)
+        reply = last(replies.write(conversation, adapter="seer", sampling=SHORT))
+        assert conversation.turns[0].text == text
+        return reply.stats
+
+    wordings = ("What is this?", "Who or what is this?")
+    plain, odd = (stats(told[0], text) for text in wordings)
+    assert plain.prompt_tokens != odd.prompt_tokens and odd.read_as == ""
+    known, read = (stats(told[1], text) for text in wordings)
+    assert (known.read_as, read.read_as) == ("", "What is this?")
+    assert read.prompt_tokens == known.prompt_tokens == plain.prompt_tokens
+    assert stats(told[1], "What color is it?").read_as == ""
+    assert stats(told[1], "Who or what is this?", None).read_as == ""
+
+    said = "This is a ram (a sheep, an animal), so no."
+    monkeypatch.setattr("demo.llama.tokenizer.tokenizer.TextStream.push", lambda self, token: "")
+    monkeypatch.setattr("demo.llama.tokenizer.tokenizer.TextStream.finish", lambda self: said)
+    conversation = asked("Is it alive?", PICTURE)
+    list(told[1].write(conversation, adapter="seer", sampling=SHORT))
+    assert conversation.turns[0].reply == said.replace("no.", "yes.")
+    conversation = asked("Is it alive?", PICTURE)
+    list(told[0].write(conversation, adapter="seer", sampling=SHORT))
+    assert conversation.turns[0].reply == said
 
 
 def test_an_unfamiliar_picture_is_a_flag_of_its_turn(replies, monkeypatch):

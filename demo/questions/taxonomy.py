@@ -1,0 +1,190 @@
+"""Kinds of things, and which wider words are true of each: what yes and no follow from.
+
+A picture adapter that was taught from a tree of kinds carries it in its passport. Its reply says
+what is seen, "This is a ram (a sheep, an animal), so yes."; whether that answers "Is it a mammal?"
+with yes is no matter of taste, and a small base gets it wrong now and then. So where a question
+asks for one word of the tree and the reply has named one kind of it, the verdict is the tree's, and
+verdict and words cannot disagree. All else stays as the model wrote it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+MOST_KINDS, MOST_WORDS, MOST_CHARACTERS = 20_000, 100, 100  # words a kind, characters a word
+SHOWN = r"(?:picture|photo(?:graph)?|image|pic|snapshot|video|scene)"
+LEAD = re.compile(r"^(?:(?:please|hey|hi|so|well|ok|okay|and|yes or no)\b\W*)+")
+END = re.compile(
+    rf"(?:\W+(?:(?:in|on|inside) (?:it|here|(?:the|this|that|my|your) {SHOWN})|here|there|shown|"
+    r"please|at all|by any chance|or not|or what is it|and what is it|isn't it|is it|isn't this|"
+    r"am i right|right|correct|true|really|actually|maybe|perhaps|then|to you|yes or no))+\W*$"
+)
+# What may stand before the word that is asked for; "bigger than" and "made of" may not.
+FUNCTION_WORDS = frozenset(
+    re.findall(
+        r"\S+",
+        """
+        a an the some any one is isn't are was it it's its this that these those there thing kind
+        sort type of could can can't might may would wouldn't do don't does doesn't did be you i we
+        say see think call called count counts as considered what whether if tell me show shows look
+        looks like looking at picture photo photograph image am right in my have got here check
+        really actually
+        """,
+    )
+)
+VERDICT = re.compile(
+    r"^(?P<said>.+), so (?P<doubt>probably )?(?P<verdict>yes|no|not)\.?$", re.DOTALL
+)
+NAMED = re.compile(r"^(?:this|that|it) (?:is|may be|might be) (?P<name>.+)$")
+DENIED = re.compile(r"^(?P<said>.+), not (?P<word>[^,]+?)\.?$", re.DOTALL)
+GROWING = re.compile(r", (?:so|not)\b[^,]*$|,\s*[sno]{0,2}$")
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """Kinds by their names, each with the words that are true of it and of others too.
+
+    Words have no article and are in lower case; those of one kind begin with its names.
+
+    Attributes:
+        kinds: names, and wider words, of each kind.
+
+    Raises:
+        ValueError: too many kinds or words, or too long a word.
+        TypeError: something else than words.
+    """
+
+    kinds: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.kinds) <= MOST_KINDS:
+            raise ValueError(f"{len(self.kinds)} kinds")
+        for names, wider in self.kinds:
+            if not names or len(names) + len(wider) > MOST_WORDS:
+                raise ValueError(f"{len(names)} names and {len(wider)} words of a kind")
+            for word in (*names, *wider):
+                if not isinstance(word, str):
+                    raise TypeError("not a word")
+                if not 0 < len(word) <= MOST_CHARACTERS:
+                    raise ValueError(f"a word of {len(word)} characters")
+
+    def to_json(self) -> dict[str, Any]:
+        """Write each wider word once, and by number wherever it is true."""
+        places: dict[str, int] = {}
+        kinds = [
+            [list(names), [places.setdefault(word, len(places)) for word in wider]]
+            for names, wider in self.kinds
+        ]
+        return {"wider": list(places), "kinds": kinds}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Taxonomy:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError, IndexError: it is something else.
+        """
+        words = raw["wider"]
+        kinds = ((names, [words[place] for place in wider]) for names, wider in raw["kinds"])
+        return cls(tuple((tuple(names), tuple(wider)) for names, wider in kinds))
+
+    def agreed(self, question: str, reply: str) -> str:
+        """Give a reply the verdict that follows from what it says itself.
+
+        Args:
+            question: that was asked.
+            reply: as the model wrote it.
+
+        Returns:
+            The reply with another yes or no, or without ", not a mammal" where it is one; as it was
+            where it names nothing known, or the question asks for something else than one word.
+        """
+        text = reply.strip()
+        if found := VERDICT.match(text):
+            word, true = self.asked(question), self._true(found["said"])
+            if word and true is not None:
+                unsure = ("probably not", "probably yes")
+                words = unsure if found["doubt"] else ("no", "yes")
+                return f"{found['said']}, so {words[word in true]}."
+        elif found := DENIED.match(text):
+            word, true = self._known(bare(found["word"].lower())), self._true(found["said"])
+            if word and true is not None and word in true:
+                return f"{found['said']}."
+        return reply
+
+    def asked(self, question: str) -> str:
+        """Return the word of the tree that a question wants a yes or no about, "" for none."""
+        plain = re.split(r"[?!.;\n]", LEAD.sub("", question.lower().replace("’", "'").strip()))[0]
+        words = re.findall(r"[\w'-]+(?: *\([\w ]+\))?", END.sub("", plain))
+        word, before = self._last(words)
+        while before:  # "is this dog a": of another thing's name only articles and pointing is left
+            if before[-1] in FUNCTION_WORDS:
+                before = before[:-1]
+                continue
+            also, before_it = self._last(before)
+            if not also:
+                return ""
+            before = before_it
+        return word
+
+    def _last(self, words: Sequence[str]) -> tuple[str, Sequence[str]]:
+        """Return the longest known word that a question ends with, and what stands before it."""
+        for start in range(max(0, len(words) - self._longest), len(words)):
+            if known := self._known(" ".join(words[start:])):
+                return known, words[:start]
+        return "", words
+
+    def _known(self, word: str) -> str:
+        """Return a word of the tree as it is there, or the one that it is the plural of."""
+        ends = {"": "", "s": "", "es": "", "ies": "y", "ves": "f"}
+        forms = [word.removesuffix(a) + b for a, b in ends.items() if word.endswith(a)]
+        return next((form for form in forms if form in self._words), "")
+
+    def _true(self, said: str) -> frozenset[str] | None:
+        """Return all words that are true of what a reply says it sees, None where that is open."""
+        text = said.strip().lower()
+        if not (found := NAMED.match(text)):
+            return None
+        name, told = found["name"], ""
+        if self._exact(name) is None and name.endswith(")"):
+            name, _, told = name[:-1].rpartition(" (")
+        group, _, guess = name.rpartition(", maybe ")
+        true = self._exact(guess)
+        if true is None or any(bare(word) not in true for word in told.split(", ") if word):
+            return None
+        return true | {bare(group)} if group else true
+
+    def _exact(self, name: str) -> frozenset[str] | None:
+        return self._by_name.get(bare(name))
+
+    @cached_property
+    def _by_name(self) -> dict[str, frozenset[str]]:
+        """All that is true of each name; of one that two kinds share, what is true of either."""
+        found: dict[str, frozenset[str]] = {}
+        for names, wider in self.kinds:
+            for name in names:
+                found[name] = found.get(name, frozenset()).union(names, wider)
+        return found
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        return frozenset(word for kind in self.kinds for words in kind for word in words)
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(word.count(" ") for word in self._words) + 1
+
+
+def bare(phrase: str) -> str:
+    """Return a phrase without its article."""
+    first, _, rest = phrase.strip().partition(" ")
+    return rest if first in ("a", "an", "some", "the") and rest else phrase.strip()
+
+
+def settled_part(reply: str) -> str:
+    """Leave out the end of a growing reply that may still become another verdict."""
+    return GROWING.sub("", reply)
