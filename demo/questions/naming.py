@@ -25,6 +25,7 @@ from demo.questions.topic import SMALL, topic_features
 FILE = "naming.json"
 WHAT_IS_THIS = "What is this?"
 WORD = re.compile(r"[a-z']+")
+PERSON = r"^(?!.*\bwhat\b).*\bwho"  # "Who do you see?", but not "Who or what is it?"
 OTHERWISE = tuple(  # what asks for something else than a name
     re.compile(pattern)
     for pattern in (
@@ -34,7 +35,7 @@ OTHERWISE = tuple(  # what asks for something else than a name
         r"^\W*(?:is|are|does|do|did|can|could|would|was|has|will)\b",
         r"\bor\b",
         r"\b(?:describe|caption|title|going on|happening|doing|about)\b",
-        r"^\W*who\b(?! or what)",
+        PERSON,
         r"\b(?:person|people|man|woman|guy|he|she|his|her|they|their)\b",
         r"\b(?:now|again|another|also|else|same|more|sorry|back)\b",
     )
@@ -60,6 +61,9 @@ class NamingJudge:
 
     def asks(self, text: str) -> bool:
         """Say whether a message asks what the picture shows, and nothing else."""
+        low = text.lower()
+        if not WORD.search(low) or re.search(PERSON, low, re.DOTALL):
+            return False  # nobody's name is ever known
         features = naming_features(self.encoder, [" ".join(text.split())], self.words)[0]
         return float(features @ self.weights) + self.bias > 0
 

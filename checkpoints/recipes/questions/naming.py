@@ -23,7 +23,7 @@ from checkpoints.recipes.sight import conversations, forms
 from checkpoints.recipes.sight.conversations import AGAIN, MORE, SURE
 from checkpoints.recipes.sight.forms import asked_freely
 from checkpoints.recipes.sight.people import CAPTIONS, Tree, colour_question, question
-from checkpoints.recipes.sight.questions import ASKED, KIND, NAME, tower_kinds
+from checkpoints.recipes.sight.questions import ASKED, ASKED_IN_VAIN, KIND, NAME, tower_kinds
 from demo.atomic_file import replace_file
 from demo.questions.encoder import SentenceEncoder
 from demo.questions.naming import FILE, WORD, naming_features
@@ -70,7 +70,9 @@ def otherwise(vqa: Path, chance: random.Random) -> list[str]:
         noun = bare(chance.choice(kinds).name)
         found.append(colour_question("red", True, chance, noun).question)
     on = (*conversations.AND_THIS, *forms.AND_THIS)
-    found += [*AGAIN, *on, *MORE, *SURE, *CAPTIONS * 8, *ASKED[KIND] * 4, *about_others()]
+    vain = [text for texts in ASKED_IN_VAIN.values() for text in texts]
+    found += [*AGAIN, *on, *MORE, *SURE, *CAPTIONS * 8, *ASKED[KIND] * 4, *vain * 4]
+    found += about_others()
     return [*found, *chance.sample([q for q in every if not NAMED.match(q)], PEOPLES)]
 
 
