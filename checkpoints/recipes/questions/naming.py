@@ -37,7 +37,7 @@ GOES_ON = ("and ", "then ", "now ", "same ")
 PICTURED = r"(?:in|on|of) (?:this|the|that) (?:picture|photo|image|photograph)"
 # What people ask of photographs and is such a question too.
 NAMED = re.compile(
-    r"^(?:so |hey,? |ok |please )*(?:what|who or what|whats)(?:'s| is| are)? "
+    r"^(?:so |hey,? |ok |please )*(?:what|who or what)(?:'?s| is| are)? "
     rf"(?:this|that|it|these|those|shown|pictured|seen|depicted|{PICTURED})"
     rf"(?: (?:thing|object|item|here|called|shown))*(?: {PICTURED})?"
     r"(?: a (?:picture|photo|image) of)?\W*$",
