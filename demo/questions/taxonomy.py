@@ -100,20 +100,21 @@ class Taxonomy:
             reply: as the model wrote it.
 
         Returns:
-            The reply with another yes or no, or without ", not a mammal" where it is one; as it was
-            where it names nothing known, or the question asks for something else than one word.
+            The reply with another yes or no, or without ", not a mammal" where it is one, and
+            without wider words that are not true of what it names; as it was where it names nothing
+            known, or the question asks for something else than one word.
         """
         text = reply.strip()
         if found := VERDICT.match(text):
-            word, true = self.asked(question), self._true(found["said"])
-            if word and true is not None:
+            word, (said, true) = self.asked(question), self._seen(found["said"])
+            if word and true:
                 unsure = ("probably not", "probably yes")
                 words = unsure if found["doubt"] else ("no", "yes")
-                return f"{found['said']}, so {words[word in true]}."
+                return f"{said}, so {words[word in true]}."
         elif found := DENIED.match(text):
-            word, true = self._known(bare(found["word"].lower())), self._true(found["said"])
-            if word and true is not None and word in true:
-                return f"{found['said']}."
+            word, (said, true) = self._known(bare(found["word"].lower())), self._seen(found["said"])
+            if word in true:
+                return f"{said}."
         return reply
 
     def asked(self, question: str) -> str:
@@ -144,19 +145,24 @@ class Taxonomy:
         forms = [word.removesuffix(a) + b for a, b in ends.items() if word.endswith(a)]
         return next((form for form in forms if form in self._words), "")
 
-    def _true(self, said: str) -> frozenset[str] | None:
-        """Return all words that are true of what a reply says it sees, None where that is open."""
-        text = said.strip().lower()
-        if not (found := NAMED.match(text)):
-            return None
-        name, told = found["name"], ""
-        if self._exact(name) is None and name.endswith(")"):
-            name, _, told = name[:-1].rpartition(" (")
-        group, _, guess = name.rpartition(", maybe ")
+    def _seen(self, said: str) -> tuple[str, frozenset[str]]:
+        """Return what a reply says it sees, and all words true of that; none where it is open.
+
+        Words in brackets that are not true of what is named are left out.
+        """
+        text, told = said.strip(), list[str]()
+        found = NAMED.match(text.lower())
+        if found and self._exact(found["name"].rpartition(", maybe ")[2]) is None:
+            text, brackets, rest = text.removesuffix(")").rpartition(" (")
+            told = rest.split(", ") if brackets else []
+            found = NAMED.match(text.lower())
+        group, _, guess = found["name"].rpartition(", maybe ") if found else ("", "", "")
         true = self._exact(guess)
-        if true is None or any(bare(word) not in true for word in told.split(", ") if word):
-            return None
-        return true | {bare(group)} if group else true
+        if true is None or not all(self._known(bare(word.lower())) for word in told):
+            return said, frozenset()
+        true |= {bare(group)} if group else frozenset()
+        told = [word for word in told if bare(word.lower()) in true]
+        return f"{text} ({', '.join(told)})" if told else text, true
 
     def _exact(self, name: str) -> frozenset[str] | None:
         return self._by_name.get(bare(name))

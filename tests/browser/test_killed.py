@@ -40,6 +40,8 @@ ENDED = f"""(turns) => {{
     const all = ({TURNS})();
     return all.length === turns && all.at(-1).ended;
 }}"""
+# Questions come first, replies a moment later.
+SETTLED = f"() => ({TURNS})().every((turn) => turn.ended || turn.reply)"
 
 
 @pytest.mark.nightly
@@ -64,6 +66,7 @@ def killed(browser: Browser, room: Path, times: int) -> None:
             chat = Chat(page, f"{served.url}{asked}")
             if before:
                 expect(chat.questions.nth(len(before) - 1)).to_be_visible()
+                page.wait_for_function(SETTLED)
                 assert_kept(before, page.evaluate(TURNS))
             if number == times:
                 break
@@ -71,12 +74,12 @@ def killed(browser: Browser, room: Path, times: int) -> None:
                 page.get_by_role("button", name="New chat").click()
                 expect(chat.questions).to_have_count(0)
             turns = chat.questions.count()
-            asking = QUESTIONS[number % len(QUESTIONS)]
-            chat.ask(asking)
+            shown = page.evaluate(TURNS)
+            chat.ask(QUESTIONS[number % len(QUESTIONS)])
             moment(chat, chats, MOMENTS[number % len(MOMENTS)], turns + 1, chance)
             before = page.evaluate(TURNS)
-            if before and before[-1]["asked"] != asking and not before[-1]["ended"]:
-                before.pop()  # never answered, and asked anew in other words: the page lags behind
+            if before == shown and before and not before[-1]["ended"]:
+                before.pop()  # the page lags behind: what was never answered is asked no more
         finally:
             served.process.kill()
             served.process.wait()

@@ -72,6 +72,12 @@ def test_what_is_asked_for(question: str, asked: str) -> None:
             "This is a dog, maybe a poodle (an animal), so no.",
             "This is a dog, maybe a poodle (an animal), so yes.",
         ),
+        (
+            "Is it a dog?",
+            "This may be a ram (a dog, an animal), so probably yes.",
+            "This may be a ram (an animal), so probably not.",
+        ),
+        ("Is it a dog?", "This is an apple (a dog), so yes.", "This is an apple, so no."),
         ("Is it a fruit?", "It is an apple, so no.", "It is an apple, so yes."),
         ("What fruit is this?", "This is an apple, not a fruit.", "This is an apple."),
         ("What dog is this?", "This is an apple, not a dog.", "This is an apple, not a dog."),
