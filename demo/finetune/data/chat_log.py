@@ -1,13 +1,16 @@
-"""What messengers export as text, each message with its time and sender → a table of conversations.
+"""What messengers export, each message with its time and sender → a table of conversations.
 
 WhatsApp writes `[12/03/2024, 09:15:22] Anna: …` on one kind of phone and
 `12/03/24, 9:15 am - Anna: …` on the other; dates and clocks differ by country. A line that does not
-begin so goes on with the message before it.
+begin so goes on with the message before it. Telegram exports a chat as JSON, DiscordChatExporter a
+channel, Instagram and Messenger what they keep of one: objects in `messages`, with `from` and
+`text`, `author` and `content`, or `sender_name` and `content`.
 """
 
+import json
 import re
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from demo.errors import DataError
 from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder, excerpt
@@ -20,6 +23,21 @@ STAMP = re.compile(
 SENDER = re.compile(r"([^:\n]{1,60}?):(?:\s+(.*))?")
 # No words of a person: pictures that were left out, calls, deleted messages.
 EMPTY = re.compile(r"\u200e.*|<[^<>]{3,60}>|(?:this message was|you) deleted.*", re.IGNORECASE)
+# How Telegram's, DiscordChatExporter's and Meta's JSON begins, and Telegram's of all chats.
+EXPORTED = re.compile(
+    r'\s*\{(?:(?!"messages").){0,4000}?"(?:'
+    r'type"\s*:\s*"(?:personal_chat|bot_chat|saved_messages|\w+_(?:group|supergroup|channel))"'
+    r'|guild"\s*:\s*\{|participants"\s*:\s*\[\s*\{\s*"name")',
+    re.DOTALL,
+)
+LOOKED_THROUGH = 100_000  # characters, as contacts may come first
+ALL_CHATS = re.compile(r'\s*\{(?:(?!"messages").){0,100000}?"chats"\s*:\s*\{', re.DOTALL)
+EXPORTED_IN = re.compile(r'"type"\s*:\s*"personal_chat"')
+SEVERAL = (
+    "This is an export of all your chats. What can be learned is how one person replies to "
+    "another. Please export a single chat."
+)
+WRITTEN = ("message", "Default", "Reply", "Generic", None)  # types of what people write
 LOOKED_AT = 40  # lines by which such an export is known
 LONGEST = 12  # turns of a conversation, which may each be several messages; then another begins
 ASIDE = (
@@ -56,8 +74,71 @@ def read_chat_log(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
     Raises:
         DataError: another number of people writes, or a limit of `TableBuilder`.
     """
-    messages, aside = _messages(text.lstrip())
+    return _conversations(*_messages(text.lstrip()), name, limits)
+
+
+def read_messenger_json(text: str, name: str, limits: DataLimits = LIMITS) -> Table | None:
+    """Read an export that is JSON, as `read_chat_log`; None where it is none.
+
+    Raises:
+        DataError: another number of people writes, or a limit of `TableBuilder`.
+    """
+    if ALL_CHATS.match(text) and EXPORTED_IN.search(text, 0, LOOKED_THROUGH):
+        raise DataError(SEVERAL)
+    if not EXPORTED.match(text):
+        return None
+    try:
+        every = json.loads(text)["messages"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None  # what is wrong with it is said by whoever reads JSON
+    if not isinstance(every, list) or not every or not all(isinstance(m, dict) for m in every):
+        return None
+    read = [_logged(message) for message in every]
+    found = [message for message in read if message.sender and message.text]
+    if _sent(every[0]) > _sent(every[-1]):  # Meta's begins with the last one
+        found.reverse()
+    return _conversations(found, len(every) - len(found), name, limits)
+
+
+def _logged(message: dict[str, Any]) -> LoggedMessage:
+    """Return one object of an export; without words where it is a call, a sticker or a notice."""
+    author, meta = message.get("author"), "sender_name" in message
+    sender = (author.get("nickname") or author.get("name")) if isinstance(author, dict) else None
+    sender = sender or message.get("from") or message.get("sender_name")
+    parts = message.get("content") or message.get("text") or message.get("text_entities") or ""
+    parts = parts if isinstance(parts, list) else [parts]  # bold words, links
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    words = "".join(text for text in texts if isinstance(text, str)).strip()
+    when = str(message.get("timestamp") or message.get("date") or "")[: len("2024-01-31")]
+    day = when or str(_sent(message) // 86_400_000)
+    if message.get("type") not in WRITTEN or not isinstance(sender, str):
+        return LoggedMessage(day, "", "")
+    return LoggedMessage(day, *map(_meant if meta else str, (sender, words)))
+
+
+def _sent(message: dict[str, Any]) -> int:
+    """Return when Meta says it was sent, in milliseconds; 0 for others'."""
+    when = message.get("timestamp_ms")
+    return when if isinstance(when, int) else 0
+
+
+def _meant(text: str) -> str:
+    """Return what Meta's exports write in UTF-8, each of whose bytes stands there as a letter."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def _conversations(
+    messages: list[LoggedMessage], aside: int, name: str, limits: DataLimits
+) -> Table:
+    """Return a table of what two people wrote each other."""
     people = Counter(message.sender for message in messages)
+    if not people:
+        raise DataError(
+            "No message of this chat has words. Please export one in which people write."
+        )
     if len(people) != 2:
         names = ", ".join(f"“{excerpt(who)}”" for who, _ in people.most_common(4))
         raise DataError(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from demo.errors import DataError
 from demo.finetune.data.cards import is_cards, read_cards
-from demo.finetune.data.chat_log import is_chat_log, read_chat_log
+from demo.finetune.data.chat_log import is_chat_log, read_chat_log, read_messenger_json
 from demo.finetune.data.column_files import BEGINNINGS, read_columns
 from demo.finetune.data.columns import recognise, recognise_table
 from demo.finetune.data.csv_reader import (
@@ -193,7 +193,8 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
     elif is_cards(text):
         table = read_cards(text, name, limits)
     elif text.lstrip()[0] in "[{" and not BRACKETED.match(text):
-        table = read_json(text, name, limits)
+        exported = read_messenger_json(text, name, limits)
+        table = exported or read_json(text, name, limits)
     elif is_yaml(text) and marked_turns(text[:20_000]) is None:
         table = read_json(yaml_as_json(text), name, limits)
     elif (who := speakers(text)) and marked_turns(text[:20_000]) is None:

@@ -87,3 +87,89 @@ def test_a_group_is_refused_in_words(people: str, count: str) -> None:
 )
 def test_dates_alone_make_no_chat(text: str) -> None:
     assert not is_chat_log(text)
+
+
+def telegram(*messages: dict[str, object]) -> dict[str, object]:
+    service = {"id": 0, "type": "service", "actor": "Ann", "action": "phone_call", "text": ""}
+    return {"name": "Bakery", "type": "personal_chat", "id": 7, "messages": [service, *messages]}
+
+
+def written(who: str, text: object, day: str = "2024-01-01") -> dict[str, object]:
+    return {"type": "message", "date": f"{day}T10:00:00", "from": who, "text": text}
+
+
+def test_telegrams_export_is_a_chat() -> None:
+    bold = ["At ", {"type": "bold", "text": "seven"}, 5, {"type": "link"}, "."]
+    entities = {"text_entities": [{"type": "plain", "text": "And on Sunday?"}], "text": None}
+    chat = telegram(
+        written("Ann", "When do you open?"),
+        written("Stern", bold),
+        written("Ann", "") | entities,
+        written("Ann", "", "2024-01-02") | {"photo": "photos/1.jpg"},
+        written("Stern", "We are closed."),
+        written("Ann", "Thanks", "2024-01-03"),
+        written("Stern", "Bye", "2024-01-03"),
+    )
+    first, second = talks(json.dumps(chat, indent=1))
+    assert first[:2] == [("u", "When do you open?"), ("a", "At seven.")]
+    assert first[2:] == [("u", "And on Sunday?"), ("a", "We are closed.")]
+    assert second == [("u", "Thanks"), ("a", "Bye")]
+    notes = read_table(json.dumps(chat).encode()).notes
+    assert any("2 messages without words" in note for note in notes)
+
+
+def test_a_channel_of_discord_is_a_chat() -> None:
+    def sent(who: str, text: str, kind: str = "Default") -> dict[str, object]:
+        author = {"id": "1", "name": who.lower(), "nickname": who, "isBot": False}
+        return {
+            "type": kind,
+            "timestamp": "2024-01-01T1:0+00:00",
+            "content": text,
+            "author": author,
+        }
+
+    chat = {
+        "guild": {"id": "0", "name": "Direct Messages", "iconUrl": ""},
+        "channel": {"id": "5", "type": "DirectTextChat", "name": "Stern"},
+        "messages": [
+            sent("Stern", "", "ChannelPinnedMessage"),
+            sent("Ann", "Open?"),
+            sent("Stern", "Yes.", "Reply"),
+        ],
+    }
+    assert talks(json.dumps(chat)) == [[("u", "Open?"), ("a", "Yes.")]]
+
+
+def test_metas_chats_begin_with_the_last_message() -> None:
+    def sent(who: str, text: str, when: int) -> dict[str, object]:
+        garbled = [part.encode().decode("latin-1") for part in (who, text)]
+        return {"sender_name": garbled[0], "timestamp_ms": when, "content": garbled[1]}
+
+    chat = {
+        "participants": [{"name": "Zoë"}, {"name": "Stern"}],
+        "messages": [
+            sent("Stern", "Um acht, für alle.", 1_700_000_060_000),
+            sent("Zoë", "Wann öffnet ihr?", 1_700_000_000_000),
+        ],
+        "title": "Stern",
+    }
+    assert talks(json.dumps(chat)) == [[("u", "Wann öffnet ihr?"), ("a", "Um acht, für alle.")]]
+
+
+def test_an_export_of_all_chats_and_one_of_many_people_are_refused() -> None:
+    both = {"about": "…", "chats": {"list": [telegram(written("Ann", "Hello"))]}}
+    with pytest.raises(DataError, match="all your chats.*export a single chat"):
+        read_table(json.dumps(both).encode())
+    three = telegram(*(written(who, "Hello") for who in ("Ann", "Bo", "Cy")))
+    with pytest.raises(DataError, match="3 people write: “Ann”, “Bo”, “Cy”"):
+        read_table(json.dumps(three).encode())
+    with pytest.raises(DataError, match="No message of this chat has words"):
+        read_table(json.dumps(telegram()).encode())
+
+
+def test_other_objects_with_messages_are_read_as_before() -> None:
+    turns = [{"role": "user", "content": "Open?"}, {"role": "assistant", "content": "Yes."}]
+    assert talks(json.dumps([{"messages": turns}])) == [[("u", "Open?"), ("a", "Yes.")]]
+    assert len(read_table(json.dumps({"type": "chat", "messages": turns}).encode()).rows) >= 1
+    with pytest.raises(DataError):
+        read_table(b'{"type": "personal_chat", "messages": [')
