@@ -148,12 +148,12 @@ def test_metas_chats_begin_with_the_last_message() -> None:
     chat = {
         "participants": [{"name": "Zoë"}, {"name": "Stern"}],
         "messages": [
-            sent("Stern", "Um acht, für alle.", 1_700_000_060_000),
+            sent("Stern", "Um acht, wie immer.", 1_700_000_060_000),
             sent("Zoë", "Wann öffnet ihr?", 1_700_000_000_000),
         ],
         "title": "Stern",
     }
-    assert talks(json.dumps(chat)) == [[("u", "Wann öffnet ihr?"), ("a", "Um acht, für alle.")]]
+    assert talks(json.dumps(chat)) == [[("u", "Wann öffnet ihr?"), ("a", "Um acht, wie immer.")]]
 
 
 def test_an_export_of_all_chats_and_one_of_many_people_are_refused() -> None:
