@@ -201,6 +201,7 @@ class Passport:
 
     def to_json(self) -> str:
         """Write the text of the file's header."""
+        # Not `asdict` of a tree, which would copy each of its words.
         raw = asdict(replace(self, taxonomy=None)) | {"spec": self.spec.to_json()}
         if self.origin is None:  # which came later
             del raw["origin"]

@@ -38,7 +38,7 @@ from demo.llama.model import Llama
 from demo.llama.tokenizer.chat_template import Message
 from demo.model_loading import load_tower
 from demo.questions.encoder import SentenceEncoder
-from demo.questions.naming import WHAT_IS_THIS, NamingJudge, load_naming_judge
+from demo.questions.naming import TAUGHT_BEST, WHAT_IS_THIS, NamingJudge, load_naming_judge
 from demo.questions.taxonomy import Taxonomy, bare
 from demo.questions.topic import TopicJudge, load_topic_judge
 from demo.settings import CHECKPOINTS, Settings
@@ -157,7 +157,9 @@ class SightReader:
     ) -> list[str]:
         tokenizer, sighted = self.base.tokenizer, features is not None and strength > 0
         read = [
-            WHAT_IS_THIS if sighted and self.taxonomy and self.naming.asks(text) else text
+            WHAT_IS_THIS
+            if sighted and self.taxonomy and text not in TAUGHT_BEST and self.naming.asks(text)
+            else text
             for text in asked
         ]
         ids = [tuple(tokenizer.chat([Message("user", text)])) for text in read]
@@ -172,7 +174,7 @@ class SightReader:
         print(file=sys.stderr)
         if not sighted or self.taxonomy is None:
             return found
-        return [self.taxonomy.agreed(*each) for each in zip(asked, found, strict=True)]
+        return [self.taxonomy.agreed(*each) for each in zip(read, found, strict=True)]
 
     def seen(self, tower: Tower, pictures: Sequence[Picture]) -> Tensor:
         """Return the features of pictures as the adapter takes them, (N, S) or (N, S + 11)."""

@@ -173,22 +173,26 @@ class AdapterChooser:
             delta = self._delta(engine, chosen, strength) if chosen.adapter.changes else None
         passport = chosen.entry.passport
         form = passport.origin.prompt if passport.origin else None
-        kinds = passport.taxonomy if shown else None
-        read_as = self._read_as(asked) if kinds else ""
+        kinds, read_as = self._read(asked, passport.taxonomy if shown else None)
         return AdapterChoice(
             name, key, prefix, form, unfamiliar, delta, taxonomy=kinds, read_as=read_as
         )
 
-    def _read_as(self, asked: str) -> str:
-        """Return the wording that is known best of a question for what is shown, "" of others."""
-        from demo.questions.naming import WHAT_IS_THIS, load_naming_judge
+    def _read(self, asked: str, kinds: Taxonomy | None) -> tuple[Taxonomy | None, str]:
+        """Return what settles the verdict on a question, and what the model reads in its place.
 
-        if asked == WHAT_IS_THIS:
-            return ""
+        One for a name has no verdict; one in the words that are known best is read as it is.
+        """
+        if kinds is None:
+            return None, ""
+        from demo.questions.naming import TAUGHT_BEST, WHAT_IS_THIS, load_naming_judge
+
+        if asked in TAUGHT_BEST:
+            return None, ""
         with self._lock:
             if self._naming is None:
                 self._naming = load_naming_judge(self._questions().encoder)
-        return WHAT_IS_THIS if self._naming.asks(asked) else ""
+        return (None, WHAT_IS_THIS) if self._naming.asks(asked) else (kinds, "")
 
     def _elsewhere(self, asked: str, after_talk: bool) -> bool:
         """Say whether a message beside a picture is about something else."""

@@ -4,12 +4,11 @@
 sees in some wordings talks on, or refuses, in others. So an adapter that was taught from a tree of
 kinds reads all of them as the one it knows best, `WHAT_IS_THIS`. A logistic regression on the
 sentence encoder's vector, a few small words, and how many words are none that such a question has,
-tells; whatever is not clearly such a question is read as it was typed.
+tells; whatever is not clearly such a question is read as it was typed, and so are `TAUGHT_BEST`.
 
 Its weights were fitted by `checkpoints/recipes/questions/naming.py`.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +19,14 @@ from torch import Tensor
 
 from demo.errors import CheckpointError
 from demo.questions.encoder import FOLDER, SentenceEncoder
-from demo.questions.topic import SMALL, topic_features
+from demo.questions.topic import SMALL, read_weights, topic_features
 
 FILE = "naming.json"
 WHAT_IS_THIS = "What is this?"
+TAUGHT_BEST = (WHAT_IS_THIS, "What is in this picture?")  # the page asks the second one itself
 WORD = re.compile(r"[a-z']+")
-PERSON = r"^(?!.*\bwhat\b).*\bwho"  # "Who do you see?", but not "Who or what is it?"
+# "Who do you see?", but not "Who or what is it?"
+PERSON = re.compile(r"^(?!.*\bwhat\b).*\bwho", re.DOTALL)
 OTHERWISE = tuple(  # what asks for something else than a name
     re.compile(pattern)
     for pattern in (
@@ -49,7 +50,7 @@ class NamingJudge:
 
     Attributes:
         encoder: of messages.
-        weights: (W + `SMALL` + `FOREIGN` + 1 + `OTHERWISE`,) of `naming_features`.
+        weights: (W + `SMALL` + `FOREIGN` + 1 + `OTHERWISE`,) fp32, of `naming_features`.
         bias: above 0 clearly asks what is shown.
         words: that questions for a name consist of, in lower case.
     """
@@ -62,7 +63,7 @@ class NamingJudge:
     def asks(self, text: str) -> bool:
         """Say whether a message asks what the picture shows, and nothing else."""
         low = text.lower()
-        if not WORD.search(low) or re.search(PERSON, low, re.DOTALL):
+        if not WORD.search(low) or PERSON.search(low):
             return False  # nobody's name is ever known
         features = naming_features(self.encoder, [" ".join(text.split())], self.words)[0]
         return float(features @ self.weights) + self.bias > 0
@@ -71,7 +72,13 @@ class NamingJudge:
 def naming_features(
     encoder: SentenceEncoder, texts: Sequence[str], words: frozenset[str]
 ) -> Tensor:
-    """Return the vector of each text, its small and foreign words, and its length."""
+    """Return the vector of each text, its small and foreign words, and its length, (N, features).
+
+    Args:
+        encoder: of W numbers a text.
+        texts: N messages.
+        words: that are not foreign.
+    """
     low = [text.lower() for text in texts]
     foreign = [min(FOREIGN, sum(word not in words for word in WORD.findall(t))) for t in low]
     rows = [
@@ -92,11 +99,8 @@ def load_naming_judge(encoder: SentenceEncoder, folder: Path = FOLDER) -> Naming
         CheckpointError: the file is missing, damaged, or of another encoder.
     """
     try:
-        kept = json.loads((folder / FILE).read_text("utf-8"))
-        weights = torch.tensor(kept["weights"], dtype=torch.float32)
         size = encoder.width + len(SMALL) + FOREIGN + 1 + len(OTHERWISE)
-        if weights.shape != (size,) or not weights.isfinite().all():
-            raise ValueError(FILE)
+        weights, kept = read_weights(folder / FILE, size)
         return NamingJudge(encoder, weights, float(kept["bias"]), frozenset(kept["words"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+MOST_ASKED = 200  # characters of a question
 MOST_KINDS, MOST_WORDS, MOST_CHARACTERS = 20_000, 100, 100  # words a kind, characters a word
 SHOWN = r"(?:picture|photo(?:graph)?|image|pic|snapshot|video|scene)"
 LEAD = re.compile(r"^(?:(?:please|hey|hi|so|well|ok|okay|and|yes or no)\b\W*)+")
@@ -36,9 +37,7 @@ FUNCTION_WORDS = frozenset(
         """,
     )
 )
-VERDICT = re.compile(
-    r"^(?P<said>.+), so (?P<doubt>probably )?(?P<verdict>yes|no|not)\.?$", re.DOTALL
-)
+VERDICT = re.compile(r"^(?P<said>.+), so (?P<doubt>probably )?(?:yes|no|not)\.?$", re.DOTALL)
 NAMED = re.compile(r"^(?:this|that|it) (?:is|may be|might be) (?P<name>.+)$")
 DENIED = re.compile(r"^(?P<said>.+), not (?P<word>[^,]+?)\.?$", re.DOTALL)
 GROWING = re.compile(r", (?:so|not)\b[^,]*$|,\s*[sno]{0,2}$")
@@ -48,7 +47,7 @@ GROWING = re.compile(r", (?:so|not)\b[^,]*$|,\s*[sno]{0,2}$")
 class Taxonomy:
     """Kinds by their names, each with the words that are true of it and of others too.
 
-    Words have no article and are in lower case; those of one kind begin with its names.
+    Words have no article and are in lower case.
 
     Attributes:
         kinds: names, and wider words, of each kind.
@@ -119,6 +118,8 @@ class Taxonomy:
 
     def asked(self, question: str) -> str:
         """Return the word of the tree that a question wants a yes or no about, "" for none."""
+        if len(question) > MOST_ASKED:
+            return ""  # a text to read, and the patterns' time grows with its square
         plain = re.split(r"[?!.;\n]", LEAD.sub("", question.lower().replace("’", "'").strip()))[0]
         words = re.findall(r"[\w'-]+(?: *\([\w ]+\))?", END.sub("", plain))
         word, before = self._last(words)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,6 +66,19 @@ def topic_features(encoder: SentenceEncoder, texts: Sequence[str]) -> Tensor:
     return torch.cat([encoder.encode(texts), torch.tensor(small) * 0.25], 1)
 
 
+def read_weights(path: Path, size: int) -> tuple[Tensor, dict[str, Any]]:
+    """Read the weights (`size`,) fp32 of a regression, and what else its file holds.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it is missing, or no such file.
+    """
+    kept = json.loads(path.read_text("utf-8"))
+    weights = torch.tensor(kept["weights"], dtype=torch.float32)
+    if weights.shape != (size,) or not weights.isfinite().all():
+        raise ValueError(path.name)
+    return weights, kept
+
+
 def load_topic_judge(encoder: SentenceEncoder, folder: Path = FOLDER) -> TopicJudge:
     """Read the shipped weights.
 
@@ -72,10 +86,7 @@ def load_topic_judge(encoder: SentenceEncoder, folder: Path = FOLDER) -> TopicJu
         CheckpointError: the file is missing, damaged, or of another encoder.
     """
     try:
-        kept = json.loads((folder / FILE).read_text("utf-8"))
-        weights = torch.tensor(kept["weights"], dtype=torch.float32)
-        if weights.shape != (encoder.width + len(SMALL),) or not weights.isfinite().all():
-            raise ValueError(FILE)
+        weights, kept = read_weights(folder / FILE, encoder.width + len(SMALL))
         return TopicJudge(encoder, weights, float(kept["bias"]), float(kept["likely"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(

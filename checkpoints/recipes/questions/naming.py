@@ -10,7 +10,6 @@ Such are the wordings that `sight` is taught for a name, and those put together 
 """
 
 import argparse
-import gzip
 import json
 import random
 import re
@@ -18,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from checkpoints.recipes.questions.topic import about_others, fit, typed
+from checkpoints.recipes.questions.topic import about_others, fit, peoples_questions, typed
 from checkpoints.recipes.sight import conversations, forms
 from checkpoints.recipes.sight.conversations import AGAIN, MORE, SURE
 from checkpoints.recipes.sight.forms import asked_freely
@@ -59,9 +58,7 @@ def for_a_name(chance: random.Random) -> list[str]:
 
 def otherwise(vqa: Path, chance: random.Random) -> list[str]:
     """Return other questions beside a picture, and such as have nothing to do with one."""
-    with gzip.open(vqa, "rt", encoding="utf-8") as lines:
-        every = sorted({json.loads(line)["question"].strip() for line in lines})
-    kinds = tower_kinds()
+    every, kinds = peoples_questions(vqa), tower_kinds()
     tree, found = Tree(kinds, [()] * len(kinds)), list[str]()
     for _ in range(TAUGHT):
         number = chance.randrange(1500)

@@ -48,11 +48,15 @@ LOST, LOST_AFTER = 0.01, 0.05  # of those about pictures, and right after someth
 DECAY, ROUNDS = 1e-4, 200
 
 
+def peoples_questions(vqa: Path) -> list[str]:
+    """Return VQA's questions, none twice, sorted."""
+    with gzip.open(vqa, "rt", encoding="utf-8") as lines:
+        return sorted({json.loads(line)["question"].strip() for line in lines})
+
+
 def about_pictures(vqa: Path, chance: random.Random) -> list[str]:
     """Return questions about pictures."""
-    with gzip.open(vqa, "rt", encoding="utf-8") as lines:
-        every = sorted({json.loads(line)["question"].strip() for line in lines})
-    kinds = tower_kinds()
+    every, kinds = peoples_questions(vqa), tower_kinds()
     tree, found = Tree(kinds, [()] * len(kinds)), chance.sample(every, PEOPLES)
     for _ in range(OURS):
         number = chance.randrange(1500)

@@ -307,6 +307,7 @@ def test_a_taught_tree_reads_questions_and_settles_verdicts(
     assert (known.read_as, read.read_as) == ("", "What is this?")
     assert read.prompt_tokens == known.prompt_tokens == plain.prompt_tokens
     assert stats(told[1], "What color is it?").read_as == ""
+    assert stats(told[1], "What is in this picture?").read_as == ""
     assert stats(told[1], "Who or what is this?", None).read_as == ""
 
     said = "This is a ram (a sheep, an animal), so no."

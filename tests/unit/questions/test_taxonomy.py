@@ -116,6 +116,11 @@ def test_a_growing_reply_shows_no_verdict_that_may_change() -> None:
     assert settled_part("It is a dog, so yes. And") == "It is a dog"
 
 
+def test_a_long_message_is_no_question_for_one_word() -> None:
+    assert TREE.asked("Is it a ram" + "-" * 8000 + "x?") == ""
+    assert TREE.asked("Is it " + "really " * 40 + "a ram?") == ""
+
+
 def test_it_is_written_and_read() -> None:
     raw = TREE.to_json()
     assert len(raw["wider"]) == len(set(raw["wider"]))
