@@ -153,28 +153,28 @@ class Taxonomy:
         """
         text, told = said.strip(), list[str]()
         found = NAMED.match(text.lower())
-        if found and self._exact(found["name"].rpartition(", maybe ")[2]) is None:
+        if found and bare(found["name"].rpartition(", maybe ")[2]) not in self._by_name:
             text, brackets, rest = text.removesuffix(")").rpartition(" (")
             told = rest.split(", ") if brackets else []
             found = NAMED.match(text.lower())
         group, _, guess = found["name"].rpartition(", maybe ") if found else ("", "", "")
-        true = self._exact(guess)
-        if true is None or not all(self._known(bare(word.lower())) for word in told):
+        kinds = self._by_name.get(bare(guess), [])
+        told_words = {bare(word.lower()) for word in told}
+        if not kinds or not all(map(self._known, told_words)):
             return said, frozenset()
+        # Of kinds that share a name, an animal and a hat, the one that the reply goes on to tell.
+        true = frozenset().union(*([k for k in kinds if told_words <= k] or kinds))
         true |= {bare(group)} if group else frozenset()
         told = [word for word in told if bare(word.lower()) in true]
         return f"{text} ({', '.join(told)})" if told else text, true
 
-    def _exact(self, name: str) -> frozenset[str] | None:
-        return self._by_name.get(bare(name))
-
     @cached_property
-    def _by_name(self) -> dict[str, frozenset[str]]:
-        """All that is true of each name; of one that two kinds share, what is true of either."""
-        found: dict[str, frozenset[str]] = {}
+    def _by_name(self) -> dict[str, list[frozenset[str]]]:
+        """All words that are true of each kind of a name."""
+        found: dict[str, list[frozenset[str]]] = {}
         for names, wider in self.kinds:
             for name in names:
-                found[name] = found.get(name, frozenset()).union(names, wider)
+                found.setdefault(name, []).append(frozenset((*names, *wider)))
         return found
 
     @cached_property

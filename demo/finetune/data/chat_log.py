@@ -139,6 +139,11 @@ def _conversations(
         raise DataError(
             "No message of this chat has words. Please export one in which people write."
         )
+    if len(people) == 1:
+        raise DataError(
+            f"Only “{excerpt(messages[0].sender)}” writes in this chat. What can be learned is how "
+            "one person replies to another. Please export a chat of two."
+        )
     if len(people) != 2:
         names = ", ".join(f"“{excerpt(who)}”" for who, _ in people.most_common(4))
         raise DataError(

@@ -10,6 +10,8 @@ TREE = Taxonomy((
     (("poodle",), ("dog", "mammal", "pet", *ANIMAL)),
     (("crane (bird)",), ("bird", "bird of prey", *ANIMAL)),
     (("crane",), ("machine", "object")),
+    (("beaver",), ("mammal", *ANIMAL)),
+    (("top hat", "beaver"), ("hat", "object")),
     (("apple",), ("fruit", "food", "edible", "eat it")),
     (("loaf", "loaf of bread"), ("bread", "food", "edible", "eat it")),
 ))  # fmt: skip
@@ -72,6 +74,17 @@ def test_what_is_asked_for(question: str, asked: str) -> None:
             "This is a dog, maybe a poodle (an animal), so no.",
             "This is a dog, maybe a poodle (an animal), so yes.",
         ),
+        (
+            "Is it an object?",
+            "This is a beaver (a mammal, an animal), so yes.",
+            "This is a beaver (a mammal, an animal), so no.",
+        ),
+        (
+            "Is it an object?",
+            "This is a beaver (a hat), so no.",
+            "This is a beaver (a hat), so yes.",
+        ),
+        ("Is it alive?", "This is a beaver, so no.", "This is a beaver, so yes."),
         (
             "Is it a dog?",
             "This may be a ram (a dog, an animal), so probably yes.",

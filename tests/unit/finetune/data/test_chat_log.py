@@ -70,7 +70,7 @@ def test_a_long_day_is_cut_before_a_message() -> None:
     assert [len(talk) for talk in talks("".join(lines))] == [12, 8]
 
 
-@pytest.mark.parametrize(("people", "count"), [("AAA", "1 people"), ("ABC", "3 people")])
+@pytest.mark.parametrize(("people", "count"), [("AAA", "Only “A”"), ("ABC", "3 people")])
 def test_a_group_is_refused_in_words(people: str, count: str) -> None:
     text = "".join(f"[03.12.24, 21:0{at}] {who}: hello\n" for at, who in enumerate(people))
     with pytest.raises(DataError, match=f"{count} write.*export a chat of two"):
@@ -163,6 +163,8 @@ def test_an_export_of_all_chats_and_one_of_many_people_are_refused() -> None:
     three = telegram(*(written(who, "Hello") for who in ("Ann", "Bo", "Cy")))
     with pytest.raises(DataError, match="3 people write: “Ann”, “Bo”, “Cy”"):
         read_table(json.dumps(three).encode())
+    with pytest.raises(DataError, match="Only “Ann” writes in this chat"):
+        read_table(json.dumps(telegram(written("Ann", "Hello"))).encode())
     with pytest.raises(DataError, match="No message of this chat has words"):
         read_table(json.dumps(telegram()).encode())
 
