@@ -185,14 +185,19 @@ class AdapterChooser:
         """
         if kinds is None:
             return None, ""
-        from demo.questions.naming import TAUGHT_BEST, WHAT_IS_THIS, load_naming_judge
+        from demo.questions.naming import TAUGHT_BEST, WHAT_IS_THIS
 
         if asked in TAUGHT_BEST:
             return None, ""
+        return (None, WHAT_IS_THIS) if self._naming_judge().asks(asked) else (kinds, "")
+
+    def _naming_judge(self) -> NamingJudge:
+        from demo.questions.naming import load_naming_judge
+
         with self._lock:
             if self._naming is None:
                 self._naming = load_naming_judge(self._questions().encoder)
-        return (None, WHAT_IS_THIS) if self._naming.asks(asked) else (kinds, "")
+            return self._naming
 
     def _elsewhere(self, asked: str, after_talk: bool) -> bool:
         """Say whether a message beside a picture is about something else."""
@@ -254,11 +259,16 @@ class AdapterChooser:
         return self._deltas[key]
 
     def preload(self, engine: Engine, tower: Tower) -> None:
-        """Load everybody's image adapters, which "auto" would load with the first picture."""
+        """Load everybody's image adapters, which "auto" would load with the first picture.
+
+        And what tells how a question about one is read, where an adapter needs it.
+        """
         try:
-            self._loaded(engine, AUTO, "", tower)
+            loaded = self._loaded(engine, AUTO, "", tower)
         except (InputError, CheckpointError):
             return  # there is none, which is said to whoever shows a picture
+        if any(entry.passport.taxonomy for entry, _ in loaded):
+            self._naming_judge()
 
     def _chosen(
         self,

@@ -309,6 +309,11 @@ def test_a_taught_tree_reads_questions_and_settles_verdicts(
     assert stats(told[1], "What color is it?").read_as == ""
     assert stats(told[1], "What is in this picture?").read_as == ""
     assert stats(told[1], "Who or what is this?", None).read_as == ""
+    fresh = AdapterChooser(Library(tmp_path))
+    fresh.preload(language, SmallTower())
+    monkeypatch.setattr("demo.questions.naming.load_naming_judge", None)  # it is there already
+    chosen = fresh.choose(language, "seer", "", 1.0, PICTURE, SmallTower(), wordings[1])
+    assert chosen.read_as == "What is this?" and chosen.taxonomy is None
 
     said = "This is a ram (a sheep, an animal), so no."
     monkeypatch.setattr("demo.llama.tokenizer.tokenizer.TextStream.push", lambda self, token: "")
