@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gradio.route_utils import API_PREFIX
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import Headers, MutableHeaders
@@ -351,4 +352,7 @@ def _announced(headers: Headers) -> int:
 
 
 def _receives_files(scope: Scope) -> bool:
-    return scope["type"] == "http" and scope["path"].endswith("/upload")
+    """Tell gradio's own upload from calls of a handler that has such a name, `run/upload`."""
+    if scope["type"] != "http":
+        return False
+    return scope["path"].removeprefix(scope.get("root_path", "")) == f"{API_PREFIX}/upload"

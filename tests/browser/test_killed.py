@@ -78,6 +78,8 @@ def killed(browser: Browser, room: Path, times: int) -> None:
             chat.ask(QUESTIONS[number % len(QUESTIONS)])
             moment(chat, chats, MOMENTS[number % len(MOMENTS)], turns + 1, chance)
             before = page.evaluate(TURNS)
+            if before and not before[-1]["asked"]:
+                before.pop()  # its words are not drawn yet
             if before == shown and before and not before[-1]["ended"]:
                 before.pop()  # the page lags behind: what was never answered is asked no more
         finally:

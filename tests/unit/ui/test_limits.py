@@ -20,7 +20,7 @@ from demo.ui.limits import BodyLimit, UploadLimit
 from demo.ui.server import launch_options
 
 Talk = Callable[[httpx.AsyncClient], Awaitable[Any]]
-UPLOAD = "/gradio_api/upload"
+UPLOAD, RUN = "/gradio_api/upload", "/gradio_api/run/upload"
 
 
 def talk(app: Any, said: Talk) -> Any:
@@ -203,10 +203,31 @@ def test_a_request_that_is_too_long_is_cut_off() -> None:
     async def said(client: httpx.AsyncClient) -> list[int]:
         return [
             (await client.post(path, content=b"x" * n)).status_code
-            for path, n in (("/", 1000), ("/", 1001), ("/a/upload", 2000), ("/a/upload", 2001))
+            for path, n in (("/", 1000), ("/", 1001), (UPLOAD, 2000), (UPLOAD, 2001), (RUN, 1001))
         ]
 
-    assert talk(BodyLimit(app, limit=1000, uploads=2000), said) == [200, 413, 200, 413]
+    assert talk(BodyLimit(app, limit=1000, uploads=2000), said) == [200, 413, 200, 413, 413]
+
+
+@pytest.mark.matrix("C1", "C12")
+def test_a_handler_named_upload_moves_no_file_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys of its answer, {"data": …}, were once taken for paths of files just received."""
+    kept = tmp_path / "here" / "data"
+    kept.mkdir(parents=True)
+    monkeypatch.chdir(kept.parent)
+    with gr.Blocks() as blocks:
+        gr.Button().click(lambda: "done", None, gr.Textbox(), api_name="upload", queue=False)
+    blocks.max_file_size = None
+    served = BodyLimit(UploadLimit(App.create_app(blocks), tmp_path / "uploads"))
+
+    async def said(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.post(RUN, json={"data": []})
+
+    answer = talk(served, said)
+    assert (answer.status_code, answer.json()["data"]) == (200, ["done"])
+    assert kept.is_dir() and list((tmp_path / "uploads").iterdir()) == []
 
 
 @pytest.mark.matrix("H3", "C3")
