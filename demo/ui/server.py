@@ -21,7 +21,7 @@ from demo.ui.door import Door, DoorRules
 from demo.ui.limits import ENVELOPE_BYTES, LARGEST_BYTES, BodyLimit, UploadLimit
 from demo.ui.preview import LinkPreview
 from demo.ui.sessions import VisitStates
-from demo.ui.streams import Listeners, queue_of
+from demo.ui.streams import Listeners, queue_of, steady
 from demo.ui.strings import ENGLISH, Strings
 from demo.ui.theme import ASSETS, build_theme
 
@@ -105,6 +105,7 @@ def guarded(
         assert app.middleware_stack
         listeners = Listeners(app.middleware_stack, lambda: queue_of(app), strings)
         app.middleware_stack = Door(listeners, rules, strings)
+        steady(queue_of(app))
         app.state.loop = asyncio.get_running_loop()
         app.state_holder = VisitStates()
         app.state_holder.set_blocks(app.get_blocks())

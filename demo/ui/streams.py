@@ -7,6 +7,7 @@ a server that stops cut its streams off.
 import asyncio
 import json
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from urllib.parse import parse_qs
 
 import gradio as gr
 from gradio.queueing import Event, Queue
-from gradio.server_messages import UnexpectedErrorMessage
+from gradio.server_messages import EventMessage, UnexpectedErrorMessage
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -28,6 +29,9 @@ LEFT_SECONDS = 2.0  # after which one is dropped whose listener has gone
 LOOK_SECONDS = 1.0
 ENDING_SECONDS = 2.0  # that replies have to say that they end, when the program does
 READING_SECONDS = 0.3  # for the last word to leave
+# Gradio counts an empty name as none in one place and as one in another, and its own marks in a
+# name keep everybody else from cancelling.
+SESSION_NAME = re.compile(r"[\w.:-]{1,100}")
 
 
 class Listeners:
@@ -90,6 +94,28 @@ class Listeners:
         """Forget those who left so long ago that no call of theirs waits any more."""
         end = time.monotonic() - 2 * UNHEARD_SECONDS
         self._left = {key: left for key, left in self._left.items() if left > end}
+
+
+def steady(queue: Queue) -> None:
+    """Keep any one call from stopping a queue for all, by `queue`'s own methods made stricter.
+
+    A word to a session that is not there raises an error in the loop that begins calls, and gradio
+    then begins no more, ever. It is lost instead. Who calls under a name that no session can have
+    is refused (`ValueError`).
+    """
+    push, send = queue.push, queue.send_message
+
+    async def push_named(body: Any, request: Any, username: str | None) -> Any:
+        if body.session_hash is not None and not SESSION_NAME.fullmatch(body.session_hash):
+            raise ValueError("a session is named by up to 100 letters, digits and . : - _")
+        return await push(body, request, username)
+
+    def send_or_lose(event: Event, event_message: EventMessage) -> None:
+        with suppress(KeyError):
+            send(event, event_message)
+
+    # Gradio makes the queue itself, of its own class.
+    queue.push, queue.send_message = push_named, send_or_lose  # type: ignore[method-assign]
 
 
 async def drop(queue: Queue, event: Event) -> None:

@@ -152,6 +152,48 @@ def test_a_call_whose_listener_has_left_is_dropped_before_others(
     talk(page, said)
 
 
+async def answer(client: httpx.AsyncClient) -> str:
+    asked = await client.post(f"{API}/call/count", json={"data": ["after"]})
+    return (await client.get(f"{API}/call/count/{asked.json()['event_id']}", timeout=60)).text
+
+
+@pytest.mark.matrix("C12", "M4")
+@pytest.mark.parametrize("name", ["", "a b", "x" * 101, "a<gradio-sep>b"])
+def test_a_session_that_has_no_right_name_is_refused(
+    page: gr.Blocks, ended: list[str], name: str
+) -> None:
+    """Some nameless calls in a row ended the queue for everybody."""
+
+    async def said(client: httpx.AsyncClient) -> str:
+        body = {"data": ["one"], "session_hash": name, "fn_index": next(iter(page.fns))}
+        for _ in range(4):
+            refused = await client.post(f"{API}/queue/join", json=body)
+            assert (refused.status_code, refused.text) == (400, ENGLISH.no_such_call)
+        assert not page._queue.event_ids_to_events
+        ended.append("stop")
+        return await answer(client)
+
+    assert "event: complete" in talk(page, said)
+
+
+@pytest.mark.matrix("C12", "M4")
+def test_a_session_that_is_gone_does_not_stop_the_queue(
+    page: gr.Blocks, ended: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "UNHEARD_SECONDS", math.inf)
+
+    async def said(client: httpx.AsyncClient) -> str:
+        for n in range(4):  # two that run, and two that wait
+            body = {"data": [str(n)], "session_hash": f"s{n}", "fn_index": next(iter(page.fns))}
+            assert (await client.post(f"{API}/queue/join", json=body)).status_code == 200
+        await until(lambda: sum(map(bool, page._queue.active_jobs)) == 2)
+        del page._queue.pending_messages_per_session["s3"]  # as gradio does when a page is closed
+        ended.append("stop")
+        return await answer(client)
+
+    assert "event: complete" in talk(page, said)
+
+
 @pytest.mark.matrix("D16", "M4")
 def test_streams_have_a_last_word(
     page: gr.Blocks, ended: list[str], monkeypatch: pytest.MonkeyPatch
