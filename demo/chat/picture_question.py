@@ -1,7 +1,8 @@
 """Whether a message asks about a picture: a base that is shown none would make one up.
 
-Only what points at a picture counts: "What is in this picture?", "describe the photo". A picture
-that the chat has spoken of ("Who painted the picture?") is none that could have been attached.
+Only what points at a picture counts: "What is in this picture?", "describe the photo"; and, where
+nothing was said before, what points at a thing: "name this", "What animal is that?". A picture that
+the chat has spoken of ("Who painted the picture?") is none that could have been attached.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ THIS = rf"(?:this|these|that|the|my|the attached|the following|attached) {PICTUR
 END = (
     r"(?: (?:here|above|below|please|to me|for me|i sent(?: you)?|in (?:a|one|two) \w+))*[\s?.!]*$"
 )
-POLITE = r"^(?:please |can you |could you |would you |hey |hi |ok(?:ay)? |now |so )*"
+POLITE = r"^(?:please |pls |plz |can you |could you |would you |hey |hi |ok(?:ay)? |now |so )*"
 ASKED = tuple(
     re.compile(pattern)
     for pattern in (
@@ -36,7 +37,25 @@ ASKED = tuple(
         rf"^(?:what|who|whom) (?:do|can) you see{END}",
     )
 )
+SHOWN = (
+    r"(?:things?|objects?|items?|animals?|creatures?|birds?|fish|insects?|bugs?|dogs?|cats?|plants?"
+    r"|flowers?|trees?|fruits?|vegetables?|foods?|dish|vehicles?|cars?|buildings?|person|man|woman"
+    r"|guy|breed|species)"
+)
+IT = rf"(?:this|that|these|those|it)(?: {SHOWN})?(?: (?:called|named))?"
+KIND = rf"(?:(?:kind|sort|type|breed|species)s? of )?{SHOWN}"
+BEGUN = tuple(  # with these words a chat begins
+    re.compile(pattern)
+    for pattern in (
+        rf"{POLITE}(?:tell me )?(?:what|who)(?: or what| is this or)? (?:is|are) {IT}{END}",
+        rf"{POLITE}(?:tell me )?(?:what|who) (?:this|that|it) is{END}",
+        rf"{POLITE}(?:what|which) {KIND} (?:is|are|do you see|can you see)(?: {IT})?{END}",
+        rf"{POLITE}(?:what|who) (?:am i|are we|are you) (?:looking at|seeing){END}",
+        rf"{POLITE}(?:name|identify|describe|recogni[sz]e|caption) {IT}{END}",
+    )
+)
 MENTIONED = re.compile(rf"\b(?:{PICTURE}|painting|film|movie)\b")
+WRITTEN_AS_ONE = re.compile(r"(\w)['’]s |\b(what|who)s ")
 MOST = 200  # characters of a question; more is a text to read
 NOTHING_SHOWN = (
     "No picture is attached, and this asks about one. Please add a picture or video to the "
@@ -45,9 +64,19 @@ NOTHING_SHOWN = (
 
 
 def asks_about_picture(text: str) -> bool:
-    """Say whether a message can only be answered by looking at something."""
-    plain = " ".join(text.lower().replace("'s ", " is ").replace(",", " ").split())
-    return len(plain) <= MOST and any(pattern.search(plain) for pattern in ASKED)
+    """Say whether a message can only be answered by looking at a picture."""
+    return _matches(text, ASKED)
+
+
+def asks_about_thing(text: str) -> bool:
+    """Say whether a message that begins a chat can only be answered by looking at something."""
+    return _matches(text, BEGUN)
+
+
+def _matches(text: str, patterns: tuple[re.Pattern[str], ...]) -> bool:
+    low = WRITTEN_AS_ONE.sub(r"\1\2 is ", text.lower())
+    plain = " ".join(low.replace(",", " ").split())
+    return len(plain) <= MOST and any(pattern.search(plain) for pattern in patterns)
 
 
 def refuse_unshown(text: str, conversation: Conversation, adapter: str) -> None:
@@ -63,5 +92,5 @@ def refuse_unshown(text: str, conversation: Conversation, adapter: str) -> None:
     told = (turn for turn in conversation.turns if turn.picture is None)
     if any(MENTIONED.search(f"{turn.text} {turn.reply}".lower()) for turn in told):
         return
-    if asks_about_picture(text):
+    if asks_about_picture(text) or (not conversation.turns and asks_about_thing(text)):
         raise InputError(NOTHING_SHOWN)

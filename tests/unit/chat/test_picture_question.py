@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from demo.chat.conversation import Conversation, Turn
-from demo.chat.picture_question import NOTHING_SHOWN, asks_about_picture, refuse_unshown
+from demo.chat.picture_question import (
+    NOTHING_SHOWN,
+    asks_about_picture,
+    asks_about_thing,
+    refuse_unshown,
+)
 from demo.errors import InputError
 from demo.vision.image import Picture
 
@@ -22,6 +27,31 @@ POINTS = [
     "Is this photo black and white?",
     "Look at this picture. What is it?",
     "What happens in this video?",
+]
+POINTS_AT_A_THING = [
+    "What is this?",
+    "whats this",  # codespell:ignore whats
+    "name this",
+    "pls name this thing",
+    "What animal is that?",
+    "which kind of bird is it",
+    "what am i looking at",
+    "Can you identify this plant, please?",
+    "What is this animal called?",
+    "Tell me what this is.",
+]
+SPEAKS_OF_THINGS = [
+    "What is this app?",
+    "What is it like to be a bat?",
+    "What is that called when you forget a word?",
+    "What day is it?",
+    "Name this year's winner.",
+    "Who is the president?",
+    "Describe a cat.",
+    "What animal is the fastest?",
+    "what is this about",
+    "Explain this: 2 + 2 = 4",
+    "Which fish is this recipe made with?",
 ]
 SPEAKS = [
     "What is the capital of France?",
@@ -44,6 +74,20 @@ def test_it_points_at_a_picture(text: str) -> None:
 @pytest.mark.parametrize("text", SPEAKS)
 def test_it_only_speaks_of_pictures(text: str) -> None:
     assert not asks_about_picture(text)
+
+
+@pytest.mark.parametrize("text", POINTS_AT_A_THING)
+def test_a_chat_that_begins_by_pointing_at_a_thing_needs_a_picture(text: str) -> None:
+    with pytest.raises(InputError, match="No picture is attached"):
+        refuse_unshown(text, Conversation(), "auto")
+    told = Conversation()
+    told.turns = (Turn("Which animal do you like?", reply="The otter."),)
+    refuse_unshown(text, told, "auto")  # it may be the otter
+
+
+@pytest.mark.parametrize("text", SPEAKS_OF_THINGS + SPEAKS)
+def test_a_chat_that_begins_otherwise_needs_none(text: str) -> None:
+    assert not asks_about_thing(text)
 
 
 def test_what_is_shown_spoken_of_or_known_to_an_adapter_is_not_refused() -> None:
