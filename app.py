@@ -200,11 +200,12 @@ def serve(
     from demo.runtime import Runtime
     from demo.ui.files import sweep
     from demo.ui.page import build_page
-    from demo.ui.server import launch_options, queue_options, quieten
+    from demo.ui.server import allow_connections, launch_options, queue_options, quieten
     from demo.ui.streams import part
     from demo.ui.strings import ENGLISH
 
     quieten()
+    allow_connections()
     runtime = Runtime(settings)
     page = build_page(runtime, account=hub_account(address))
     page.queue(**queue_options(settings))

@@ -5,14 +5,15 @@ calls. This stands before everything else of it, so that it has the last word on
 """
 
 import logging
+import re
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from cachetools import LRUCache
-from gradio.route_utils import FnIndexInferError
+from gradio.route_utils import API_PREFIX, FnIndexInferError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +28,15 @@ MINUTE = 60.0  # seconds
 STRANGE = (LookupError, ValueError, TypeError, AttributeError, FnIndexInferError)
 VISITORS = 10_000  # whose calls are remembered; the longest quiet one is forgotten first
 SAFE = ("GET", "HEAD")
+OPEN_AT_ONCE = 256  # requests of one address, a page holding two; of a house behind one address too
+# What gradio answers and no page of ours asks for. Some write a file for each call, run ffmpeg,
+# look for changes twenty times a second, or make a picture as large as one says.
+CLOSED = re.compile(
+    r"/(?:pwa_icon/(?!(?:192|512)$)"
+    r"|monitoring(?:/|$)"
+    rf"|{API_PREFIX[1:]}/(?:custom_component/|deep_link|dev/|process_recording|profiling/|proxy="
+    r"|run-history/|runs(?:/|$)|stream/|undo-vibe|vibe-))"
+)
 # Where gradio's own page comes from when it is shared by its tunnel.
 SHARED_ASSETS = "https://gradio.s3-us-west-2.amazonaws.com"
 FRAMES = "'self' https://huggingface.co https://*.huggingface.co https://*.hf.space"
@@ -52,6 +62,8 @@ class DoorRules:
 class Door:
     """Check where a request comes from; give each answer its headers, and each fault a sentence.
 
+    What gradio answers and the page does not need is closed.
+
     A visitor is an address. This machine's own is not counted but for passwords: it is its owner,
     or a proxy that does not say for whom it asks.
     """
@@ -61,6 +73,7 @@ class Door:
         self._calls = Window(rules.calls_a_minute)
         self._logins = Window(LOGINS_A_MINUTE)
         self._headers = security_headers(rules)
+        self._open: Counter[str] = Counter()  # requests under way, by address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,6 +84,8 @@ class Door:
         foreign = bool(origin) and not self._own(origin, headers)
         answer = _Answer(send, self._headers, foreign)
         refusal = self._refusal(scope, headers, foreign)
+        address = _address(scope)
+        self._open[address] += 1
         try:
             await (refusal or self._app)(scope, receive, answer.pass_on)
         except Exception as error:
@@ -79,6 +94,10 @@ class Door:
             elif not isinstance(error, STRANGE):
                 log.exception("an answer broke off")
             return
+        finally:
+            self._open[address] -= 1
+            if not self._open[address]:
+                del self._open[address]
         for message in answer.held:  # so gradio answers direct calls whose values are of no use
             await answer.send({**message, "status": 422})
 
@@ -93,11 +112,15 @@ class Door:
         host = _name(headers.get("host", ""))
         if self._rules.hosts and host not in self._rules.hosts:
             return PlainTextResponse(self._strings.other_host, 421)
+        if CLOSED.match(scope["path"].removeprefix(scope.get("root_path", ""))):
+            return PlainTextResponse(self._strings.no_such_call, 404)
+        address, now = _address(scope), time.monotonic()
+        if not _is_local(address) and self._open[address] >= OPEN_AT_ONCE:
+            return self._slower(self._strings.too_many_calls)
         if scope["method"] in SAFE:
             return None
         if foreign:
             return PlainTextResponse(self._strings.other_site, 403)
-        address, now = (scope.get("client") or ("?", 0))[0], time.monotonic()
         login = scope["path"].rstrip("/").endswith("/login")
         if login and not self._logins.admits(address, now):
             return self._slower(self._strings.too_many_logins)
@@ -191,6 +214,10 @@ def security_headers(rules: DoorRules) -> dict[str, str]:
         "referrer-policy": "same-origin",
         "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     }
+
+
+def _address(scope: Scope) -> str:
+    return (scope.get("client") or ("?", 0))[0]
 
 
 def _name(host: str) -> str:

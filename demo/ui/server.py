@@ -3,7 +3,7 @@
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +26,7 @@ from demo.ui.strings import ENGLISH, Strings
 from demo.ui.theme import ASSETS, build_theme
 
 OPEN = DoorRules()  # to everybody
+CONNECTIONS = 65_536  # that may be open at once, of an open page at least one; usually 1,024
 SCRIPTS = ("names", "studio", "layout", "places", "teach", "pictures", "charts")  # in assets/
 STYLES = ("studio", "teach", "camera", "library", "about", "phone")  # a later one wins
 
@@ -118,6 +119,20 @@ def guarded(
 
 def _script(name: str) -> str:
     return f"<script>{(ASSETS / f'{name}.js').read_text(encoding='utf-8')}</script>"
+
+
+def allow_connections() -> None:
+    """Let the process hold as many connections as the system lets it, up to `CONNECTIONS`.
+
+    With no more than usual one stranger can hold them all, and nobody else is let in.
+    """
+    with suppress(ImportError, OSError, ValueError):  # not everywhere, nor for everybody
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, CONNECTIONS)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def quieten() -> None:

@@ -15,7 +15,15 @@ from gradio.routes import App
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import PROXIES
-from demo.ui.door import LOCAL_NAMES, LOGINS_A_MINUTE, DoorRules, Window, security_headers
+from demo.ui import door
+from demo.ui.door import (
+    CLOSED,
+    LOCAL_NAMES,
+    LOGINS_A_MINUTE,
+    DoorRules,
+    Window,
+    security_headers,
+)
 from demo.ui.server import guarded
 
 LOCAL = DoorRules(LOCAL_NAMES)
@@ -172,3 +180,73 @@ def test_what_the_page_never_asks_is_no_fault_of_the_server(
         found = talk(page, statuses(*(post | call for call in calls)))
     assert all(400 <= code < 500 or code == 200 for code in found), found
     assert secret not in caplog.text
+
+
+# What gradio has for the page; `{}` is where more of a path follows.
+USED = """
+/ /{} /config /favicon.ico /login /logout /manifest.json /openapi.json /pwa_icon /robots.txt
+/theme.css /static/{} /assets/{} /svelte/{} /gradio_api/api/{} /gradio_api/app_id
+/gradio_api/call/v2/{} /gradio_api/call/v2/{}/{} /gradio_api/call/{} /gradio_api/call/{}/{}
+/gradio_api/cancel /gradio_api/component_server /gradio_api/file/{} /gradio_api/file={}
+/gradio_api/heartbeat/{} /gradio_api/info /gradio_api/login_check /gradio_api/openapi.json
+/gradio_api/queue/data /gradio_api/queue/join /gradio_api/queue/status /gradio_api/reset
+/gradio_api/run/{} /gradio_api/startup-events /gradio_api/theme.css /gradio_api/token
+/gradio_api/upload /gradio_api/upload_progress /gradio_api/user
+"""
+
+
+def routes(router: Any, prefix: str = "") -> set[str]:
+    """All paths of an app, with `{}` for what a path takes."""
+    found: set[str] = set()
+    for route in router.routes:
+        if inner := getattr(route, "original_router", None):
+            found |= routes(inner, prefix)
+        else:
+            found.add(prefix + re.sub(r"{.*?}", "{}", route.path))
+    return found
+
+
+@pytest.mark.matrix("C12", "M4")
+def test_what_gradio_answers_is_used_or_closed(page: gr.Blocks) -> None:
+    """An endpoint that a later gradio adds is to be looked at, and put on one side."""
+    paths = routes(App.create_app(page))
+    open_ = {path.rstrip("/") or "/" for path in paths if not CLOSED.match(path)}
+    assert open_ <= set(USED.split())
+    assert not [path for path in USED.split() if CLOSED.match(path)]
+
+
+@pytest.mark.matrix("C12", "M4")
+@pytest.mark.parametrize("root", ["", "/below"])
+@pytest.mark.parametrize(
+    "path",
+    ["/pwa_icon/30000", "/monitoring", "/gradio_api/deep_link?session_hash=a",
+     "/gradio_api/dev/reload", "/gradio_api/vibe-code", "/gradio_api/stream/a/b/1/playlist.m3u8",
+     "/gradio_api/proxy=https://a.hf.space/x"],
+)  # fmt: skip
+def test_what_no_page_asks_for_is_closed(page: gr.Blocks, path: str, root: str) -> None:
+    page.root_path = root
+    sent = {"url": root + path}
+    assert talk(page, statuses(sent, sent | {"method": "POST"})) == [404, 404]
+    assert talk(page, statuses({"url": "/pwa_icon/192"})) == [200 if page.favicon_path else 404]
+
+
+@pytest.mark.matrix("C11", "D6")
+def test_one_address_holds_so_many_requests_at_once(
+    page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "OPEN_AT_ONCE", 2)
+
+    async def said(client: httpx.AsyncClient) -> list[int]:
+        def held(name: str) -> Any:
+            return asyncio.create_task(client.get(f"/gradio_api/heartbeat/{name}", timeout=60))
+
+        waiting = [held("a"), held("b")]
+        await asyncio.sleep(0.2)
+        told = [(await client.get("/config")).status_code]
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return [*told, (await client.get("/config")).status_code]
+
+    assert talk(page, said, DoorRules()) == [429, 200]
+    assert talk(page, said, client="127.0.0.1") == [200, 200]  # its owner's own machine
