@@ -29,6 +29,8 @@ STRANGE = (LookupError, ValueError, TypeError, AttributeError, FnIndexInferError
 VISITORS = 10_000  # whose calls are remembered; the longest quiet one is forgotten first
 SAFE = ("GET", "HEAD")
 OPEN_AT_ONCE = 256  # requests of one address, a page holding two; of a house behind one address too
+# The page with all its settings takes a tenth of a second to make, and counts as three calls.
+PAGE, PAGE_COSTS = re.compile(r"/(?:config|[a-z]{2}(?:-[a-z]+)?)?/?$"), 3
 # What gradio answers and no page of ours asks for. Some write a file for each call, run ffmpeg,
 # look for changes twenty times a second, or make a picture as large as one says.
 CLOSED = re.compile(
@@ -112,19 +114,20 @@ class Door:
         host = _name(headers.get("host", ""))
         if self._rules.hosts and host not in self._rules.hosts:
             return PlainTextResponse(self._strings.other_host, 421)
-        if CLOSED.match(scope["path"].removeprefix(scope.get("root_path", ""))):
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if CLOSED.match(path):
             return PlainTextResponse(self._strings.no_such_call, 404)
         address, now = _address(scope), time.monotonic()
         if not _is_local(address) and self._open[address] >= OPEN_AT_ONCE:
             return self._slower(self._strings.too_many_calls)
-        if scope["method"] in SAFE:
-            return None
-        if foreign:
+        changing = scope["method"] not in SAFE
+        if changing and foreign:
             return PlainTextResponse(self._strings.other_site, 403)
-        login = scope["path"].rstrip("/").endswith("/login")
+        login = changing and path.rstrip("/") == "/login"
         if login and not self._logins.admits(address, now):
             return self._slower(self._strings.too_many_logins)
-        if not _is_local(address) and not self._calls.admits(address, now):
+        calls = PAGE_COSTS if PAGE.match(path) else int(changing)
+        if calls and not _is_local(address) and not self._calls.admits(address, now, calls):
             return self._slower(self._strings.too_many_calls)
         return None
 
@@ -175,14 +178,16 @@ class Window:
         self._limit = limit
         self._seen: LRUCache[str, deque[float]] = LRUCache(VISITORS)
 
-    def admits(self, visitor: str, now: float) -> bool:
-        """Count one call at `now` (monotonic seconds), unless it is one too many."""
+    def admits(self, visitor: str, now: float, calls: int = 1) -> bool:
+        """Count so many calls at `now` (monotonic seconds), unless they are too many."""
         if not self._limit:
             return True
-        times = self._seen.get(visitor) or deque(maxlen=self._limit)
-        if len(times) == self._limit and now - times[0] < MINUTE:
+        times, calls = self._seen.get(visitor) or deque[float](), min(calls, self._limit)
+        while times and now - times[0] >= MINUTE:
+            times.popleft()
+        if len(times) + calls > self._limit:
             return False
-        times.append(now)
+        times.extend([now] * calls)
         self._seen[visitor] = times
         return True
 

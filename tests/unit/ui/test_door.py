@@ -121,6 +121,16 @@ def test_an_address_asks_so_often_and_no_made_up_one_helps(page: gr.Blocks) -> N
     assert talk(page, statuses(*[call] * 7), rules, "127.0.0.1") == [200] * 7
 
 
+@pytest.mark.matrix("C11", "M4")
+def test_the_page_itself_is_made_so_often(page: gr.Blocks) -> None:
+    """It takes a tenth of a second, and nothing counted how often one address had it made."""
+    rules, theme = DoorRules(calls_a_minute=7), {"url": "/theme.css"}
+    asked = statuses({"url": "/config"}, {"url": "/config/"}, {"url": "/"}, {"url": "/zh"}, theme)
+    assert talk(page, asked, rules) == [200, 200, 429, 429, 200]
+    assert talk(page, statuses({}, {}, {}), rules, client="127.0.0.1") == [200] * 3
+    assert talk(page, statuses({}, {}), DoorRules(calls_a_minute=1)) == [200, 429]
+
+
 @pytest.mark.matrix("M4")
 def test_passwords_are_not_guessed(page: gr.Blocks) -> None:
     guess = {"method": "POST", "url": "/login", "data": {"username": "a", "password": "b"}}
