@@ -124,8 +124,8 @@ def test_an_address_asks_so_often_and_no_made_up_one_helps(page: gr.Blocks) -> N
 @pytest.mark.matrix("C11", "M4")
 def test_the_page_itself_is_made_so_often(page: gr.Blocks) -> None:
     """It takes a tenth of a second, and nothing counted how often one address had it made."""
-    rules, theme = DoorRules(calls_a_minute=7), {"url": "/theme.css"}
-    asked = statuses({"url": "/config"}, {"url": "/config/"}, {"url": "/"}, {"url": "/zh"}, theme)
+    rules, small = DoorRules(calls_a_minute=7), {"url": "/robots.txt"}
+    asked = statuses({"url": "/config"}, {"url": "/config/"}, {"url": "/"}, {"url": "/zh"}, small)
     assert talk(page, asked, rules) == [200, 200, 429, 429, 200]
     assert talk(page, statuses({}, {}, {}), rules, client="127.0.0.1") == [200] * 3
     assert talk(page, statuses({}, {}), DoorRules(calls_a_minute=1)) == [200, 429]
