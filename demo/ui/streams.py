@@ -49,11 +49,10 @@ class Listeners:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = _listened(scope)
-        if not key:
+        if key is None:
             await self._app(scope, receive, send)
             return
-        if "/call/" in scope["path"] and not _known(self._queue(), key):
-            said = f"event: error\ndata: {json.dumps(self._strings.call_gone)}\n\n"
+        if said := self._over(scope["path"], key):
             await Response(said, media_type="text/event-stream")(scope, receive, send)
             return
         self._heard[key] += 1
@@ -65,6 +64,16 @@ class Listeners:
             if not self._heard[key]:
                 del self._heard[key]
                 self._left[key] = time.monotonic()
+
+    def _over(self, path: str, key: str) -> str:
+        """Return what is said of a call or session of which nothing will come, else ""."""
+        if "/call/" in path:
+            said = f"event: error\ndata: {json.dumps(self._strings.call_gone)}\n\n"
+            return "" if _known(self._queue(), key) else said
+        if key in self._queue().pending_messages_per_session:
+            return ""
+        gone = UnexpectedErrorMessage(message=self._strings.call_gone, session_not_found=True)
+        return f"data: {gone.model_dump_json()}\n\n"
 
     async def drop_unheard(self) -> None:
         """Drop the calls that nobody listens to, over and over."""
@@ -165,12 +174,12 @@ def _known(queue: Queue, call: str) -> bool:
     return session in queue.pending_messages_per_session
 
 
-def _listened(scope: Scope) -> str:
-    """Return the session or call whose events a request asks for, "" where it asks for others."""
+def _listened(scope: Scope) -> str | None:
+    """Return the session or call whose events a request asks for, None where it asks for others."""
     if scope["type"] != "http" or scope["method"] != "GET":
-        return ""
+        return None
     path = scope["path"].rstrip("/")
     if path.endswith("/queue/data"):
         query = parse_qs(scope["query_string"].decode("latin-1"))
         return query.get("session_hash", [""])[0]
-    return path.rsplit("/", 1)[1] if "/call/" in path else ""
+    return path.rsplit("/", 1)[1] if "/call/" in path else None

@@ -1,6 +1,7 @@
 """Calls that nobody listens to, and what streams hear when the program ends."""
 
 import asyncio
+import json
 import math
 import threading
 import time
@@ -150,6 +151,20 @@ def test_a_call_whose_listener_has_left_is_dropped_before_others(
         ended.append("stop")
 
     talk(page, said)
+
+
+@pytest.mark.matrix("C12", "M4")
+@pytest.mark.parametrize("session", ["none", ""])
+def test_who_listens_for_a_session_that_is_not_there_is_told_so(
+    page: gr.Blocks, caplog: pytest.LogCaptureFixture, session: str
+) -> None:
+    async def said(client: httpx.AsyncClient) -> str:
+        return (await client.get(f"{API}/queue/data?session_hash={session}")).text
+
+    data = json.loads(talk(page, said).removeprefix("data: "))
+    assert data["msg"] == "unexpected_error" and data["session_not_found"]
+    assert data["message"] == ENGLISH.call_gone
+    assert not caplog.records  # each was a page of traceback
 
 
 async def answer(client: httpx.AsyncClient) -> str:
