@@ -47,7 +47,7 @@ KIND = rf"(?:(?:kind|sort|type|breed|species)s? of )?{SHOWN}"
 BEGUN = tuple(  # with these words a chat begins
     re.compile(pattern)
     for pattern in (
-        rf"{POLITE}(?:tell me )?(?:what|who)(?: or what| is this or)? (?:is|are) {IT}{END}",
+        rf"{POLITE}(?:tell me )?(?:what|who)(?: or what)? (?:is|are) {IT}{END}",
         rf"{POLITE}(?:tell me )?(?:what|who) (?:this|that|it) is{END}",
         rf"{POLITE}(?:what|which) {KIND} (?:is|are|do you see|can you see)(?: {IT})?{END}",
         rf"{POLITE}(?:what|who) (?:am i|are we|are you) (?:looking at|seeing){END}",

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from cachetools import LRUCache
 from gradio.route_utils import API_PREFIX, FnIndexInferError
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -114,7 +115,7 @@ class Door:
         host = _name(headers.get("host", ""))
         if self._rules.hosts and host not in self._rules.hosts:
             return PlainTextResponse(self._strings.other_host, 421)
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = get_route_path(scope)  # what gradio itself compares, wherever it is mounted
         if CLOSED.match(path):
             return PlainTextResponse(self._strings.no_such_call, 404)
         address, now = _address(scope), time.monotonic()

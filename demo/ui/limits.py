@@ -20,6 +20,7 @@ from pathlib import Path
 from gradio.route_utils import API_PREFIX
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -353,6 +354,4 @@ def _announced(headers: Headers) -> int:
 
 def _receives_files(scope: Scope) -> bool:
     """Tell gradio's own upload from calls of a handler that has such a name, `run/upload`."""
-    if scope["type"] != "http":
-        return False
-    return scope["path"].removeprefix(scope.get("root_path", "")) == f"{API_PREFIX}/upload"
+    return scope["type"] == "http" and get_route_path(scope) == f"{API_PREFIX}/upload"

@@ -167,6 +167,11 @@ def test_who_listens_for_a_session_that_is_not_there_is_told_so(
     assert not caplog.records  # each was a page of traceback
 
 
+async def join(client: httpx.AsyncClient, page: gr.Blocks, session: str) -> httpx.Response:
+    body = {"data": [session], "session_hash": session, "fn_index": next(iter(page.fns))}
+    return await client.post(f"{API}/queue/join", json=body)
+
+
 async def answer(client: httpx.AsyncClient) -> str:
     asked = await client.post(f"{API}/call/count", json={"data": ["after"]})
     return (await client.get(f"{API}/call/count/{asked.json()['event_id']}", timeout=60)).text
@@ -180,9 +185,8 @@ def test_a_session_that_has_no_right_name_is_refused(
     """Some nameless calls in a row ended the queue for everybody."""
 
     async def said(client: httpx.AsyncClient) -> str:
-        body = {"data": ["one"], "session_hash": name, "fn_index": next(iter(page.fns))}
         for _ in range(4):
-            refused = await client.post(f"{API}/queue/join", json=body)
+            refused = await join(client, page, name)
             assert (refused.status_code, refused.text) == (400, ENGLISH.no_such_call)
         assert not page._queue.event_ids_to_events
         ended.append("stop")
@@ -199,8 +203,7 @@ def test_a_session_that_is_gone_does_not_stop_the_queue(
 
     async def said(client: httpx.AsyncClient) -> str:
         for n in range(4):  # two that run, and two that wait
-            body = {"data": [str(n)], "session_hash": f"s{n}", "fn_index": next(iter(page.fns))}
-            assert (await client.post(f"{API}/queue/join", json=body)).status_code == 200
+            assert (await join(client, page, f"s{n}")).status_code == 200
         await until(lambda: sum(map(bool, page._queue.active_jobs)) == 2)
         del page._queue.pending_messages_per_session["s3"]  # as gradio does when a page is closed
         ended.append("stop")
