@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import httpx
 import numpy as np
@@ -157,6 +159,36 @@ def test_any_call_is_answered_without_a_fault_of_the_server(server: Served) -> N
 
         call()
     assert seconds_to_answer(server) < 60  # some of those calls were questions
+
+
+@pytest.mark.matrix("C12", "C1")
+def test_any_address_is_answered_without_a_fault_of_the_server(server: Served) -> None:
+    """All that gradio has, whatever stands in the place of names and numbers."""
+    strange = st.sampled_from(("../../etc/passwd", "a/../b", "-1", "30000", "%00", "..%2f", "zh"))
+    parts = strange | WORDS | st.integers().map(str)
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        known = [path for path, ways in paths.items() if "get" in ways]
+        assert len(known) > 20
+
+        @settings(
+            max_examples=CASES // 5, deadline=None, database=None,
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @given(st.sampled_from(known), st.lists(parts, min_size=6, max_size=6), parts)
+        def ask(path: str, given: list[str], value: str) -> None:
+            for part in given:
+                text = quote(part, errors="replace")
+                path = re.sub(r"{.*?}", lambda _, text=text: text, path, count=1)
+            names = ("session_hash", "upload_id", "deep_link", "view", "__theme", "asset_id")
+            query = urlencode(dict.fromkeys(names, value), errors="replace")
+            with client.stream("GET", f"{path}?{query}") as answer:
+                first = next(answer.iter_bytes(), b"")  # a stream may go on for ever
+                assert answer.status_code < 500, (path, query, first)
+                assert b"root:" not in first
+
+        ask()
+    assert seconds_to_answer(server) < 60
 
 
 @pytest.mark.matrix("D18")
