@@ -24,12 +24,15 @@ QUESTIONS = (
     "Name three animals.",
 )
 MOMENTS = ("while it writes", "while it saves", "between two questions")
-# What stands on the page: of each turn the question, the reply, and whether that has ended.
+# What stands on the page: of each turn the question, the reply, whether that has ended, and whether
+# the page says that there is none.
 TURNS = """() => {
     const turns = [];
     for (const row of document.querySelectorAll("#conversation :is(.user-row, .bot-row)")) {
         const text = row.querySelector(".message")?.innerText.trim() ?? "";
-        if (row.matches(".user-row")) turns.push({ asked: text, reply: "", ended: false });
+        if (row.matches(".user-row"))
+            turns.push({ asked: text, reply: "", ended: false, lost: false });
+        else if (row.querySelector(".unanswered")) turns.at(-1).lost = true;
         else if (row.querySelector(".facts")) turns.at(-1).ended = true;
         else turns.at(-1).reply = text;
     }
@@ -41,7 +44,7 @@ ENDED = f"""(turns) => {{
     return all.length === turns && all.at(-1).ended;
 }}"""
 # Questions come first, replies a moment later.
-SETTLED = f"() => ({TURNS})().every((turn) => turn.ended || turn.reply)"
+SETTLED = f"() => ({TURNS})().every((turn) => turn.ended || turn.reply || turn.lost)"
 
 
 @pytest.mark.nightly
