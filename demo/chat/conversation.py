@@ -108,8 +108,7 @@ class Conversation:
     another path through the conversation, to which `show_version` goes back.
 
     Attributes:
-        key: names it to the scheduler, and to nobody else.
-        id: names it where it is kept, "" where it is not.
+        key, id: name it to the scheduler alone, and where it is kept ("" where it is not).
         title: its name in the list of chats, "" for the first question.
         on_change: called with it after each change that is worth keeping.
         paths: all turns of each other way that it has taken.
@@ -128,11 +127,10 @@ class Conversation:
         self.on_change: Callable[[Conversation], None] | None = None
         self.turns: tuple[Turn, ...] = ()
         self.paths: tuple[tuple[Turn, ...], ...] = ()
-        self.dropped = 0
+        self.dropped = self.unseen = 0
         self.picture: VisualInput | None = None
         self.system = clean(system)
         self.abandoned = False
-        self.unseen = 0
         self._lock = threading.RLock()
         self.answering = self._continuing = False
         self._weighed: tuple[tuple[Turn, ...], int] = ((), 0)
@@ -178,7 +176,7 @@ class Conversation:
             self._keep(turns)
 
     def ask(self, text: str, picture: VisualInput | None = None) -> None:
-        """Append a turn to be answered.
+        """Append a turn to be answered, in the place of the same one that got no reply.
 
         Raises:
             InputError: neither text nor picture, or too long a text.
@@ -187,17 +185,18 @@ class Conversation:
         text = clean(text)
         if not text and picture is None:
             raise InputError("Please type a message or add a picture first.")
+        new = Turn(text or ASK_ABOUT_PICTURE, picture)
         with self._changing():
-            # A turn that never got its reply would leave two user messages in a row.
-            self._keep([t for t in self.turns if t.reply], Turn(text or ASK_ABOUT_PICTURE, picture))
+            waits = self.turns and replace(self.turns[-1], number=0) == new
+            self._keep(self.turns[:-1] if waits else self.turns, new)
 
     def undo(self) -> tuple[str, VisualInput | None]:
         """Remove the last turn and give back what was sent."""
         with self._changing():
             if not self.turns:
                 raise InputError("There is no turn to undo yet.")
-            last = self.turns[-1]
-            self._keep(self.turns[:-1])
+            *kept, last = self.turns
+            self._keep(kept)
             return last.text, last.picture
 
     def retry(self) -> int:
@@ -280,8 +279,8 @@ class Conversation:
     def remove_picture(self) -> None:
         """Let later replies neither see the picture nor read what was answered about it.
 
-        Its turns stay on the page. A small base goes on as the last replies did: after three about
-        pictures, the plain base answered 14 of 50 other questions, and all 50 without them.
+        Its turns stay on the page. After three replies about pictures, the small plain base
+        answered 14 of 50 other questions, and all 50 without them.
         """
         with self._changing():
             self.unseen = len(self.turns)
@@ -336,8 +335,7 @@ class Conversation:
             unseen: leave out what was answered about pictures.
 
         Raises:
-            ContextFullError: the window does not hold them; with `drop_oldest`, only when it does
-                not hold even the last turn alone.
+            ContextFullError: the window does not hold them (with `drop_oldest`, not even the last).
         """
         with self._lock:
             first = self.dropped
@@ -353,10 +351,12 @@ class Conversation:
     def _messages(self, first: int, unseen: bool = False) -> list[Message]:
         messages = [Message("system", self.system)] if self.system else []
         for index, turn in enumerate(self.turns[first:], first):
-            if (unseen or index < self.unseen) and turn.stats is not None and turn.stats.image:
-                continue
+            last = index == len(self.turns) - 1
+            seen = turn.stats is not None and turn.stats.image
+            if (seen and (unseen or index < self.unseen)) or not (turn.reply or last):
+                continue  # what got no reply would leave two user messages in a row
             messages.append(Message("user", turn.text.strip()))
-            if turn.reply and not (self._continuing and index == len(self.turns) - 1):
+            if turn.reply and not (self._continuing and last):
                 messages.append(Message("assistant", turn.reply.strip()))
         return messages
 

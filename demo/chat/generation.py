@@ -224,7 +224,7 @@ class ReplyWriter:
 
 def after_talk(conversation: Conversation) -> bool:
     """Say whether the last turn but one was about something else than the picture in use."""
-    before = conversation.turns[conversation.unseen : -1]
+    before = [turn for turn in conversation.turns[conversation.unseen : -1] if turn.reply]
     stats = before[-1].stats if before else None
     return stats is not None and not stats.image and any(turn.picture for turn in before)
 

@@ -176,11 +176,10 @@ class BaseAnswer:
     blind: bool = False
 
 
-def unanswered(strings: Strings, versions: Versions) -> str:
-    """Say that a question has no reply yet, and lead to its other versions."""
-    return render(
-        "chat.html", "unanswered", text=strings.unanswered, versions=versions, words=strings
-    )
+def unanswered(strings: Strings, versions: Versions, *, last: bool) -> str:
+    """Say that a question has no reply, of the `last` one how to get it; lead to its versions."""
+    text = strings.unanswered if last else strings.never_answered
+    return render("chat.html", "unanswered", text=text, versions=versions, words=strings)
 
 
 def reply_footer(

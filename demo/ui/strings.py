@@ -71,7 +71,7 @@ class Strings:
     camera_label: str = "Take a picture"
     picture_in_use: str = "Picture in use"
     video_in_use: str = "Video in use"
-    picture_in_use_more: str = "seen by every reply"
+    picture_in_use_more: str = "looked at when you ask about it"
     taught_with: str = "The eyes were taught with {sees}."
     remove_picture: str = "Remove"
     picture_alt: str = "Picture sent with this message"
@@ -87,6 +87,7 @@ class Strings:
     dismiss: str = "Dismiss"
     typing: str = "Reading the message"
     unanswered: str = "No reply yet. Try again with the round arrow."
+    never_answered: str = "No reply was written."
 
     chats: str = "Chats"
     chats_toggle: str = "Show or hide your chats"

@@ -107,7 +107,7 @@ class Transcript:
         self, turn: Turn, versions: Versions, base: BaseAnswer | None, *, last: bool
     ) -> list[ChatMessage]:
         if not turn.reply:
-            line = html.unanswered(self._strings, versions)
+            line = html.unanswered(self._strings, versions, last=last)
             return [_said(_html(line))]
         messages = [_said(_text(turn.reply))]
         if turn.stats is not None:
@@ -150,8 +150,7 @@ class Display(Transcript):
         self, session: str, conversation: Conversation, text: str, box: Any
     ) -> ComponentUpdates:
         """Show a message whose video is being opened; it is no turn yet."""
-        answered = [turn for turn in conversation.turns if turn.reply]
-        turns = (*answered, Turn(text.strip() or ASK_ABOUT_PICTURE))
+        turns = (*conversation.turns, Turn(text.strip() or ASK_ABOUT_PICTURE))
         waiting = Reply(waiting=self._strings.opening_video)
         return self._busy(session, self.render(session, turns, waiting), box)
 

@@ -146,10 +146,25 @@ def test_edit_drops_what_came_after_and_keeps_the_picture(chat):
         chat.edit(0, " ")
 
 
-def test_an_unanswered_turn_is_replaced_by_the_next(chat):
+def test_a_turn_without_reply_stays_and_is_not_read_by_the_model(chat):
     chat.ask("never answered")
     chat.ask("this one")
-    assert [turn.text for turn in chat.turns][2:] == ["question 2", "this one"]
+    chat.ask("this one")  # once more, as nothing came
+    assert [turn.text for turn in chat.turns][2:] == ["question 2", "never answered", "this one"]
+    seen: list[Message] = []
+    chat.prompt(lambda m: seen.extend(m) or [], window=9, reserve=1, drop_oldest=False)
+    assert [m.content for m in seen][-3:] == ["question 2", "reply 2", "this one"]
+    answer(chat, "reply 4")
+    chat.edit(3, "in other words")
+    assert [turn.text for turn in chat.turns][3:] == ["in other words"]
+    chat.show_version(3, -1)
+    assert [turn.text for turn in chat.turns][3:] == ["never answered", "this one"]
+
+
+def test_the_same_words_with_another_picture_are_another_turn(chat):
+    chat.ask("What is this?", picture(7))
+    chat.ask("What is this?", picture(8))
+    assert [turn.picture for turn in chat.turns[-2:]] == [picture(7), picture(8)]
 
 
 def test_nothing_changes_while_a_reply_is_written(chat):

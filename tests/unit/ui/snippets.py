@@ -138,7 +138,8 @@ def chat_snippets(strings: Strings) -> dict[str, str]:
         "facts, to continue": html.reply_footer(
             replace(seen, stopped="length"), strings, last=True
         ),
-        "unanswered": html.unanswered(strings, html.Versions(0, 2, 2)),
+        "unanswered": html.unanswered(strings, html.Versions(0, 2, 2), last=True),
+        "never answered": html.unanswered(strings, html.Versions(0), last=False),
         "doubt": html.doubt_note(strings),
         "video": html.video_strip(video, strings),
         "video, one frame": html.video_strip(Video(frames[:1], (0.0,), 0.96), strings),
