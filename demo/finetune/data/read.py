@@ -99,18 +99,23 @@ def read_table(source: bytes | Path, name: str = "data", limits: DataLimits = LI
             return _read_folder(source, name, limits)
         start = _read(source, 8)
         if not start.startswith(ZIP):
-            return as_quiz(spread(joined(_read_plain(source, name, limits)), limits))
+            return _arranged(_read_plain(source, name, limits), limits)
         if is_workbook(source):
-            return as_quiz(spread(read_workbook(source, name, limits), limits))
+            return _arranged(read_workbook(source, name, limits), limits)
         _check_zip(source.stat().st_size if isinstance(source, Path) else len(source), limits)
         inner, content, pictures = open_zip(source, limits)
         pictures.trusted = limits == NO_LIMITS
     except OSError as error:
         raise DataError("The file cannot be read. Please choose it again.") from error
-    table = as_quiz(spread(_read_text(content, name, limits), limits))
+    table = _arranged(_read_text(content, name, limits), limits)
     classes = not inner and bool(pictures)
     notes = (*table.notes, CLASSES.format(what="zip")) if classes else table.notes
     return replace(table, pictures=pictures, folder=inner.rpartition("/")[0], notes=notes)
+
+
+def _arranged(table: Table, limits: DataLimits) -> Table:
+    """Return a table of which each row is to be learned by itself."""
+    return as_quiz(spread(joined(table), limits))
 
 
 def with_pictures(table: Table, folder: Path) -> Table:

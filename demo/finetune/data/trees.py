@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from demo.finetune.data.conversation import normalise_name
+from demo.finetune.data.message_rows import NAMES, SENDERS, gathered
 from demo.finetune.data.table import RowFault, Table, TableRow, structure, yes_or_no
 
 MESSAGE = {"message_id", "parent_id", "role", "text"}
@@ -39,6 +41,8 @@ def joined(table: Table) -> Table:
     """
     if set(table.columns) >= MESSAGE:
         roots, orphans, count = _by_parents(table)
+    elif not {*SENDERS, *NAMES}.isdisjoint(map(normalise_name, table.columns)):
+        return gathered(table)
     elif "prompt" in table.columns and table.rows:
         trees = [structure(row.cells.get("prompt", "")) for row in table.rows]
         if not all(isinstance(tree, dict) and "replies" in tree for tree in trees):

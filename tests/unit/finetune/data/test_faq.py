@@ -86,8 +86,8 @@ def test_lettered_lines_are_options() -> None:
 
 
 def test_a_sheet_whose_cells_ask_stays_a_sheet() -> None:
-    text = "speaker,text\nuser,Where are you?\nbot,In Lyon.\nuser,How do I pay?\nbot,By card.\n"
-    assert read_table(text.encode()).columns == ("speaker", "text")
+    text = "place,text\nhall,Where are you?\ndesk,In Lyon.\nhall,How do I pay?\ndesk,By card.\n"
+    assert read_table(text.encode()).columns == ("place", "text")
 
 
 def test_smaller_headings_and_code_belong_to_the_answer() -> None:
