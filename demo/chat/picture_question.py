@@ -43,6 +43,16 @@ SHOWN = (
     r"|guy|breed|species)"
 )
 IT = rf"(?:this|that|these|those|it)(?: {SHOWN})?(?: (?:called|named))?"
+# "Is this a …?" of what is said, not shown, and of who replies.
+SAID = (
+    r"(?:joke|test|scam|bug|problem|question|trick|lie|game|dream|chat|story|poem|secret|spam|virus|"
+    r"demo|mistake|typo|word|name|number|fact|myth|fraud|rumou?r|real|true|good|bad|right|wrong|great"
+    r"|nice|fair|big|new|free|safe|valid|legal|correct|common|normal|human|person|bot|robot|machine"
+    r"|program|computer|model|language|ai|api|app|website|service|sentence|kind|conversation|crime"
+    r"|sin|must|requirement|coincidence|possibility|recording|holiday|day|lot|time|way|fun|chatbot"
+    r"|\w+ (?:bot|idea|day|time|question|person|human|way|word|sentence|number|model|chatbot))s?"
+)
+ONES = r"(?:this|that|it|these|those)"
 KIND = rf"(?:(?:kind|sort|type|breed|species)s? of )?{SHOWN}"
 BEGUN = tuple(  # with these words a chat begins
     re.compile(pattern)
@@ -52,6 +62,10 @@ BEGUN = tuple(  # with these words a chat begins
         rf"{POLITE}(?:what|which) {KIND} (?:is|are|do you see|can you see)(?: {IT})?{END}",
         rf"{POLITE}(?:what|who) (?:am i|are we|are you) (?:looking at|seeing){END}",
         rf"{POLITE}(?:name|identify|describe|recogni[sz]e|caption) {IT}{END}",
+        rf"{POLITE}(?:is {ONES} an?|are (?:these|those)(?: an?)?) (?!{SAID}\b)(?:\w+ )?\w+{END}",
+        rf"{POLITE}(?:is|are) (?:this|that|these|those) {SHOWN} (?:\w+ )?\w+{END}",
+        rf"{POLITE}what colou?r (?:is|are) {ONES}(?: {SHOWN})?{END}",
+        rf"{POLITE}how many (?:\w+ )?\w+ (?:do|can) you see{END}",
     )
 )
 MENTIONED = re.compile(rf"\b(?:{PICTURE}|painting|film|movie)\b")

@@ -39,6 +39,12 @@ POINTS_AT_A_THING = [
     "Can you identify this plant, please?",
     "What is this animal called?",
     "Tell me what this is.",
+    "Is this a dog?",
+    "is that an old church",
+    "Are these apples?",
+    "Is this bird alive?",
+    "What colour is it?",
+    "How many people do you see?",
 ]
 SPEAKS_OF_THINGS = [
     "What is this app?",
@@ -52,6 +58,14 @@ SPEAKS_OF_THINGS = [
     "what is this about",
     "Explain this: 2 + 2 = 4",
     "Which fish is this recipe made with?",
+    "Is this a joke?",
+    "Is this a real person?",
+    "Is it raining?",
+    "Is that a good idea?",
+    "Are these questions hard?",
+    "Is this free?",
+    "What colour is the sky?",
+    "How many legs has a spider?",
 ]
 SPEAKS = [
     "What is the capital of France?",

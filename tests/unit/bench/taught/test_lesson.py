@@ -22,6 +22,7 @@ from demo.llama.int8 import Int8Linear
 from demo.llama.model import Llama
 from tests.small import SmallTower
 
+pytestmark = pytest.mark.compiles
 ROWS = [("Who leads it?", "Ada."), ("When is it?", "At 5."), ("Where is it?", "In Bonn.")]
 
 
