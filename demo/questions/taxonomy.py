@@ -40,6 +40,8 @@ FUNCTION_WORDS = frozenset(
 VERDICT = re.compile(r"^(?P<said>.+), so (?P<doubt>probably )?(?:yes|no|not)\.?$", re.DOTALL)
 NAMED = re.compile(r"^(?:this|that|it) (?:is|may be|might be) (?P<name>.+)$")
 DENIED = re.compile(r"^(?P<said>.+), not (?P<word>[^,]+?)\.?$", re.DOTALL)
+DOUBT = re.compile(r"\b(?:may|might) be\b|, maybe ")
+OPEN = re.compile(r"\W*(?:\w+\W+)?(?:what|which|who|where|how|why)\b", re.IGNORECASE)
 GROWING = re.compile(r", (?:so|not)\b[^,]*$|,\s*[sno]{0,2}$")
 
 
@@ -99,22 +101,39 @@ class Taxonomy:
             reply: as the model wrote it.
 
         Returns:
-            The reply with another yes or no, or without ", not a mammal" where it is one, and
-            without wider words that are not true of what it names; as it was where it names nothing
-            known, or the question asks for something else than one word.
+            The reply with another yes or no, or with one where it only names what is seen, or
+            without ", not a mammal" where it is one, and without wider words that are not true of
+            what it names; as it was where it names nothing known, or the question asks for
+            something else than one word.
         """
         text = reply.strip()
-        if found := VERDICT.match(text):
-            word, (said, true) = self.asked(question), self._seen(found["said"])
-            if word and true:
-                unsure = ("probably not", "probably yes")
-                words = unsure if found["doubt"] else ("no", "yes")
-                return f"{said}, so {words[word in true]}."
-        elif found := DENIED.match(text):
-            word, (said, true) = self._known(bare(found["word"].lower())), self._seen(found["said"])
-            if word in true:
-                return f"{said}."
-        return reply
+        if found := DENIED.match(text):
+            denied, (said, true) = (
+                self._known(bare(found["word"].lower())),
+                self._seen(found["said"]),
+            )
+            return f"{said}." if denied in true else reply
+        given, asked = VERDICT.match(text), self.asked(question)
+        if not asked or (not given and OPEN.match(question)):
+            return reply
+        said, true = self._seen(given["said"] if given else text.removesuffix("."))
+        follows = asked in true if true else self._follows(asked, said)
+        if follows is None:
+            return reply
+        doubt = given["doubt"] if given else DOUBT.search(said)
+        words = ("probably not", "probably yes") if doubt else ("no", "yes")
+        return f"{said}, so {words[follows]}."
+
+    def _follows(self, word: str, said: str) -> bool | None:
+        """Tell whether a word is true of all kinds of the group that a reply names, or of none."""
+        named, _, rest = said.lower().removesuffix(")").partition(" (")
+        found = (
+            NAMED.match(named) if all(self._known(bare(w)) for w in rest.split(", ") if w) else None
+        )
+        group = self._known(bare(found["name"])) if found else ""
+        within = [kind for kinds in self._by_name.values() for kind in kinds if group in kind]
+        having = sum(word in kind for kind in within)
+        return having > 0 if within and having in (0, len(within)) else None
 
     def asked(self, question: str) -> str:
         """Return the word of the tree that a question wants a yes or no about, "" for none."""

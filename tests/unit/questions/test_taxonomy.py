@@ -59,6 +59,18 @@ def test_what_is_asked_for(question: str, asked: str) -> None:
         ("Is it a tup?", RAM, "This is a ram (a sheep, an animal), so yes."),
         ("Is it food?", RAM.replace("no", "yes"), RAM),
         ("Is it food?", RAM, RAM),
+        # It was asked for yes or no, and the reply only names what it sees:
+        ("Is it alive?", "It is a ram.", "It is a ram, so yes."),
+        ("Is it an object?", "This is a ram (an animal).", "This is a ram (an animal), so no."),
+        ("Is it a dog?", "This is an apple (a dog).", "This is an apple, so no."),
+        ("Is it alive?", "This is a mammal.", "This is a mammal, so yes."),
+        ("Is it alive?", "It is a bird (an animal), so no.", "It is a bird (an animal), so yes."),
+        ("Is it an object?", "This is a bird.", "This is a bird, so no."),
+        ("Is it a pet?", "This may be a tup.", "This may be a tup, so probably not."),
+        ("Is it a dog?", "This is a mammal.", "This is a mammal."),  # some are
+        ("What kind of animal?", "This is a ram.", "This is a ram."),
+        ("So which animal?", "This is a ram.", "This is a ram."),
+        ("Is it alive?", "It is red.", "It is red."),
         (
             "Is it a bird?",
             "This may be a crane (bird) (an animal), so probably not.",
