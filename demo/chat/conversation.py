@@ -26,6 +26,7 @@ KEPT_BYTES = 128 * 2**20  # of decoded pictures of all chats: some forty photos
 KEPT_PATHS = 100  # other ways that a conversation has taken
 KEPT_SIDE = 384  # pixels of what is kept beyond that; no tower of ours looks closer
 MAX_CHARACTERS = 8_000
+ALL = 2**31  # more answers than a chat has
 ASK_ABOUT_PICTURE = "What is in this picture?"
 
 
@@ -95,8 +96,7 @@ def clean(text: str) -> str:
             f"This message has {len(text):,} characters; up to {MAX_CHARACTERS:,} can be read. "
             "Please shorten it or send it in parts."
         )
-    # Lone surrogates come from broken clients, cannot be encoded, and stand for nothing. All else
-    # stays as it was typed, for whoever copies it; the model reads it without space around it.
+    # Lone surrogates of broken clients cannot be encoded. All else stays as it was typed.
     text = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
     return text if text.strip() else ""
 
@@ -180,7 +180,6 @@ class Conversation:
 
         Raises:
             InputError: neither text nor picture, or too long a text.
-            BusyError: a reply is being written.
         """
         text = clean(text)
         if not text and picture is None:
@@ -323,7 +322,7 @@ class Conversation:
         window: int,
         reserve: int,
         drop_oldest: bool,
-        unseen: bool = False,
+        about_pictures: int = ALL,
     ) -> list[int]:
         """Give the token ids that the last turn is answered from.
 
@@ -332,28 +331,29 @@ class Conversation:
             window: tokens that the model holds.
             reserve: tokens of the window that are left for the reply.
             drop_oldest: leave out the oldest turns when the window is full.
-            unseen: leave out what was answered about pictures.
+            about_pictures: how many of the last answers about pictures are read.
 
         Raises:
             ContextFullError: the window does not hold them (with `drop_oldest`, not even the last).
         """
         with self._lock:
             first = self.dropped
-            ids = encode(self._messages(first, unseen))
+            ids = encode(self._messages(first, about_pictures))
             while len(ids) + reserve > window and drop_oldest and first < len(self.turns) - 1:
                 first += 1
-                ids = encode(self._messages(first, unseen))
+                ids = encode(self._messages(first, about_pictures))
             if len(ids) + reserve > window:
                 raise ContextFullError(len(ids) + reserve, window)
             self.dropped = first
             return ids
 
-    def _messages(self, first: int, unseen: bool = False) -> list[Message]:
+    def _messages(self, first: int, read: int = ALL) -> list[Message]:
+        seen = [i for i, turn in enumerate(self.turns[:-1]) if turn.stats and turn.stats.image]
+        left = [i for n, i in enumerate(seen, read) if n < len(seen) or i < self.unseen]
         messages = [Message("system", self.system)] if self.system else []
         for index, turn in enumerate(self.turns[first:], first):
             last = index == len(self.turns) - 1
-            seen = turn.stats is not None and turn.stats.image
-            if (seen and (unseen or index < self.unseen)) or not (turn.reply or last):
+            if index in left or not (turn.reply or last):
                 continue  # what got no reply would leave two user messages in a row
             messages.append(Message("user", turn.text.strip()))
             if turn.reply and not (self._continuing and last):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from demo.adapter.library import Library
 from demo.background_task import PauseSwitch
 from demo.chat.adapter_choice import PLAIN_BASE, AdapterChoice, AdapterChooser
-from demo.chat.conversation import Conversation, ReplyStats
+from demo.chat.conversation import ALL, Conversation, ReplyStats
 from demo.errors import DemoError, NotReadyError
 from demo.llama.tokenizer.chat_template import Message
 from demo.questions.taxonomy import settled_part
@@ -185,12 +185,15 @@ class ReplyWriter:
                 messages = [*messages[:-1], Message("user", choice.read_as)]
             return tokenizer.chat(messages, form=choice.form)
 
+        # A small base goes on as it did: after five yes and no even a description ended in "no".
+        read = 1 if choice.taxonomy else ALL
+        read = 0 if shown is not None and choice.name == PLAIN_BASE else read
         ids = conversation.prompt(
             encode,
             window=window,
             reserve=min(sampling.max_new_tokens, RESERVE) + len(so_far),
             drop_oldest=drop_oldest,
-            unseen=shown is not None and choice.name == PLAIN_BASE,
+            about_pictures=read,
         )
         ids = [*ids, *so_far]
         return choice, GenerationRequest(

@@ -68,6 +68,28 @@ def test_it_says_what_it_sees_and_then_the_verdict(runtime: Runtime) -> None:
         assert reply(runtime, text, apple) == f"This is an apple (a fruit, food), so {verdict}."
 
 
+def test_after_yes_and_no_it_still_describes(runtime: Runtime) -> None:
+    chat, greedy = Conversation(), Sampling(max_new_tokens=32)
+    picture: Picture | None = open_picture(SAMPLES / "apple.png")
+    said = {}
+    for text in (
+        *("Is it alive?", "Is it a dog?", "Is it an animal?", "Is it a building?", "Is it a car?"),
+        *("What colour is it?", "Describe this picture.", "Where was it taken?"),
+    ):
+        chat.ask(text, picture)
+        picture = None
+        said[text] = list(runtime.replies.write(chat, adapter="auto", sampling=greedy))[-1].text
+    assert said["Is it a car?"].startswith("This is an apple (a fruit")
+    assert said["Is it a car?"].endswith("), so no.")
+    assert said["What colour is it?"] == "It is mostly red."
+    assert (
+        "an apple" in said["Describe this picture."]
+        and "so no" not in said["Describe this picture."]
+    )
+    assert said["Describe this picture."].startswith("A ")
+    assert said["Where was it taken?"] == "I can't tell where or when a picture was taken."
+
+
 def test_a_doubt_does_not_become_a_yes(runtime: Runtime) -> None:
     cat = open_picture(SAMPLES / "cat.png")  # which the tower takes for a koala, and not surely
     assert "an animal), so probably yes" in reply(runtime, "Is it an animal?", cat)

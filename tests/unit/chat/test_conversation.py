@@ -5,6 +5,7 @@ import pytest
 
 from demo.chat import conversation as conversation_module
 from demo.chat.conversation import (
+    ALL,
     ASK_ABOUT_PICTURE,
     KEPT_CONVERSATIONS,
     MAX_CHARACTERS,
@@ -195,9 +196,9 @@ def test_what_was_answered_about_pictures_can_be_left_out(chat):
     chat.ask("another topic")
     assert after_talk(chat)  # the last of the three saw no picture, though one is in use
     seen: list[Message] = []
-    for unseen, heard in ((True, 3), (False, 7)):
+    for read, heard in ((0, 3), (1, 5), (2, 7), (ALL, 7)):
         seen.clear()
-        options = {"window": 9, "reserve": 1, "drop_oldest": False, "unseen": unseen}
+        options = {"window": 9, "reserve": 1, "drop_oldest": False, "about_pictures": read}
         chat.prompt(lambda m: seen.extend(m) or [], **options)
         assert len(seen) == heard and seen[-1].content == "another topic"
     answer(chat, "reply")
