@@ -105,47 +105,96 @@ class PauseSwitch:
     """Hold background work still while something more urgent runs. Safe from several threads.
 
     Replies run inside `paused`; trainings are attached for as long as they live. Neither needs to
-    know the other.
+    know the other. Where replies follow each other without end, what is attached still has a turn
+    now and then, so that it takes longer and not for ever.
+
+    Args:
+        longest: seconds of being held after which a turn comes.
+        turn: seconds that it lasts; having been free for as long counts as one.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, longest: float = 8.0, turn: float = 2.0) -> None:
+        self._changed = threading.Condition()
         self._urgent = 0  # how many are inside `paused`
         self._attached: list[Pausable] = []
+        self._longest, self._turn = longest, turn
+        self._has_turn = False
+        self._free_since = self._due = time.monotonic()
+        self._timer: threading.Thread | None = None
 
     @property
     def active(self) -> bool:
         """Whether what is attached stands still now."""
-        return self._urgent > 0
+        return self._urgent > 0 and not self._has_turn
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Hold all that is or gets attached still until the last such block is left."""
         try:
-            with self._lock:
+            with self._changed:
                 self._urgent += 1
                 if self._urgent == 1:
-                    for work in self._attached:
-                        work.pause()
+                    if time.monotonic() - self._free_since >= self._turn:
+                        self._due = time.monotonic() + self._longest
+                    if not self._has_turn:
+                        self._hold()
             yield
         finally:
-            with self._lock:
+            with self._changed:
                 self._urgent -= 1
                 if not self._urgent:
-                    for work in self._attached:
-                        work.unpause()
+                    self._free_since = time.monotonic()
+                    self._let_go()
 
     def attach(self, work: Pausable) -> None:
         """Hold `work` still from now on whenever the switch is active."""
-        with self._lock:
+        with self._changed:
             self._attached.append(work)
-            if self._urgent:
+            if self.active:
                 work.pause()
+            if self._timer is None:
+                self._due = time.monotonic() + self._longest
+                self._timer = threading.Thread(target=self._give_turns, daemon=True)
+                self._timer.start()
 
     def detach(self, work: Pausable) -> None:
         """Let `work` go on for good: it is over, or has to end."""
-        with self._lock:
+        with self._changed:
             if work in self._attached:
                 self._attached.remove(work)
-                if self._urgent:
+                if self.active:
                     work.unpause()
+                self._changed.notify_all()
+
+    def _hold(self) -> None:
+        for work in self._attached:
+            work.pause()
+        self._changed.notify_all()
+
+    def _let_go(self) -> None:
+        for work in self._attached:
+            work.unpause()
+        self._changed.notify_all()
+
+    def _give_turns(self) -> None:
+        """Let what is attached go on for a turn whenever one is due; for the timer's thread."""
+        with self._changed:
+            while self._attached:
+                if not self._urgent:
+                    self._changed.wait()
+                elif (left := self._due - time.monotonic()) > 0:
+                    self._changed.wait(left)
+                else:
+                    self._take_turn()
+            self._timer = None
+
+    def _take_turn(self) -> None:
+        self._has_turn = True
+        self._let_go()
+        over = time.monotonic() + self._turn
+        while self._attached and (left := over - time.monotonic()) > 0:
+            self._changed.wait(left)
+        self._has_turn = False
+        self._due = time.monotonic() + self._longest
+        if self._urgent:
+            self._hold()

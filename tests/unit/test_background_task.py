@@ -1,6 +1,7 @@
 """Background work: watched, cancelled, and held still while something urgent runs."""
 
 import threading
+import time
 
 import pytest
 
@@ -88,3 +89,48 @@ def test_an_error_in_a_reply_lets_everything_go_on() -> None:
     with pytest.raises(RuntimeError), switch.paused():
         raise RuntimeError
     assert work.calls == ["pause", "unpause"] and not switch.active
+
+
+def test_where_replies_never_end_it_has_its_turns() -> None:
+    switch, work = PauseSwitch(longest=0.2, turn=0.1), Recorder()
+    switch.attach(work)
+    held, free = 0.0, 0.0
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        with switch.paused():  # one after the other, without a gap in which anything is done
+            before = time.monotonic()
+            time.sleep(0.005)
+            passed = time.monotonic() - before
+            held, free = (held + passed, free) if switch.active else (held, free + passed)
+    assert held > free > 0.1
+    assert work.calls[-1] == "unpause" and not switch.active
+
+
+def test_a_short_reply_is_alone() -> None:
+    switch, work = PauseSwitch(longest=0.3, turn=0.05), Recorder()
+    switch.attach(work)
+    for _ in range(3):
+        time.sleep(0.1)
+        with switch.paused():
+            time.sleep(0.15)
+            assert switch.active
+    assert work.calls == ["pause", "unpause"] * 3
+    switch.detach(work)
+    with switch.paused():
+        time.sleep(0.4)
+    assert work.calls == ["pause", "unpause"] * 3
+
+
+def test_what_comes_during_a_turn_is_not_held_until_it_is_over() -> None:
+    switch, early, late = PauseSwitch(longest=0.1, turn=0.3), Recorder(), Recorder()
+    switch.attach(early)
+    with switch.paused():
+        end = time.monotonic() + 5
+        while switch.active and time.monotonic() < end:
+            time.sleep(0.01)
+        switch.attach(late)
+        assert late.calls == []
+        switch.detach(early)
+        while not switch.active and time.monotonic() < end:
+            time.sleep(0.01)
+        assert late.calls == ["pause"]

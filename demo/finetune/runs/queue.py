@@ -329,7 +329,10 @@ class RunQueue:
             if folder.stop.exists():
                 return RunStage("stopping")
             if self._pauses.active:
-                return RunStage("paused", "It goes on when no reply is being written.")
+                return RunStage(
+                    "paused",
+                    "Replies go first. It goes on between them, and now and then beside them.",
+                )
             return RunStage("preparing") if stage.state == "waiting" else stage
         # A process of a program that was here before may still be keeping its state.
         return RunStage("stopping") if folder.alive() else RunStage("interrupted", RESTARTED)
