@@ -37,9 +37,12 @@ FUNCTION_WORDS = frozenset(
         """,
     )
 )
-VERDICT = re.compile(r"^(?P<said>.+), so (?P<doubt>probably )?(?:yes|no|not)\.?$", re.DOTALL)
+VERDICT = re.compile(
+    r"^(?P<said>.+), so (?P<doubt>probably )?(?P<given>yes|not?|maybe)\.?$", re.DOTALL
+)
 NAMED = re.compile(r"^(?:this|that|it) (?:is|may be|might be) (?P<name>.+)$")
 DENIED = re.compile(r"^(?P<said>.+), not (?P<word>[^,]+?)\.?$", re.DOTALL)
+TWICE = re.compile(r"\b(?P<name>(?:an? |some |the )?\w[\w' -]{0,60}), maybe (?P=name)\b")
 DOUBT = re.compile(r"\b(?:may|might) be\b|, maybe ")
 OPEN = re.compile(r"\W*(?:\w+\W+)?(?:what|which|who|where|how|why)\b", re.IGNORECASE)
 GROWING = re.compile(r", (?:so|not)\b[^,]*$|,\s*[sno]{0,2}$")
@@ -103,16 +106,14 @@ class Taxonomy:
         Returns:
             The reply with another yes or no, or with one where it only names what is seen, or
             without ", not a mammal" where it is one, and without wider words that are not true of
-            what it names; as it was where it names nothing known, or the question asks for
-            something else than one word.
+            what it names, or ", maybe a ram" of a ram; as it was where it names nothing known, or
+            the question asks for something else than one word.
         """
+        reply = TWICE.sub(r"\g<name>", reply)
         text = reply.strip()
         if found := DENIED.match(text):
-            denied, (said, true) = (
-                self._known(bare(found["word"].lower())),
-                self._seen(found["said"]),
-            )
-            return f"{said}." if denied in true else reply
+            said, true = self._seen(found["said"])
+            return f"{said}." if self._known(bare(found["word"].lower())) in true else reply
         given, asked = VERDICT.match(text), self.asked(question)
         if not asked or (not given and OPEN.match(question)):
             return reply
@@ -120,7 +121,8 @@ class Taxonomy:
         follows = asked in true if true else self._follows(asked, said)
         if follows is None:
             return reply
-        doubt = given["doubt"] if given else DOUBT.search(said)
+        open_still = not given or given["given"] == "maybe"
+        doubt = DOUBT.search(said) if open_still else given and given["doubt"]
         words = ("probably not", "probably yes") if doubt else ("no", "yes")
         return f"{said}, so {words[follows]}."
 

@@ -59,6 +59,11 @@ def test_what_is_asked_for(question: str, asked: str) -> None:
         ("Is it a tup?", RAM, "This is a ram (a sheep, an animal), so yes."),
         ("Is it food?", RAM.replace("no", "yes"), RAM),
         ("Is it food?", RAM, RAM),
+        ("Describe it.", "A picture of a ram, maybe a ram.", "A picture of a ram."),
+        ("Describe it.", "A picture of a dog, maybe a ram.", "A picture of a dog, maybe a ram."),
+        ("What is this?", "This is a crane, maybe a crane (bird).", "This is a crane (bird)."),
+        ("Is it a dog?", "This may be a ram, so maybe.", "This may be a ram, so probably not."),
+        ("Is it a dog?", "This is a ram, so maybe.", "This is a ram, so no."),
         # It was asked for yes or no, and the reply only names what it sees:
         ("Is it alive?", "It is a ram.", "It is a ram, so yes."),
         ("Is it an object?", "This is a ram (an animal).", "This is a ram (an animal), so no."),
