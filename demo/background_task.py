@@ -136,15 +136,18 @@ class PauseSwitch:
                 if self._urgent == 1:
                     if time.monotonic() - self._free_since >= self._turn:
                         self._due = time.monotonic() + self._longest
-                    if not self._has_turn:
-                        self._hold()
+                    for work in () if self._has_turn else self._attached:
+                        work.pause()
+                    self._changed.notify_all()
             yield
         finally:
             with self._changed:
                 self._urgent -= 1
                 if not self._urgent:
                     self._free_since = time.monotonic()
-                    self._let_go()
+                    for work in self._attached:
+                        work.unpause()
+                    self._changed.notify_all()
 
     def attach(self, work: Pausable) -> None:
         """Hold `work` still from now on whenever the switch is active."""
@@ -166,16 +169,6 @@ class PauseSwitch:
                     work.unpause()
                 self._changed.notify_all()
 
-    def _hold(self) -> None:
-        for work in self._attached:
-            work.pause()
-        self._changed.notify_all()
-
-    def _let_go(self) -> None:
-        for work in self._attached:
-            work.unpause()
-        self._changed.notify_all()
-
     def _give_turns(self) -> None:
         """Let what is attached go on for a turn whenever one is due; for the timer's thread."""
         with self._changed:
@@ -190,11 +183,12 @@ class PauseSwitch:
 
     def _take_turn(self) -> None:
         self._has_turn = True
-        self._let_go()
+        for work in self._attached:
+            work.unpause()
         over = time.monotonic() + self._turn
         while self._attached and (left := over - time.monotonic()) > 0:
             self._changed.wait(left)
         self._has_turn = False
         self._due = time.monotonic() + self._longest
-        if self._urgent:
-            self._hold()
+        for work in self._attached if self._urgent else ():
+            work.pause()
