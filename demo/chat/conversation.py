@@ -349,7 +349,7 @@ class Conversation:
 
     def _messages(self, first: int, read: int = ALL) -> list[Message]:
         seen = [i for i, turn in enumerate(self.turns[:-1]) if turn.stats and turn.stats.image]
-        left = [i for n, i in enumerate(seen, read) if n < len(seen) or i < self.unseen]
+        left = {i for n, i in enumerate(seen, read) if n < len(seen) or i < self.unseen}
         messages = [Message("system", self.system)] if self.system else []
         for index, turn in enumerate(self.turns[first:], first):
             last = index == len(self.turns) - 1

@@ -107,12 +107,12 @@ def test_where_replies_never_end_it_has_its_turns() -> None:
 
 
 def test_a_short_reply_is_alone() -> None:
-    switch, work = PauseSwitch(longest=0.3, turn=0.05), Recorder()
+    switch, work = PauseSwitch(longest=1.0, turn=0.05), Recorder()
     switch.attach(work)
     for _ in range(3):
         time.sleep(0.1)
         with switch.paused():
-            time.sleep(0.15)
+            time.sleep(0.4)  # together longer than 1 s, but free in between
             assert switch.active
     assert work.calls == ["pause", "unpause"] * 3
     switch.detach(work)

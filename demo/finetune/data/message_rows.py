@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from demo.finetune.data.column_names import BARRED, OPINION, PICTURE, VERDICT, all_named
@@ -157,7 +158,7 @@ def _role(name: str) -> str | None:
 def _take_turns(rows: list[TableRow], sender: str, people: set[str]) -> bool:
     """Tell whether two people write in turns, and not one after the other is done."""
     names = [_name(row.cells.get(sender, "")) for row in rows]
-    changes = sum(a != b for a, b in zip(names, names[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(names))
     return len(people) == 2 and all(people) and changes > 2 and 5 * changes > len(names)
 
 
@@ -211,17 +212,19 @@ def _parted(messages: list[_MessageRow], known: bool) -> Iterator[list[_MessageR
     """Cut messages that nothing numbers, where a day begins or it was long enough."""
     first = messages[0].sender
     part: list[_MessageRow] = []
+    people: set[str] = set()  # who has written in this part
     turns, before = 0, ""
     for message in messages:
         role = _role(message.sender) if known else ("user" if message.sender == first else None)
-        answered = any(said.sender != message.sender for said in part)
+        answered = len(people) > 1 or (bool(people) and message.sender not in people)
         asks = role in ("user", "system") and before != message.sender
         if part and asks and answered and (message.day != part[-1].day or turns >= LONGEST):
             yield part
-            part, turns = [], 0
+            part, people, turns = [], set(), 0
         turns += before != message.sender
         before = message.sender
         part.append(message)
+        people.add(message.sender)
     yield part
 
 
