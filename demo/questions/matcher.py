@@ -36,6 +36,7 @@ from safetensors.numpy import load
 from torch import Tensor
 
 from demo.errors import CheckpointError
+from demo.questions.chinese import WIDE, plain_chinese
 from demo.questions.encoder import FOLDER, SentenceEncoder
 
 CLOSELY = 4  # facts, the nearest in meaning, that are looked at closely
@@ -55,7 +56,6 @@ EVIDENCE = (
     "the same kind", "another kind", "letters in common", "length", "no content",
     "in Chinese characters",
 )  # fmt: skip
-WIDE = r"[\u3040-\u30ff\u3400-\u9fff]"
 STOP_WORDS = frozenset((
     "a", "an", "the", "is", "are", "am", "was", "were", "do", "does", "did", "can", "could",
     "will", "would", "should", "may", "might", "must", "shall", "have", "has", "had", "be",
@@ -130,6 +130,7 @@ class KnownFacts:
         parts = (together, [f.question for f in self.facts], [f.answer for f in self.facts])
         self.keys: Tensor = torch.stack([encoder.encode(part) for part in parts])  # (3, G, W)
         self.asked = {plain(fact.question): place for place, fact in enumerate(self.facts)}
+        self.asked_in_chinese = {plain_chinese(f.question): at for at, f in enumerate(self.facts)}
 
 
 class Matcher:
@@ -152,7 +153,10 @@ class Matcher:
         """Return the fact that is asked for, None for none of them."""
         if not known.facts or not asked.strip():
             return None
-        if (place := known.asked.get(plain(asked))) is not None:
+        place = known.asked.get(plain(asked))
+        if place is None and (chinese := plain_chinese(asked)):
+            place = known.asked_in_chinese.get(chinese)
+        if place is not None:
             return Match(place, 1.0)
         places, found = self.candidates(asked, known)
         if not places:
