@@ -135,3 +135,14 @@ def test_what_it_cannot_do_it_says(runtime: Runtime) -> None:
     picture = open_picture(SAMPLES / "apple.png")
     assert reply(runtime, "What does the text say?", picture) == "I can't read text in pictures."
     assert "Paris" in reply(runtime, "What is the capital of France?", picture)
+
+
+def test_a_text_that_was_pasted_beside_a_picture_is_not_about_it(runtime: Runtime) -> None:
+    picture, greedy = open_picture(SAMPLES / "apple.png"), Sampling(max_new_tokens=8)
+    mail = "Dear all, this is to say that it will rain here on Monday, so they moved the fair. " * 6
+    for text, adapter in (
+        (f"Summarise this mail: {mail}", None),
+        (f"{mail}\nDoes the picture go with it?", "sight"),
+    ):
+        asked = runtime.answer(text, picture, adapter="auto", system="", sampling=greedy)
+        assert list(asked)[-1].stats.adapter == adapter

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from demo.chat.adapter_choice import points
+from demo.chat.adapter_choice import LONGEST_QUESTION, points
 from demo.errors import CheckpointError
 from demo.questions.encoder import FOLDER, SentenceEncoder
 from demo.questions.topic import FILE, TopicJudge, load_topic_judge
@@ -65,6 +65,12 @@ def test_what_points_is_about_the_picture() -> None:
         assert points(text)
     assert not points("Which is older, Rome or Athens?") and not points("Name a cat or dog breed.")
     assert not points("Who wrote Hamlet?") and not points("the theatre in Iceland")
+
+
+def test_a_long_text_points_at_itself_unless_it_names_a_picture() -> None:
+    text = "Fix this: " + "it is late and she has not come home yet. " * 10
+    assert len(text) > LONGEST_QUESTION and not points(text)
+    assert points(text + "Is that in the photo?") and points(text[:LONGEST_QUESTION])
 
 
 def test_after_something_else_less_is_needed(judge: TopicJudge) -> None:
