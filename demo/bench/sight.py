@@ -88,10 +88,22 @@ def verdict(reply: str) -> bool | None:
     return None if found is None else found[1] == "yes"
 
 
-def contradicts(reply: str, phrase: str, named: Mapping[str, Known]) -> bool:
-    """Say whether the verdict is not what follows from the name that the reply gives itself."""
-    said, told = named.get(said_name(reply)), verdict(reply)
-    return said is not None and told is not None and is_true(said, phrase) != told
+def kinds_by_name(kinds: Sequence[Known]) -> dict[str, list[Known]]:
+    """Return the kinds that each exact name may mean, by the name as `said_name` gives it."""
+    found: dict[str, list[Known]] = {}
+    for kind in kinds:
+        for name in kind.exact:
+            found.setdefault(plain_reply(name), []).append(kind)
+    return found
+
+
+def contradicts(reply: str, phrase: str, named: Mapping[str, Sequence[Known]]) -> bool:
+    """Say whether the verdict is not what follows from the name that the reply gives itself.
+
+    Of kinds that share a name any may be meant: a tub is a vat, and a bath, which is none.
+    """
+    said, told = named.get(said_name(reply), ()), verdict(reply)
+    return told is not None and bool(said) and all(is_true(k, phrase) != told for k in said)
 
 
 def holds(reply: str, keys: str) -> bool:
@@ -289,7 +301,7 @@ def of_photographs(
     ]
     judged = reader.replies([lesson.question for lesson in lessons], rows, shown.features)
     right = [verdict(r) == verdict(e.reply) for r, e in zip(judged, lessons, strict=True)]
-    names = {plain_reply(name): kind for kind in reversed(kinds) for name in kind.exact}
+    names = kinds_by_name(kinds)
     against = [contradicts(r, asked_about(e), names) for r, e in zip(judged, lessons, strict=True)]
     first, five = tower
     own, other = percent(named), percent(again)

@@ -5,9 +5,9 @@
 FOLDER holds WordNet 3.0's `data.noun`, `index.noun` and `cntlist.rev`, as Debian's `wordnet-base`
 has them. `imagenet.tsv` is written beside this file: for each kind its everyday name, what else it
 is called, and every wider word that is true of it, the nearest first. Nothing is listed by hand but
-articles that no rule tells, names that two kinds share, and which of WordNet's names people use
+articles that no rule tells, names that two kinds share, which of WordNet's names people use
 (`everyday.tsv`): those that the embedded base finds much likelier than WordNet's first, looked
-through.
+through; and which sense of a word is drawn where the first that fits is another (`senses.tsv`).
 """
 
 import argparse
@@ -15,12 +15,13 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from checkpoints.recipes.data.concepts import (
     TABLES,
+    Concept,
     drawing_concepts,
     like,
     photograph_concepts,
@@ -30,6 +31,7 @@ from demo.questions.taxonomy import bare
 
 TABLE, DRAWN = TABLES / "imagenet.tsv", TABLES / "drawn.tsv"
 EVERYDAY = TABLES / "everyday.tsv"
+SENSES = TABLES / "senses.tsv"
 COLUMNS = ("wnid", "name", "synonyms", "group", "top", "wider")
 # Two of the thousand kinds have one first name: each by another of its own.
 SHARED = {
@@ -79,7 +81,7 @@ TOPS = {  # by the synset that they are all below, the first that fits
     "04341686": "a place",  # structure
     "03953416": "a place",  # place of business
 }
-TOP, ARTIFACT = "a thing", "00021939"
+TOP, ARTIFACT, SKY = "a thing", "00021939", "weather or sky"
 BARE = ("s", "fungus")  # endings that take no article, but these take one:
 ARTICLED = ("ss", "us", "is", "bus", "lens", "canvas", "pancreas")
 MASS = _listed("""
@@ -175,15 +177,16 @@ class ImageNetKind:
 
 def drawn_kinds() -> tuple[ImageNetKind, ...]:
     """Return the 500 kinds of drawings by the name of their icon, in the order of their table."""
-    return _read(DRAWN)
+    return read_kinds(DRAWN)
 
 
 def imagenet_kinds() -> tuple[ImageNetKind, ...]:
     """Return the 1,000 kinds in the order of the classifier, from `imagenet.tsv`."""
-    return _read(TABLE)
+    return read_kinds(TABLE)
 
 
-def _read(table: Path) -> tuple[ImageNetKind, ...]:
+def read_kinds(table: Path) -> tuple[ImageNetKind, ...]:
+    """Return the kinds of a table that `main` wrote, in its order."""
     with open(table, encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t"))
     return tuple(
@@ -224,38 +227,71 @@ def computed(wordnet: WordNet, wnids: Sequence[str]) -> list[ImageNetKind]:
     return found
 
 
-def drawn(wordnet: WordNet) -> list[ImageNetKind]:
+def drawn(wordnet: WordNet, photographs: Sequence[ImageNetKind]) -> list[ImageNetKind]:
     """Return the kinds of drawings, as the first sense of their name that has the same top word.
 
-    Where WordNet has no such noun, "a red heart", the kind is the one of the drawings' own table.
+    `senses.tsv` says where another sense is drawn, or none that WordNet has ("thumbs up"), and
+    what such a thing is said to be; else that is what the tree says, or the drawings' own table.
+
+    Args:
+        wordnet: the tree.
+        photographs: kinds; one with the same name and top word is the same thing.
     """
+    given = dict(row.split("\t", 1) for row in SENSES.read_text("utf-8").splitlines())
     found = []
     for icon, concept in drawing_concepts().items():
-        said = bare(concept.name).lower()
-        names = [said, said.split()[-1]]
-        senses = [s for name in names for s in wordnet.senses.get(name, ())]
-        made = concept.top == TOP
-        senses = [s for s in senses if not made or ARTIFACT in wordnet.above(s)]
-        kinds = [(s, *kinds_of(wordnet, s)) for s in senses]
-        kinds = [kind for kind in kinds if kind[2] == concept.top and kind[1]]
-        # A peacock is a butterfly too, but what is drawn is of the table's group.
-        own = {word for part in bare(concept.group).split(" or ") for word in (part,)}
-        kinds.sort(key=lambda kind: not own & set(kind[3]))
-        if kinds:
-            synset, group, top, wider = kinds[0]
-            also = [w for w in wordnet.lemmas[synset] if said in wordnet.lemmas[synset]]
-            exact = (concept.name, *(articled(w) for w in also if w != said))
-            found.append(ImageNetKind(icon, exact, group, top, (*wider, bare(concept.group))))
-        else:
-            wider = (bare(concept.group), bare(concept.top))
-            found.append(ImageNetKind(icon, (concept.name,), concept.group, concept.top, wider))
-    return found
+        synset, group = given.get(icon, "\t").split("\t")
+        if icon not in given:
+            synset = _first_sense(wordnet, concept)
+        if not synset:
+            group = group or _said(concept.group, ())
+            top = group if concept.top == SKY else concept.top
+            found.append(ImageNetKind(icon, (concept.name,), group, top, (bare(group), bare(top))))
+            continue
+        counted, top, wider = kinds_of(wordnet, synset)
+        every = [word for one in wordnet.above(synset) for word in wordnet.lemmas[one]]
+        own = (_said(concept.group, every),) if top == concept.top else ()
+        group = group or counted or (*own, top)[0]
+        said, also = bare(concept.name).lower(), wordnet.lemmas[synset]
+        exact = (concept.name, *(articled(w) for w in also if said in also and w.lower() != said))
+        wider = tuple(dict.fromkeys((*wider, *map(bare, (*own, group)))))
+        found.append(ImageNetKind(icon, exact, group, top, wider))
+    photographed = {kind.name: kind for kind in photographs}
+    return [_as_photographed(kind, photographed.get(kind.name)) for kind in found]
+
+
+def _as_photographed(drawn: ImageNetKind, kind: ImageNetKind | None) -> ImageNetKind:
+    """Let what is drawn and photographed by one name be one thing."""
+    if kind is None or kind.top != drawn.top:
+        return drawn
+    group = drawn.group if kind.group == kind.top else kind.group
+    return replace(drawn, group=group, wider=tuple(dict.fromkeys((*kind.wider, *drawn.wider))))
+
+
+def _first_sense(wordnet: WordNet, concept: Concept) -> str:
+    """Return the first sense of a name, or of its last word, that has the top word; "" if none."""
+    said = bare(concept.name).lower()
+    senses = [s for name in (said, said.split()[-1]) for s in wordnet.senses.get(name, ())]
+    if concept.top == TOP:
+        senses = [s for s in senses if ARTIFACT in wordnet.above(s)]
+    kinds = [(s, kinds_of(wordnet, s)) for s in senses]
+    fitting = [(s, wider) for s, (_, top, wider) in kinds if top == concept.top]
+    # A peacock is a butterfly too, but what is drawn is of the table's group.
+    own = set(bare(concept.group).split(" or "))
+    fitting.sort(key=lambda sense: not own & set(sense[1]))
+    return fitting[0][0] if fitting else ""
+
+
+def _said(group: str, above: Sequence[str]) -> str:
+    """Return the part of "a tool or device" that is among the words above it, or else the first."""
+    parts = [articled(part) for part in bare(group).split(" or ")] if " or " in group else [group]
+    return next((part for part in parts if bare(part) in above), parts[0])
 
 
 def kinds_of(wordnet: WordNet, synset: str) -> tuple[str, str, tuple[str, ...]]:
     """Return what a thing is: the wider word people use most, the widest, and all there are."""
     above = wordnet.above(synset)
-    top = next((word for at, word in TOPS.items() if at in above), TOP)
+    top = next((word for at, word in TOPS.items() if at in (synset, *above)), TOP)
     group, most, wider = "", 0, list[str]()
     for one in above:
         count, lemma = wordnet.familiar(one)
@@ -308,8 +344,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.description = (__doc__ or "").splitlines()[0]
     parser.add_argument("--wordnet", type=Path, required=True, help="folder with data.noun")
     wordnet = WordNet.read(parser.parse_args(arguments).wordnet)
-    _write(TABLE, computed(wordnet, ImageNetInfo().label_names()))
-    _write(DRAWN, drawn(wordnet))
+    photographs = computed(wordnet, ImageNetInfo().label_names())
+    _write(TABLE, photographs)
+    _write(DRAWN, drawn(wordnet, photographs))
 
 
 def _write(table: Path, kinds: Sequence[ImageNetKind]) -> None:

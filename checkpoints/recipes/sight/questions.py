@@ -136,8 +136,8 @@ def tower_kinds() -> tuple[Known, ...]:
     1,000 photographs, 500 drawings, 24 plain shapes. Two rows may have one name, as a photograph
     and a drawing of a pizza have: two entries of a memory that say the same.
     """
-    photographs = [_known(kind, "photo") for kind in imagenet_kinds()]
-    drawings = [_known(kind, "drawing") for kind in drawn_kinds()]
+    photographs = [known_of(kind, "photo") for kind in imagenet_kinds()]
+    drawings = [known_of(kind, "drawing") for kind in drawn_kinds()]
     shapes = [scene_known(*kind.exact[0].split()[1:]) for kind in shape_kinds()]
     return (*photographs, *drawings, *shapes)
 
@@ -158,8 +158,7 @@ def caption(known: Known) -> str:
     return known.name if known.medium == "photo" else f"a drawing of {known.name}"
 
 
-def _known(kind: ImageNetKind, medium: str) -> Known:
+def known_of(kind: ImageNetKind, medium: Medium) -> Known:
+    """Return what is known of a picture of that kind, in that medium."""
     also = tuple(word for word in kind.wider if word not in (kind.group, kind.top))
-    return Known(
-        kind.exact, kind.group, kind.top, also, "photo" if medium == "photo" else "drawing"
-    )
+    return Known(kind.exact, kind.group, kind.top, also, medium)

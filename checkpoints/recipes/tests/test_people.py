@@ -8,14 +8,14 @@ import pytest
 from checkpoints.recipes.sight import people
 from checkpoints.recipes.sight.people import Tree, is_true
 from checkpoints.recipes.sight.questions import REFUSALS, caption, tower_kinds
-from demo.bench.sight import WORDINGS, contradicts, plain_reply, verdict
+from demo.bench.sight import WORDINGS, contradicts, kinds_by_name, verdict
 
 KINDS = tower_kinds()
 TREE = Tree(KINDS, [()] * len(KINDS))
 NUMBER = next(at for at, kind in enumerate(KINDS) if kind.name == "a banana")
 BANANA = KINDS[NUMBER]
 HOUSE = next(kind for kind in KINDS if kind.name == "a house" and kind.medium == "drawing")
-NAMED = {plain_reply(name): kind for kind in reversed(KINDS) for name in kind.exact}
+NAMED = kinds_by_name(KINDS)
 
 
 def test_rows_have_captions_of_their_own() -> None:

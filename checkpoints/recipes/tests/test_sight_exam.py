@@ -10,6 +10,7 @@ from demo.bench.sight import (
     auto_choice,
     contradicts,
     holds,
+    kinds_by_name,
     names_it,
     plain_reply,
     said_name,
@@ -17,7 +18,7 @@ from demo.bench.sight import (
 )
 
 PENGUIN = Known(("a king penguin", "a penguin"), "a bird", "an animal")
-NAMED = {plain_reply(name): kind for kind in reversed(tower_kinds()) for name in kind.exact}
+NAMED = kinds_by_name(tower_kinds())
 
 
 def test_a_name_is_any_word_for_exactly_it() -> None:
@@ -44,6 +45,8 @@ def test_a_contradiction_is_between_words_and_verdict() -> None:
     assert not contradicts("This is a banana, so no.", "a dog", NAMED)
     assert not contradicts("This is a banana (a fruit), so yes.", "a fruit", NAMED)
     assert not contradicts("I can't read text in pictures.", "a fruit", NAMED)
+    assert not contradicts("This is a container, maybe a tub, so yes.", "a vat", NAMED)
+    assert contradicts("This is a tub, so yes.", "a dog", NAMED)
 
 
 def test_an_answer_holds_a_word() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from checkpoints.recipes.data.wordnet import (
     EVERYDAY,
+    SENSES,
     WordNet,
     articled,
     bare,
@@ -79,3 +80,29 @@ def test_a_kind_is_called_as_people_call_it() -> None:
     used = [line.split("\t") for line in EVERYDAY.read_text("utf-8").splitlines()]
     assert len(used) > 50 and [wnid for wnid, name in used if named[wnid].name != name] == []
     assert named["n02134084"].exact[:2] == ("a polar bear", "an ice bear")
+
+
+@pytest.mark.parametrize(
+    ("icon", "group", "true", "false"),
+    [
+        ("fax-machine", "an electronic device", "electronic device", "vehicle"),
+        ("bus", "a vehicle", "vehicle", "car"),
+        ("crab", "a sea creature", "crustacean", "insect"),
+        ("dolphin", "a mammal", "whale", "fish"),
+        ("feather", "a body covering", "covering", "bird"),
+        ("train", "a vehicle", "public transport", "cloth"),
+        ("baby", "a child", "person", "symbol or figure"),
+        ("coconut", "a fruit", "food", "vegetable"),
+        ("wine-glass", "a container", "container", "food"),
+    ],
+)
+def test_what_is_drawn_is_what_people_mean(icon: str, group: str, true: str, false: str) -> None:
+    (kind,) = (kind for kind in drawn_kinds() if kind.wnid == icon)
+    assert kind.group == group and true in kind.true and false not in kind.true
+
+
+def test_a_sense_that_is_given_is_one_of_a_drawing_and_each_once() -> None:
+    rows = [line.split("\t") for line in SENSES.read_text("utf-8").splitlines()]
+    icons = [icon for icon, _, _ in rows]
+    assert len(set(icons)) == len(icons) and set(icons) <= {k.wnid for k in drawn_kinds()}
+    assert all(group if not synset else len(synset) == 8 for _, synset, group in rows)
