@@ -141,7 +141,7 @@ def test_a_text_that_was_pasted_beside_a_picture_is_not_about_it(runtime: Runtim
     picture, greedy = open_picture(SAMPLES / "apple.png"), Sampling(max_new_tokens=8)
     mail = "Dear all, this is to say that it will rain here on Monday, so they moved the fair. " * 6
     for text, adapter in (
-        (f"Summarise this mail: {mail}", None),
+        (f"Summarise this mail: {mail}", "none"),
         (f"{mail}\nDoes the picture go with it?", "sight"),
     ):
         asked = runtime.answer(text, picture, adapter="auto", system="", sampling=greedy)
