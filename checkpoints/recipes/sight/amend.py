@@ -45,13 +45,13 @@ from demo.vision.ood import OODProbe
 
 POSITIONS = 256
 SHARE = 0.5  # of the log odds that a picture is a photograph, in each key
-DOUBT = 2.0  # log odds more for a photograph: its pixels vary more than those fitted with
+PRIOR = 2.0  # log odds more for a photograph: its pixels vary more than those fitted with
 SIDES = (64, 96, 128, 192, 256)  # pixels of Tiny ImageNet's photographs
 PHOTOGRAPHS, GROUNDS, SHAPES = 900, 60, 4  # SHAPES of each sort
 
 
-def photographs_from(folder: Path, clothes: Path) -> list[list[Picture]]:
-    """Give full-size photographs, and small ones in several sizes."""
+def large_and_small(folder: Path, clothes: Path) -> list[list[Picture]]:
+    """Give the full-size photographs of `clothes`, and Tiny ImageNet's in several sizes."""
     chance = random.Random(5)
     small = []
     for rgb in photographs_of(folder, PHOTOGRAPHS):
@@ -89,7 +89,7 @@ def split_by_medium(memory: KeyValueMemory, probe: OODProbe, kinds: Sequence[Kno
     """
     signs = torch.tensor([1.0 if kind.medium == "photo" else -1.0 for kind in kinds])
     memory.keys.weight.add_(SHARE * signs[:, None] * probe.weights)
-    memory.keys.bias.add_(SHARE * signs * (probe.bias + DOUBT))
+    memory.keys.bias.add_(SHARE * signs * (probe.bias + PRIOR))
 
 
 @torch.no_grad()
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     grounds = list(photographs_of(given.photographs, GROUNDS))
     drawings = [drawings_of(given.drawings, style, grounds) for style in LEARNED]
     drawings.append([Picture(rgb) for rgb in drawn_shapes(SHAPES, 9)])
-    photographs = photographs_from(given.photographs, given.clothes)
+    photographs = large_and_small(given.photographs, given.clothes)
     probe = photograph_probe(memory, load_tower(settings), photographs, drawings)
     split_by_medium(memory, probe, after)
     save_with(memory, adapter, replace(passport, taxonomy=taxonomy(after)), given.out)

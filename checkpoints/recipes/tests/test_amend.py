@@ -2,7 +2,7 @@
 
 import torch
 
-from checkpoints.recipes.sight.amend import DOUBT, SHARE, retell, split_by_medium
+from checkpoints.recipes.sight.amend import PRIOR, SHARE, retell, split_by_medium
 from checkpoints.recipes.sight.memory import NEXT, written_states
 from checkpoints.recipes.sight.questions import Known
 from checkpoints.recipes.sight.train import SightRecipe, made
@@ -51,7 +51,7 @@ def test_a_photograph_is_seldom_taken_for_a_drawing() -> None:
     probe, features = OODProbe(torch.eye(10)[0] * 4, -1.0), torch.randn(20, 10)
     was = memory.logits(features).detach()
     split_by_medium(memory, probe, BEFORE)
-    odds = features @ probe.weights + probe.bias + DOUBT
+    odds = features @ probe.weights + probe.bias + PRIOR
     photo = torch.tensor([kind.medium == "photo" for kind in BEFORE])
     change = memory.logits(features).detach() - was
     assert torch.allclose(change[:, photo], SHARE * odds[:, None].expand(-1, 6), atol=1e-5)

@@ -32,6 +32,7 @@ def test_what_asks_the_same_has_one_form(one: str, other: str) -> None:
         ("几点开门", "几点关门"),
         ("谁是老板", "老板在哪里"),
         ("为什么", "什么"),
+        ("周一下午开门吗", "周午开门吗"),
     ],
 )
 def test_what_asks_for_something_else_has_another(one: str, other: str) -> None:
