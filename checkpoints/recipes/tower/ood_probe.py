@@ -202,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--looks", type=Path, required=True, help="of ...recipes.tower.looks")
     parser.add_argument("--photographs", type=Path, required=True, help="full-size photographs")
     parser.add_argument("--drawings", type=Path, required=True, help="of ...recipes.data.drawings")
-    parser.add_argument("--keep", type=_share, default=0.95, help="share to call familiar, 0 to 1")
+    parser.add_argument("--keep", type=_share, default=0.96, help="share to call familiar, 0 to 1")
     given = parser.parse_args(arguments)
     try:
         tower = Tower.load(None, torch.device("cpu"), given.checkpoints)
