@@ -13,7 +13,8 @@ from typing import Any
 
 from demo.atomic_file import replace_file
 from demo.errors import DataError
-from demo.finetune.data.columns import recognise_table, why_unknown
+from demo.finetune.data.column_doubts import why_unknown
+from demo.finetune.data.columns import recognise_table
 from demo.finetune.data.dataset import CheckSettings
 from demo.finetune.data.read import read_table
 from demo.finetune.data.summary import summarise

@@ -172,7 +172,8 @@ def _read(args: argparse.Namespace, sample: str) -> tuple["Table", "Layout"]:
     Raises:
         DataError: it cannot be read, or neither its names nor the flags say what they mean.
     """
-    from demo.finetune.data.columns import choose, why_unknown
+    from demo.finetune.data.column_doubts import why_unknown
+    from demo.finetune.data.columns import choose
     from demo.finetune.data.read import read_table, with_pictures
     from demo.finetune.data.samples import load_sample
     from demo.finetune.data.table import NO_LIMITS

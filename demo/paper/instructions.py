@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo.errors import DataError
-from demo.finetune.data.columns import recognise_table, why_unknown
+from demo.finetune.data.column_doubts import why_unknown
+from demo.finetune.data.columns import recognise_table
 from demo.finetune.data.dataset import CheckSettings, EncodedRow, check
 from demo.finetune.data.examples import IGNORED, Example
 from demo.finetune.data.read import read_table

@@ -57,8 +57,12 @@ def is_reference(table: Table, column: str) -> bool:
 
 
 def cells_of(table: Table, column: str, most: int | None = None) -> Iterator[str]:
-    """Yield the cells of a column in which something stands."""
-    for row in table.rows[:most]:
+    """Yield the cells of a column in which something stands, of all rows or of `most` of them.
+
+    These are spread over the table, as its rows may be sorted.
+    """
+    step = -(-len(table.rows) // most) if most else 1
+    for row in table.rows[:: max(1, step)]:
         cell = row.cells.get(column, "")
         if says(cell):
             yield cell
@@ -77,6 +81,13 @@ def holds_texts(table: Table, column: str) -> bool:
     return worded * 2 > len(cells) and len(set(cells)) * 10 > 6 * len(cells)
 
 
+def holds_sentences(table: Table, column: str) -> bool:
+    """Tell whether most cells of a column have several words, some of them said again and again."""
+    cells = list(cells_of(table, column, SAMPLED))
+    worded = sum(len(cell) >= SHORTEST_TEXT and len(cell.split()) > 2 for cell in cells)
+    return worded * 10 > 7 * len(cells) and len(set(cells)) * 5 > len(cells)
+
+
 def holds_words(table: Table, column: str) -> bool:
     """Tell whether most cells of a column are words, as of a vocabulary: no codes or categories."""
     cells = list(cells_of(table, column, SAMPLED))
@@ -84,3 +95,9 @@ def holds_words(table: Table, column: str) -> bool:
         bool(re.search(r"[^\W\d_]{2}", cell)) and not re.search(r"\d", cell) for cell in cells
     )
     return worded * 10 >= 8 * len(cells) > 0 and len(set(cells)) * 10 > 6 * len(cells)
+
+
+def has_letters(table: Table, column: str) -> bool:
+    """Tell whether words stand in most cells of a column, the same ones or others."""
+    cells = list(cells_of(table, column, SAMPLED))
+    return sum(bool(re.search(r"[^\W\d_]{2}", cell)) for cell in cells) * 2 > len(cells)

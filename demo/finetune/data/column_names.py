@@ -33,7 +33,7 @@ REPLY = (
 )
 PICTURE = (
     *("image", "picture", "photo", "img", "imagepath", "filename", "imagefile", "images"),
-    *("imagename", "imageid"),
+    *("imagename", "imageid", "filepath"),
 )
 SYSTEM = ("system", "systemprompt")
 SPLIT = ("split", "subset", "part")
@@ -55,6 +55,8 @@ LESSER = {
     "preferred": "answer",
     **dict.fromkeys(("front", "term", "word", "ticket", "usermessage", "userinput"), "question"),
     **dict.fromkeys(("back", "definition", "meaning", "resolution"), "answer"),
+    **dict.fromkeys(("inputtext", "sourcetext"), "question"),
+    **dict.fromkeys(("targettext", "outputtext"), "answer"),
 }
 # What people call their columns elsewhere, one and several of it: German, French, Spanish,
 # Portuguese, Italian, Dutch, Swedish, Danish, Norwegian, Finnish, Polish, Czech, Slovak, Hungarian,
@@ -85,6 +87,13 @@ _ELSEWHERE = {
         "lựachọn 选项 選項 選択肢 보기 선택지"
     ),
     "context": "kontext contexte contexto contesto контекст 上下文 背景",
+    "term": (
+        "begriff bezeichnung término termo terme termine begrip termin термин 术语 術語 用語 용어"
+    ),
+    "definition": (
+        "beschreibung erklärung bedeutung definición definição définition definizione "
+        "definitie definicja определение значение 释义 定义 定義 説明 解释 정의"
+    ),
 }
 # One of several answers to choose from: option_a, choice1, respuesta_b.
 ONE_OPTION = re.compile(
@@ -151,8 +160,7 @@ def with_word(columns: Iterable[str], what: str) -> list[str]:
     """
     found, other = [], "answer" if what == "question" else "question"
     for column in columns:
-        apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column)
-        words = {folded(word) for word in re.split(r"[\W_]+", apart) if word}
+        words = _words_of(column)
         if (
             len(words) <= LONGEST_NAME
             and words & WORDS[what]
@@ -160,6 +168,16 @@ def with_word(columns: Iterable[str], what: str) -> list[str]:
         ):
             found.append(column)
     return found or [name for name in columns if LESSER.get(known_as(name)) == what]
+
+
+def is_about(column: str) -> bool:
+    """Tell whether a name says that a column holds something about rows: a number, a source."""
+    return bool(_words_of(column) & ABOUT)
+
+
+def _words_of(column: str) -> set[str]:
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column)
+    return {folded(word) for word in re.split(r"[\W_]+", apart) if word}
 
 
 def languages_of(columns: Sequence[str]) -> tuple[str, str] | None:
@@ -191,8 +209,8 @@ def questions_and_replies_of(columns: Sequence[str]) -> tuple[list[str], list[st
     questions, replies = all_named(columns, QUESTION), replies_of(columns)
     labels = all(normalise_name(name) == "label" for name in replies)
     worded = questions or with_word(columns, "question")
-    told = with_word(columns, "answer") if labels else replies
-    told = [name for name in told if name not in options_of(columns)]
+    single = [name for name in columns if name not in options_of(columns)]
+    told = with_word(single, "answer") if labels else replies
     about = all_named(columns, INPUT)
     if (worded or about) and told and not all_named(columns, CHAT):
         return worded, told

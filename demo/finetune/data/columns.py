@@ -20,6 +20,7 @@ from demo.finetune.data.column_cells import (
     names_other_files,
     names_pictures,
 )
+from demo.finetune.data.column_guesses import by_question_marks, half_named
 from demo.finetune.data.column_names import (
     BARRED,
     CAPTION,
@@ -49,13 +50,13 @@ from demo.finetune.data.column_names import (
     with_word,
 )
 from demo.finetune.data.conversation import is_split, is_turns, normalise_name
-from demo.finetune.data.dialogflow import ALONE, is_part
 from demo.finetune.data.marked_text import marked_turns
 from demo.finetune.data.quiz import first_option, quiz_columns
 from demo.finetune.data.table import Table, excerpt, structure, yes_or_no
 
 DESCRIBE, NAME_IT = "Describe the picture.", "What is in the picture?"
 BY_MARKS = "questions by their marks"
+BY_HALF = "one column by its name"
 QA = "question and reply"
 BY_PLACE = "two columns without names"
 TRANSLATION = "texts and their translations"
@@ -157,6 +158,12 @@ class Layout:
                 f"No name says so, but “{excerpt(self.question or '')}” holds questions, so "
                 f"“{excerpt(self.reply or '')}” is taken for the reply."
             )
+        if self.name == BY_HALF:
+            found.append(
+                f"One of two columns is named so, and no other holds texts: “"
+                f"{excerpt(self.question or '')}” is asked, and “{excerpt(self.reply or '')}” "
+                "replies."
+            )
         if self.name == BY_PLACE:
             found.append("The columns have no names: the first is asked, and the second replies.")
         if self.name == TRANSLATION:
@@ -246,7 +253,7 @@ def recognise_table(table: Table) -> Layout | None:
     filled = table.filled_columns
     layout = recognise(filled) or recognise(table.columns) or _marked_text(table, filled)
     layout = _as_quiz(layout, table)
-    layout = layout or _by_question_marks(table, filled) or _by_place(table)
+    layout = layout or _guessed(table, filled) or _by_place(table)
     layout = layout or _plain_text(table, filled)
     if layout is None or _nobody_answers(table, layout) or _marks_alone(table, layout):
         return None
@@ -273,10 +280,12 @@ def _fitted(layout: Layout, table: Table) -> Layout | None:
     """Leave out columns whose cells say something else; None where one cannot be understood."""
     if layout.split and not any(map(is_split, cells_of(table, layout.split, SAMPLED))):
         layout = replace(layout, split=None)  # a subset of another kind
-    if layout.verdict and any(
-        yes_or_no(cell) is None for cell in cells_of(table, layout.verdict, SAMPLED)
-    ):
-        return None
+    if layout.verdict:
+        said = {cell.strip() for cell in cells_of(table, layout.verdict)}
+        if len(said) > 2 and all(map(str.isdecimal, said)):  # 0, 1 and 2 number kinds of rows
+            layout = replace(layout, verdict=None)
+        elif any(yes_or_no(cell) is None for cell in said):
+            return None
     if layout.question and layout.reply:
         about = [name for name in (layout.input, *layout.context) if name]
         told = [name for name in about if not is_reference(table, name)]
@@ -320,55 +329,6 @@ def choose(table: Table, named: Mapping[str, Any]) -> Layout | None:
     return layout
 
 
-def why_unknown(columns: Sequence[str]) -> str:
-    """Say why nobody but a person knows what these columns mean."""
-    if is_part(columns):
-        return ALONE
-    opinions, replies = opinions_of(columns), replies_of(columns)
-    questions = all_named(columns, QUESTION) or with_word(columns, "question")
-    text = first_named(columns, (*TEXT, *CAPTION) if first_named(columns, PICTURE) else TEXT)
-    for several, what in ((questions, "the question"), (replies, "the reply")):
-        if len(several) > 1:
-            names = " and ".join(f"“{excerpt(name)}”" for name in several[:3])
-            return f"The columns {names} could both be {what}. Please choose one by hand."
-    told = all_named(columns, KIND_OF_TEXT)
-    if not told and not opinions and [*map(normalise_name, replies)] == ["label"]:
-        told = replies
-    if text and told:
-        return (
-            f"“{excerpt(told[0])}” may be what is to be said of each “{excerpt(text)}”. Please "
-            f"choose “{excerpt(text)}” as the question and “{excerpt(told[0])}” as the reply by "
-            "hand."
-        )
-    if opinions or first_named(columns, VERDICT):
-        name = excerpt((opinions or all_named(columns, VERDICT))[0])
-        return (
-            f"The column “{name}” may say which replies are good. Please choose question and reply "
-            f"by hand; “{name}” is then not used, and all replies are taught alike."
-        )
-    replies = replies or with_word(columns, "answer")
-    if text and not questions and not replies:
-        return (
-            f"The column “{excerpt(text)}” seems to hold questions that nobody answers here. "
-            "Please put a reply beside each, in columns called question and answer; or choose the "
-            "columns by hand."
-        )
-    for found, what, other in (
-        (questions, "question", "reply"),
-        (replies, "reply", "question"),
-    ):
-        if found and len(questions) + len(replies) == 1:
-            return (
-                f"“{excerpt(found[0])}” may be the {what}, and no column's name says which holds "
-                f"the {other}. Call it {'answer' if other == 'reply' else other}, or choose it by "
-                "hand."
-            )
-    return (
-        "The columns' names do not say which is the question and which the reply. Call them "
-        "question and answer, or choose them by hand."
-    )
-
-
 def unused_columns(table: Table, layout: Layout) -> tuple[str, ...]:
     """Name the columns that hold something and that this layout leaves aside."""
     used = set(layout.columns)
@@ -379,21 +339,16 @@ def _as_tuple(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
 
 
-def _by_question_marks(table: Table, filled: Sequence[str]) -> Layout | None:
-    """Take a column full of questions, where exactly one other holds texts that could answer."""
-    known = (*QUESTION, *CHAT, *INPUT, *PICTURE, *OPINION, *VERDICT, *BARRED)
-    replies = replies_of(filled)
-    if all_named(filled, known) or len(replies) > 1:
+def _guessed(table: Table, filled: Sequence[str]) -> Layout | None:
+    """Find question and reply where names do not tell both of them; other columns as these do."""
+    if pair := by_question_marks(table, filled):
+        name, options = BY_MARKS, options_of(filled) if replies_of(filled) else ()
+    elif pair := half_named(table, filled):
+        name, options = BY_HALF, ()
+    else:
         return None
     split, system = first_named(filled, SPLIT), first_named(filled, SYSTEM)
-    free = [name for name in filled if name not in (split, system)]
-    asking = [name for name in free if asks(table, name) and name not in replies]
-    others = [name for name in free if name not in asking and holds_texts(table, name)]
-    others = replies or others
-    if len(asking) != 1 or len(others) != 1 or filled.index(asking[0]) > filled.index(others[0]):
-        return None
-    options = options_of(filled) if replies else ()
-    return Layout(BY_MARKS, asking[0], others[0], split=split, system=system, options=options)
+    return Layout(name, *pair, split=split, system=system, options=options)
 
 
 def _by_place(table: Table) -> Layout | None:
@@ -441,7 +396,9 @@ def _marked_text(table: Table, filled: Sequence[str]) -> Layout | None:
 def _plain_text(table: Table, filled: Sequence[str]) -> Layout | None:
     """Read texts that nobody asks for as they stand, unless a column may change their meaning."""
     known = (*QUESTION, *REPLY, *CHAT, *INPUT, *PICTURE, *OPINION, *VERDICT, *BARRED, *KIND_OF_TEXT)
-    text = first_named(filled, TEXT)
+    single = len(table.columns) == len(filled) == 1
+    alone = filled[0] if single and holds_texts(table, filled[0]) else None
+    text = first_named(filled, TEXT) or alone
     if text is None or all_named(filled, known):
         return None
     if any(isinstance(structure(cell), dict) for cell in cells_of(table, text, SAMPLED)):

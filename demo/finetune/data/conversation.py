@@ -18,6 +18,7 @@ from itertools import cycle, takewhile
 from typing import Any, Literal
 
 from demo.errors import DataError
+from demo.finetune.data.roles import ROLES, SPEAKERS, role_of, with_roles
 from demo.finetune.data.table import YES, excerpt, yes_or_no
 
 Split = Literal["train", "test"]
@@ -50,12 +51,6 @@ CALL = re.compile(
 HTML = re.compile(r"<(?:br|p|div|span|li|ul|strong|b|a href=[^<>]{1,200})\s*/?>|&nbsp;", re.I)
 GAP = re.compile(r"\{\{\s*[^\W\d][\w -]{0,40}\}\}")
 CODE = re.compile(r"```|</|\{%|`[^`\n]*\{\{")
-ROLES = {
-    **dict.fromkeys(("system", "developer"), "system"),
-    **dict.fromkeys(("user", "human", "prompter"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "bot", "model", "chatgpt"), "assistant"),
-}
-SPEAKERS = ("role", "from", "speaker", "sender")
 CONTENTS = ("content", "value", "text", "message", "utterance")
 PICTURES = ("image", "images", "picture", "image_url")
 CALLS = ("tool_calls", "function_call", "tool_call_id")
@@ -266,7 +261,7 @@ def read_turns(turns: Any, cleaner: Cleaner) -> list[Spoken]:
             f"The conversation has {len(flat):,} turns, and {MAX_TURNS} is the most we take. "
             "Please cut it into several rows."
         )
-    flat = _with_assistant(flat, cleaner)
+    flat = with_roles(flat, cleaner.note)
     return [_turn(index, turn, cleaner) for index, turn in enumerate(flat, 1)]
 
 
@@ -329,30 +324,12 @@ def _single_turns(turn: Any) -> list[Any]:
     return [turn]
 
 
-def _with_assistant(turns: list[Any], cleaner: Cleaner) -> list[Any]:
-    """Take the system for the assistant where it replies and nobody else (MultiWOZ, SGD)."""
-    if not all(isinstance(turn, dict) for turn in turns):
-        return turns
-    said = [next((turn[key] for key in SPEAKERS if key in turn), None) for turn in turns]
-    roles = [ROLES.get(speaker.lower()) if isinstance(speaker, str) else None for speaker in said]
-    first = roles.index("user") if "user" in roles else len(roles)
-    if "assistant" in roles or roles[first:].count("system") < 2:
-        return turns
-    cleaner.note("turns of the system are replies here, as nobody else replies")
-    return [
-        {**turn, next(key for key in SPEAKERS if key in turn): "assistant"}
-        if at > first and roles[at] == "system"
-        else turn
-        for at, turn in enumerate(turns)
-    ]
-
-
 def _turn(index: int, turn: Any, cleaner: Cleaner) -> Spoken:
     if not isinstance(turn, dict):
         raise DataError(f"Turn {index} has no role and no content. {EXPECTED}")
     speaker = next((turn[key] for key in SPEAKERS if key in turn), None)
     content = next((turn[key] for key in CONTENTS if key in turn), None)
-    role = ROLES.get(speaker.lower()) if isinstance(speaker, str) else None
+    role = role_of(speaker)
     if speaker is None:
         raise DataError(f"Turn {index} does not say who speaks. {EXPECTED}")
     if role is None:

@@ -17,7 +17,10 @@ NONE = "\x1f"  # stands in no text: the file has one column
 SAMPLED = 50  # records, to find the separator
 LONGEST_CELL = 1_000_000  # characters; a quote that is never closed ends there
 LONGEST_NAME = 60  # characters; what is longer is no column's name
-EXPLAINED = re.compile(r"\w, \w|\S \(|(?:\S+\s+){5}\S")  # what hardly names a column
+# What hardly names a column.
+EXPLAINED = re.compile(r"\w, \w|\S \(|(?:\S+\s+){3}\S|\w['’](?:m|re|ll|ve|t|s)\b")
+# In a text, and not in code or formulas such as "\\nu".
+WRITTEN_LINE_FEED = re.compile(r"(?<=[.!?:;,)\]>*])\\n|(?<=\\n)\\n|\\n(?=\\n|[A-Z*#•])")
 
 
 class NoTableError(DataError):
@@ -49,6 +52,9 @@ def read_csv(text: str, name: str, limits: DataLimits = LIMITS) -> Table:
     notes = ["The comments above the table are left out."] if remarks else []
     notes += [f"Columns are separated by {SEPARATORS[separator]}."] if separator in ";\t|$" else []
     records = records_of(text, separator, limits)
+    if separator == "\t" and WRITTEN_LINE_FEED.search(text):
+        notes.append("“\\n” within texts is read as the end of a line.")
+        records = _with_line_feeds(records)
     return table_of(records, name, notes=notes, limits=limits, prose=prose, commas=separator == ",")
 
 
@@ -271,6 +277,15 @@ def records_of(text: str, separator: str, limits: DataLimits) -> Iterator[list[s
             return
         except csv.Error as error:
             yield _reason(str(error), reader.line_num - before)
+
+
+def _with_line_feeds(records: Iterable[list[str] | str]) -> Iterator[list[str] | str]:
+    """End lines where a text between tabs, which has one line, says `\\n` (QnA Maker's export)."""
+    for record in records:
+        if isinstance(record, str):
+            yield record
+        else:
+            yield [WRITTEN_LINE_FEED.sub("\n", cell) for cell in record]
 
 
 def _skips_spaces(text: str, separator: str) -> bool:

@@ -2,35 +2,36 @@
 
 As people write help pages: Markdown headings or bold lines that end with a question mark;
 paragraphs of which each, or every second one, begins with such a line; question and answer in one
-line. What stands between one question and the next is its answer. Lettered lines with "Answer: B"
-below them are the options of a quiz.
+line. What stands between one question and the next is its answer, or the options of a quiz.
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder
+from demo.finetune.data.quiz_text import ANSWERED, QuizQuestion, options_in, trivia_in
+from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder, excerpt
 
-HEADING = re.compile(r"\s{0,3}(#{1,6})\s+(\S.*?)[\s#]*")
+HEADING = re.compile(r"(?:\s{0,3}|\s{0,6}\d{1,3}[.)]\s+)(#{1,6})\s+(\S.*?)[\s#]*")
 FENCE = re.compile(r"\s*(?:```|~~~)")
 BOLD = re.compile(r"\s{0,3}(?:\d{1,3}[.)]\s+)?(\*\*|__)(\S.*?)\1\s*")
-NUMBER = re.compile(r"\A(?:Q?\d{1,3}[.):]|[-*•]|Q[.:])\s+")
+NUMBER = re.compile(r"\A(?:[QP]?\d{1,3}[.):]|[-*•]|Q[.:])\s+")
+SUMMARY = re.compile(r"[ \t]*<summary>(?:\s|<\w+>)*(.{0,600}?)(?:\s|</\w+>)*</summary>", re.DOTALL)
+FOLDS = re.compile(r"</?(?:details|p)(?: open)?>|<br ?/?>(?=\s*(?:<b>|\n|$))|</?b>")
+# Small pictures behind a question: how hard it is, and the like.
+ORNAMENT = re.compile(r"[\s\U0001F000-\U0001FAFF\u2600-\u27BF\u2B50\uFE0F\u200D]+\Z")
 ENDS = ("?", "？", "؟")
 IN_ONE = re.compile(r"(.{2,300}?[?？؟])\s*(?:[-–—:=→]+>?\s*)?([^\s,;|][^\t|]*)")
-OPTIONS = re.compile(
-    r"((?:[ \t]*\(?[A-Ha-h][.):][ \t]*[^\s][^\n]*\n+)+)"
-    r"[ \t]*\*{0,2}(?:correct |right )?answer\*{0,2}[ \t]*:\**[ \t]*\(?([A-Ha-h])\b[^\n]*",
-    re.IGNORECASE,
-)
-OPTION = re.compile(r"\(?[A-Ha-h][.):]\s*(\S.*)")
 MARK = re.compile(r"\*{0,2}A(?:nswer)?[.:]\*{0,2}\s+")  # before an answer
 LONGEST = 300  # characters of a question
+FOOTER = re.compile(r"[*_]*\[[^\]]+\]\([^)]+\)[*_]*|<[^>]+>|[-*_=]{3,}")  # a link, a tag or a rule
 FEWEST = 2  # questions
 PARAGRAPHS = 2.5  # for each question, at most, where nothing marks questions: prose asks seldom
 NOTE = "Lines that ask are read as {count:,} questions, and what follows each as its answer."
 ASIDE = "{count:,} lines before the first question, or below other headings, are left out."
+ALIKE = "“{line}” ends {count:,} answers and is left out there."
 Pairs = Sequence[tuple[str, str]]
 Title = tuple[int, str]  # how small, and the words
 
@@ -40,15 +41,27 @@ class Faq(NamedTuple):
 
     pairs: Pairs
     aside: int
+    quiz: Sequence[QuizQuestion] = ()
+    notes: Sequence[str] = ()
 
 
 def find_faq(text: str) -> Faq | None:
     """Find the questions on lines of their own of which a text consists, or None."""
-    found = _pairs(text)
+    if trivia := trivia_in(text):
+        return Faq((), 0, trivia)
+    found = _pairs(_unfolded(text))
     answered = sum(bool(answer) for _, answer in found.pairs)
     told = sum(answer.count("\n") + 1 for _, answer in found.pairs if answer)
     most = answered >= FEWEST and answered * 10 >= len(found.pairs) * 9
-    return found if most and found.aside <= told else None
+    if not most or found.aside > told:
+        return None
+    found = _without_footers(found)
+    quiz = [options_in(*pair) for pair in found.pairs]
+    chosen = [question for question in quiz if question]
+    if len(chosen) * 10 < len(quiz) * 9:
+        return found
+    plain = zip(quiz, found.pairs, strict=True)
+    return found._replace(quiz=[one or QuizQuestion(q, (), a) for one, (q, a) in plain])
 
 
 def read_faq(found: Faq, name: str, limits: DataLimits = LIMITS) -> Table:
@@ -62,19 +75,46 @@ def read_faq(found: Faq, name: str, limits: DataLimits = LIMITS) -> Table:
     Raises:
         DataError: a limit of `TableBuilder`.
     """
-    pairs, aside = found
-    notes = [NOTE.format(count=len(pairs)), *([ASIDE.format(count=aside)] if aside else ())]
-    quiz = [OPTIONS.fullmatch(answer) for _, answer in pairs]
-    columns = ["question", "options", "answer"] if all(quiz) else ["question", "answer"]
+    pairs, aside, quiz, remarks = found
+    notes = [NOTE.format(count=len(quiz or pairs))]
+    notes += [*([ASIDE.format(count=aside)] if aside else []), *remarks]
+    columns = ["question", "options", "answer", "explanation"] if quiz else ["question", "answer"]
     table = TableBuilder(name, columns=columns, counted="question", notes=notes, limits=limits)
-    for number, ((question, answer), match) in enumerate(zip(pairs, quiz, strict=True), 1):
-        cells = {"question": question, "answer": answer}
-        if match and "options" in columns:
-            listed = [OPTION.match(line.strip()) for line in match[1].strip().splitlines()]
-            texts = [option[1].strip() for option in listed if option]
-            cells |= {"options": json.dumps(texts, ensure_ascii=False), "answer": match[2].upper()}
+    rows = quiz or [QuizQuestion(question, (), answer) for question, answer in pairs]
+    for number, row in enumerate(rows, 1):
+        cells = {"question": row.question, "answer": row.answer}
+        if quiz:
+            listed = json.dumps(row.options, ensure_ascii=False) if row.options else ""
+            cells |= {"options": listed, "explanation": row.explanation}
         table.add(number, cells)
     return table.build()
+
+
+def _without_footers(found: Faq) -> Faq:
+    """Take off the link or rule that ends most answers alike, as the way back to the top does."""
+    last = (answer.rpartition("\n")[2].strip() for _, answer in found.pairs if "\n" in answer)
+    ends = Counter(line for line in last if FOOTER.fullmatch(line))
+    line, count = ends.most_common(1)[0] if ends else ("", 0)
+    if count <= FEWEST or 2 * count < len(found.pairs):
+        return found
+    pairs = [
+        (question, before.rstrip() if end.strip() == line and before.strip() else answer)
+        for question, answer in found.pairs
+        for before, _, end in [answer.rpartition("\n")]
+    ]
+    return found._replace(pairs=pairs, notes=[ALIKE.format(line=excerpt(line), count=count)])
+
+
+def _unfolded(text: str) -> str:
+    """Make headings of what a page of GitHub folds its answers under, where that asks."""
+    if "<summary>" not in text:
+        return text
+
+    def titled(match: re.Match[str]) -> str:
+        title = " ".join(match[1].split())
+        return f"###### {title}\n" if _asks(title) else ""
+
+    return FOLDS.sub("", SUMMARY.sub(titled, text))
 
 
 def _pairs(text: str) -> Faq:
@@ -102,7 +142,7 @@ def _between(lines: Sequence[str], titles: Sequence[Title | None]) -> Faq:
     pairs, aside, question, size = list[tuple[str, str]](), 0, "", 0
     answer = list[str]()
     for line, found in zip(lines, titles, strict=True):
-        if found is None or (question and found[0] > size and not _asks(found[1])):
+        if found is None or (question and _is_part(found, size)):
             if question:
                 answer.append(line)
             else:
@@ -115,6 +155,11 @@ def _between(lines: Sequence[str], titles: Sequence[Title | None]) -> Faq:
     if question:
         pairs.append((question, _joined(answer)))
     return Faq(pairs, aside)
+
+
+def _is_part(title: Title, size: int) -> bool:
+    """Tell whether a title stands within an answer: it is smaller, or says that this is one."""
+    return not _asks(title[1]) and (title[0] > size or bool(ANSWERED.match(title[1])))
 
 
 def _joined(answer: Sequence[str]) -> str:
@@ -143,11 +188,16 @@ def _marked(lines: Sequence[str]) -> list[Title | None]:
         title: Title | None = None
         untitled = code or len(line) > 2 * LONGEST
         if not untitled and (heading := HEADING.fullmatch(line)):
-            title = len(heading[1]), NUMBER.sub("", heading[2].strip("*_ "), count=1).strip("*_ ")
+            title = len(heading[1]), _title(heading[2].strip("*_ ")).strip("*_ ")
         elif not untitled and (bold := BOLD.fullmatch(line)):
-            title = 7, NUMBER.sub("", bold[2].strip(), count=1)
+            title = 7, _title(bold[2].strip())
         found.append(title)
     return found
+
+
+def _title(words: str) -> str:
+    """Give a title without its number, and without small pictures behind it."""
+    return NUMBER.sub("", ORNAMENT.sub("", words), count=1)
 
 
 def _openings(lines: Sequence[str], *, every: bool) -> list[str | None]:

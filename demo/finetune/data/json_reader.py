@@ -284,6 +284,8 @@ def _add(
         value = {"messages": value}
     if talk := talk_of(value):
         value = {"messages": talk}
+    if isinstance(value, list) and len(value) == 1:  # as some programs write every row
+        value = value[0]
     if not isinstance(value, dict):
         table.add_fault(
             number,

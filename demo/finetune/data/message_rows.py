@@ -13,7 +13,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from demo.finetune.data.column_names import BARRED, OPINION, PICTURE, VERDICT, all_named
-from demo.finetune.data.conversation import MAX_TURNS, ROLES, normalise_name
+from demo.finetune.data.conversation import MAX_TURNS, normalise_name
+from demo.finetune.data.roles import role_of
 from demo.finetune.data.table import RowFault, Table, TableRow, excerpt, structure
 
 SENDERS = (
@@ -34,16 +35,6 @@ TURNS = (
 TIMES = ("timestamp", "date", "time", "createdat", "sentat", "datetime", "created", "sent")
 PAIRED = ("question", "answer", "prompt", "response", "reply", "output", "completion", "caption")
 AUTHOR = ("globalname", "nickname", "username", "name")
-_REPLYING = (
-    "agent support operator advisor representative rep helpdesk staff employee seller clerk host "
-    "therapist counselor counsellor doctor teacher tutor wizard sys chatbot ai llm kundenservice "
-    "mitarbeiter berater agente asesor conseiller 客服 助手"
-)
-_ASKING = (
-    "customer client caller visitor guest patient student learner buyer shopper consumer usr kunde "
-    "kundin cliente 用户 客户"
-)
-REPLYING, ASKING = frozenset(_REPLYING.split()), frozenset(_ASKING.split())
 LONGEST = 12  # turns of a conversation that nothing else ends
 NOTE = (
     "Each row is a message: “{sender}” says who writes, and the text is read as {count:,} "
@@ -75,7 +66,7 @@ def gathered(table: Table) -> Table:
     sender, text, talk, turn, time = columns
     rows = [row for row in table.rows if row.cells.get(text, "").strip()]
     people = {_name(row.cells.get(sender, "")) for row in rows}
-    roles = {name: _role(name) for name in people}
+    roles = {name: role_of(name) for name in people}
     known = all(roles.values()) and {"user", "assistant"} <= set(roles.values())
     if not rows or not (known or talk or _take_turns(rows, sender, people)):
         return table
@@ -147,14 +138,6 @@ def _name(cell: str) -> str:
     return cell.strip()
 
 
-def _role(name: str) -> str | None:
-    """Give the role that a word stands for, None for a person's name."""
-    word = re.sub(r"[\W_]*\d*[\W_]*$", "", normalise_name(name))
-    if word in REPLYING:
-        return "assistant"
-    return "user" if word in ASKING else ROLES.get(word)
-
-
 def _take_turns(rows: list[TableRow], sender: str, people: set[str]) -> bool:
     """Tell whether two people write in turns, and not one after the other is done."""
     names = [_name(row.cells.get(sender, "")) for row in rows]
@@ -215,7 +198,7 @@ def _parted(messages: list[_MessageRow], known: bool) -> Iterator[list[_MessageR
     people: set[str] = set()  # who has written in this part
     turns, before = 0, ""
     for message in messages:
-        role = _role(message.sender) if known else ("user" if message.sender == first else None)
+        role = role_of(message.sender) if known else ("user" if message.sender == first else None)
         answered = len(people) > 1 or (bool(people) and message.sender not in people)
         asks = role in ("user", "system") and before != message.sender
         if part and asks and answered and (message.day != part[-1].day or turns >= LONGEST):

@@ -14,7 +14,8 @@ from demo.adapter.adapter import Adapter, load_adapter
 from demo.adapter.config import FORMS, AdapterSpec, VisualSpec
 from demo.adapter.passport import Passport, read_passport
 from demo.errors import CheckpointError, DataError
-from demo.finetune.data.columns import recognise_table, why_unknown
+from demo.finetune.data.column_doubts import why_unknown
+from demo.finetune.data.columns import recognise_table
 from demo.finetune.data.dataset import Aim, CheckSettings, Dataset, check
 from demo.finetune.data.dataset_file import load_dataset, load_facts, save_dataset, save_facts
 from demo.finetune.data.examples import EncodedRow, Example, template_fingerprint

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from demo.background_task import Progress
 from demo.charts import Axes, Line, chart, smoothed
-from demo.finetune.data.columns import why_unknown
+from demo.finetune.data.column_doubts import why_unknown
 from demo.finetune.data.report import DatasetReport, RowNote
 from demo.finetune.data.samples import FORMATS
 from demo.finetune.data.table import DataLimits

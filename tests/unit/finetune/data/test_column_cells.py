@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from demo.finetune.data.column_cells import holds_words
+from demo.finetune.data.column_cells import cells_of, holds_words
 from demo.finetune.data.columns import Layout, recognise_table, unused_columns
 from demo.finetune.data.read import read_table
 from demo.finetune.data.rows import read_row
@@ -117,3 +117,11 @@ def test_words_are_no_codes_and_no_categories() -> None:
 
     assert held("casa", "perro", "gato") and held("что", "где", "2 раза", "кто", "как", "там")
     assert not held("q1", "q2", "q3") and not held("yes", "no", "yes", "no") and not held("x", "y")
+
+
+def test_cells_are_looked_at_all_over_a_table() -> None:
+    rows = [{"question": f"Who is {n}?", "answer": str(n)} for n in range(120)]
+    table = read_table(json.dumps(rows).encode())
+    assert [*cells_of(table, "answer", 3)] == ["0", "40", "80"]
+    assert len([*cells_of(table, "answer", 50)]) == 40
+    assert len([*cells_of(table, "answer")]) == 120

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from demo.finetune.data.columns import BY_MARKS, recognise, recognise_table, why_unknown
+from demo.finetune.data.column_doubts import why_unknown
+from demo.finetune.data.columns import BY_MARKS, recognise, recognise_table
 from demo.finetune.data.read import read_table
 from demo.finetune.data.rows import read_row
 

@@ -273,3 +273,39 @@ def test_two_languages_are_a_text_and_its_translation(names: tuple[str, str]) ->
     assert layout and (layout.question, layout.reply) == names
     assert f"“{names[0]}” is asked, and “{names[1]}” replies." in layout.remarks
     assert recognise(("id", "en")) is None and recognise(("en", "de", "fr")) is None
+
+
+def test_a_label_of_many_kinds_is_no_verdict_wherever_they_stand() -> None:
+    rows = [{"Q": f"Who is {n}?", "A": f"It is {n}.", "label": n // 50} for n in range(150)]
+    layout = recognise_table(read_table(json.dumps(rows).encode()))
+    assert layout and layout.verdict is None
+    marks = [{**row, "label": row["label"] % 2} for row in rows]
+    layout = recognise_table(read_table(json.dumps(marks).encode()))
+    assert layout and layout.verdict == "label"
+
+
+def test_numbered_answers_are_options_beside_the_right_one() -> None:
+    rows = [
+        {"Question": "Which is red?", "Answer 1": "grass", "Answer 2": "blood", "correct": "2"},
+        {"Question": "Which is wet?", "Answer 1": "rain", "Answer 2": "sand", "correct": "1"},
+    ]
+    layout = recognise_table(read_table(json.dumps(rows).encode()))
+    assert layout and (layout.reply, layout.options) == ("correct", ("Answer 1", "Answer 2"))
+    assert layout.first_option == 1
+
+
+def test_texts_alone_are_learned_as_they_stand() -> None:
+    rows = [{"joke": f"A cat walks into bar {n} and asks for milk."} for n in range(4)]
+    layout = recognise_table(read_table(json.dumps(rows).encode()))
+    assert layout and layout.text == "joke"
+    asked = [{"item": f"What is the number {n}?"} for n in range(4)]
+    assert recognise_table(read_table(json.dumps(asked).encode())) is None
+
+
+def test_an_object_alone_in_a_list_is_a_row() -> None:
+    rows = [[{"question": f"Who is {n}?", "answer": f"It is {n}."}] for n in range(3)]
+    table = read_table(json.dumps(rows).encode())
+    assert not table.faults and table.rows[2].cells == {
+        "question": "Who is 2?",
+        "answer": "It is 2.",
+    }

@@ -124,3 +124,20 @@ def test_a_first_row_that_explains_names_no_columns(back: str) -> None:
     assert taught(read_table(text.encode()))[0] == f"siguiente > {back}"
     named = read_table(b"Question (English);Answer, short\nOpen?;Yes.\n")
     assert named.columns == ("Question (English)", "Answer, short")
+
+
+def test_a_first_row_of_several_words_is_an_example() -> None:
+    for first in ("Stand med samlede fødder,Moa seogi", "say hello,I'm a virtual agent"):
+        table = read_table(f"{first}\nLang stand,Apgoobi\nHeste stand,Joochoom seogi\n".encode())
+        assert table.columns == ("column 1", "column 2")
+        assert len(table.rows) == 3
+    named = read_table(b"Danish name,Korean name\nLang stand,Apgoobi\n")
+    assert named.columns == ("Danish name", "Korean name")
+
+
+def test_line_feeds_that_are_written_out_end_lines() -> None:
+    table = read_table(b"Question\tAnswer\nWhere?\tIn Lyon.\\n\\nCome by.\nWhat?\tA $\\nu$.\n")
+    assert [row.cells["Answer"] for row in table.rows] == ["In Lyon.\n\nCome by.", "A $\\nu$."]
+    assert "“\\n” within texts is read as the end of a line." in table.notes
+    with_commas = read_table(b"question,answer\nHow?,print('Hi.\\n')\n")
+    assert with_commas.rows[0].cells["answer"] == "print('Hi.\\n')"

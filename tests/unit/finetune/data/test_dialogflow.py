@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from demo.finetune.data.columns import recognise_table, why_unknown
+from demo.finetune.data.column_doubts import why_unknown
+from demo.finetune.data.columns import recognise_table
 from demo.finetune.data.read import read_table
 from demo.finetune.data.rows import read_row
 from demo.finetune.data.table import NO_LIMITS, Table

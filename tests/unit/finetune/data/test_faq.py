@@ -112,3 +112,36 @@ def test_only_a_number_before_a_question_is_taken_off() -> None:
     text = "1. Is room 12. open? - Yes.\n2. Who cleans it? - Mara."
     found = find_faq(text)
     assert found and found.pairs == [("Is room 12. open?", "Yes."), ("Who cleans it?", "Mara.")]
+
+
+def test_questions_in_numbered_headings_and_folds_are_read() -> None:
+    numbered = "# All\n\n1.  ### What is it?\n\n    A cat.\n\n   2. ### Why? 👶\n    So.\n"
+    assert rows(numbered) == [("What is it?", "A cat."), ("Why?", "So.")]
+    folded = (
+        "<details>\n<summary>What is <b>it</b>?</summary><br><b>\nA cat.\n</b></details>\n"
+        "<details>\n<summary>Why?</summary>\n\nSo.\n</details>\n"
+    )
+    assert rows(folded)[1] == ("Why?", "So.")
+    assert rows(folded)[0][1] == "A cat."
+
+
+def test_boxes_below_questions_are_options() -> None:
+    text = "".join(f"#### Q{n}. Is it {n}?\n\n- [x] Yes {n}\n- [ ] No\n\n" for n in range(1, 5))
+    table = read_table(text.encode())
+    layout = recognise_table(table)
+    assert layout and layout.options == ("options",)
+    row = read_row(table.rows[1], layout)
+    assert row.exchanges[0].question == "Is it 2?\n\nOptions:\n(A) Yes 2\n(B) No"
+    assert row.exchanges[0].reply == "Yes 2"
+
+
+def test_a_heading_that_says_answer_ends_no_question() -> None:
+    text = "".join(f"###### {n}. Is it {n}?\n\nLook.\n\n## Answer\n\nYes.\n\n" for n in (1, 2, 3))
+    assert rows(text)[0] == ("Is it 1?", "Look.\n\n## Answer\n\nYes.")
+
+
+def test_a_line_that_ends_most_answers_is_left_out_and_said() -> None:
+    text = "".join(f"## Is it {n}?\n\nYes, {n}.\n\n[Top](#top)\n\n" for n in range(4))
+    assert rows(text)[3] == ("Is it 3?", "Yes, 3.")
+    notes = read_table(text.encode()).notes
+    assert "“[Top](#top)” ends 4 answers and is left out there." in notes

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 from demo.errors import DataError
-from demo.finetune.data.columns import recognise_table, unused_columns, why_unknown
+from demo.finetune.data.column_doubts import why_unknown
+from demo.finetune.data.columns import recognise_table, unused_columns
 from demo.finetune.data.read import read_table
 from demo.finetune.data.rows import read_row
 from demo.finetune.data.table import Table

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import pytest
 
 from demo.errors import DataError
-from demo.finetune.data.columns import choose, recognise_table, unused_columns, why_unknown
+from demo.finetune.data.column_doubts import why_unknown
+from demo.finetune.data.columns import choose, recognise_table, unused_columns
 from demo.finetune.data.conversation import Exchange, TrainingConversation
 from demo.finetune.data.pictures import PictureStore
 from demo.finetune.data.read import CLASSES, read_table

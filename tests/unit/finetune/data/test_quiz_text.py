@@ -1,0 +1,62 @@
+"""Options below a question in plain text, and which of them is right."""
+
+import time
+
+import pytest
+
+from demo.finetune.data.quiz_text import QuizQuestion, options_in, trivia_in
+from demo.finetune.data.read import read_table
+
+BOXES = "- [ ] Lyon\n- [x] Paris\n- [ ] Nice"
+TRIVIA = """#Q What is the capital
+of France?
+^ Paris
+A Lyon
+B Paris
+
+#Q The sea is salty.
+^ True
+A True
+B False
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A. Lyon\nB. Paris\nAnswer: B", QuizQuestion("Q?", ["Lyon", "Paris"], "B")),
+        ("- A: Lyon\n- B: Paris\n\n#### Risposta: B\n\nSo it is.",
+         QuizQuestion("Q?", ["Lyon", "Paris"], "B", "So it is.")),
+        ("```js\nf()\n```\n\na) Lyon\nb) Paris\n**Respuesta**: a",
+         QuizQuestion("Q?\n\n```js\nf()\n```", ["Lyon", "Paris"], "A")),
+        (BOXES, QuizQuestion("Q?", ["Lyon", "Paris", "Nice"], "Paris")),
+        (f"Look:\n\n{BOXES}\n\nSo it is.",
+         QuizQuestion("Q?\n\nLook:", ["Lyon", "Paris", "Nice"], "Paris", "So it is.")),
+        ("- [x] Lyon\n- [x] Paris\n- [ ] Bonn",
+         QuizQuestion("Q?", ["Lyon", "Paris", "Bonn"], "Lyon; Paris")),
+        ("In Paris.", None),
+        ("- [ ] Lyon\n- [ ] Paris", None),  # no right one
+        ("- [x] done", None),
+        ("A. Lyon\nB. Paris", None),
+    ],
+)  # fmt: skip
+def test_options_are_found_with_the_right_one(text: str, expected: QuizQuestion | None) -> None:
+    assert options_in("Q?", text) == expected
+
+
+def test_a_file_of_trivia_is_read() -> None:
+    assert trivia_in(TRIVIA) == [
+        QuizQuestion("What is the capital of France?", ["Lyon", "Paris"], "Paris"),
+        QuizQuestion("The sea is salty.", ["True", "False"], "True"),
+    ]
+    assert trivia_in("#Q Alone?\n^ Yes\nA Yes\nB No\n") == []
+    table = read_table(TRIVIA.encode())
+    assert [row.cells["answer"] for row in table.rows] == ["Paris", "True"]
+
+
+@pytest.mark.parametrize("text", ["#Q a\n" * 200_000, "a) b\n" * 200_000, "- [x] a\n" * 50_000])
+def test_a_long_text_is_looked_through_once(text: str) -> None:
+    begun = time.monotonic()
+    trivia_in(text)
+    options_in("Q?", text)
+    assert time.monotonic() - begun < 20  # a look from every place to the end takes hours
