@@ -186,7 +186,7 @@ class Page:
         tick = self.event("tick")
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            tick.fn(self.owner, self.run_id(), "")
+            tick.fn(self.owner, self.run_id(), "", None)
             from demo.adapter.library import owner_of
 
             run = self.runtime.teaching.runs.of(owner_of(self.owner))[0]
