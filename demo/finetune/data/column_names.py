@@ -127,6 +127,7 @@ def folded(name: str) -> str:
     return "".join(c for c in apart if not unicodedata.combining(c)).strip(" :;.?*#()\"'`")
 
 
+ANSWERS_ELSEWHERE = tuple(_ELSEWHERE["answer"].split())  # as they are written, with accents
 ELSEWHERE = {folded(word): name for name, words in _ELSEWHERE.items() for word in words.split()}
 WORDS = {
     "question": {"question", "query"} | {w for w, n in ELSEWHERE.items() if n == "question"},

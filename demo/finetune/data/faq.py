@@ -18,8 +18,12 @@ HEADING = re.compile(r"(?:\s{0,3}|\s{0,6}\d{1,3}[.)]\s+)(#{1,6})\s+(\S.*?)[\s#]*
 FENCE = re.compile(r"\s*(?:```|~~~)")
 BOLD = re.compile(r"\s{0,3}(?:\d{1,3}[.)]\s+)?(\*\*|__)(\S.*?)\1\s*")
 NUMBER = re.compile(r"\A(?:[QP]?\d{1,3}[.):]|[-*•]|Q[.:])\s+")
-SUMMARY = re.compile(r"[ \t]*<summary>(?:\s|<\w+>)*(.{0,600}?)(?:\s|</\w+>)*</summary>", re.DOTALL)
-FOLDS = re.compile(r"</?(?:details|p)(?: open)?>|<br ?/?>(?=\s*(?:<b>|\n|$))|</?b>")
+SUMMARY = re.compile(
+    r"[ \t]*<summary>(?:\s|<\w+>)*(.{0,600}?)(?:\s|</\w+>)*</summary>"
+    r"(?:[ \t]*<(?:br|b|p)[ ]?/?>)*",
+    re.DOTALL,
+)
+FOLD = re.compile(r"\s*(?:</?(?:details|p|b|br)(?: open)?[ ]?/?>\s*)+")  # a line of nothing else
 # Small pictures behind a question: how hard it is, and the like.
 ORNAMENT = re.compile(r"[\s\U0001F000-\U0001FAFF\u2600-\u27BF\u2B50\uFE0F\u200D]+\Z")
 ENDS = ("?", "？", "؟")
@@ -47,8 +51,9 @@ class Faq(NamedTuple):
 
 def find_faq(text: str) -> Faq | None:
     """Find the questions on lines of their own of which a text consists, or None."""
-    if trivia := trivia_in(text):
-        return Faq((), 0, trivia)
+    trivia, aside = trivia_in(text)
+    if trivia:
+        return Faq((), aside, trivia)
     found = _pairs(_unfolded(text))
     answered = sum(bool(answer) for _, answer in found.pairs)
     told = sum(answer.count("\n") + 1 for _, answer in found.pairs if answer)
@@ -106,7 +111,10 @@ def _without_footers(found: Faq) -> Faq:
 
 
 def _unfolded(text: str) -> str:
-    """Make headings of what a page of GitHub folds its answers under, where that asks."""
+    """Make headings of what a page of GitHub folds its answers under, where that asks.
+
+    Of tags only those go that fold; within code all stay.
+    """
     if "<summary>" not in text:
         return text
 
@@ -114,7 +122,12 @@ def _unfolded(text: str) -> str:
         title = " ".join(match[1].split())
         return f"###### {title}\n" if _asks(title) else ""
 
-    return FOLDS.sub("", SUMMARY.sub(titled, text))
+    code, kept = False, list[str]()
+    for line in SUMMARY.sub(titled, text).split("\n"):
+        code ^= FENCE.match(line) is not None
+        if code or not FOLD.fullmatch(line):
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _pairs(text: str) -> Faq:

@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from demo.finetune.data.column_names import ELSEWHERE
+from demo.finetune.data.column_names import ANSWERS_ELSEWHERE, folded
 
-_ANSWER = "|".join(("answer", *(w for w, name in ELSEWHERE.items() if name == "answer")))
+_ANSWER = "|".join(("answer", *ANSWERS_ELSEWHERE, *map(folded, ANSWERS_ELSEWHERE)))
 ANSWERED = re.compile(rf"(?:correct |right )?(?:{_ANSWER})\b", re.IGNORECASE)  # a heading's words
 _LETTERED = r"(?:[ \t]*(?:[-*][ \t]+)?\(?[A-Ha-h][.):][ \t]*[^\s][^\n]*\n+)"
 LETTERED = re.compile(
@@ -59,15 +59,27 @@ def options_in(question: str, text: str) -> QuizQuestion | None:
     return QuizQuestion(asked, [box[2].strip() for _, box in boxes], "; ".join(right), after)
 
 
-def trivia_in(text: str) -> list[QuizQuestion]:
-    """Read a file of OpenTriviaQA; no questions where the text is none."""
+def trivia_in(text: str) -> tuple[list[QuizQuestion], int]:
+    """Read a file of OpenTriviaQA → its questions, and how many lines belong to none.
+
+    There are no questions where the text is another, in which such lines are few.
+    """
     if text.count("#Q ") < FEWEST:
-        return []
-    found = []
-    for asked, right, listed in TRIVIA.findall(text.replace("\r\n", "\n")):
-        options = [line[1:].strip() for line in listed.strip().splitlines()]
-        found.append(QuizQuestion(" ".join(asked.split()), options, " ".join(right.split())))
-    return found
+        return [], 0
+    text = text.replace("\r\n", "\n")
+    found, read = list[QuizQuestion](), 0
+    for match in TRIVIA.finditer(text):
+        asked, right, listed = (part.strip() for part in match.groups())
+        options = [line[1:].strip() for line in listed.splitlines()]
+        found.append(QuizQuestion(" ".join(asked.split()), options, right))
+        read += _filled(match[0])
+    aside = _filled(text) - read
+    return (found, aside) if aside <= read else ([], 0)
+
+
+def _filled(text: str) -> int:
+    """Count the lines in which something stands."""
+    return sum(bool(line.strip()) for line in text.splitlines())
 
 
 def _joined(question: str, before: str) -> str:

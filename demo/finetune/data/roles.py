@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from demo.finetune.data.table import excerpt
+
 SPEAKERS = ("role", "from", "speaker", "sender")  # keys of a turn that say who speaks
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -69,15 +71,12 @@ def with_roles(turns: list[Any], note: Callable[[str], None]) -> list[Any]:
     if named is None:
         return turns
     user, other = named
-    note(NAMED.format(user=user[:MOST_SHOWN], other=other[:MOST_SHOWN]))
+    note(NAMED.format(user=excerpt(user), other=excerpt(other)))
     given = {user: "user", other: "assistant"}
     return [
         _spoken(turn, given[speaker]) if speaker in given else turn
         for turn, speaker in zip(turns, said, strict=True)
     ]
-
-
-MOST_SHOWN = 40  # characters of a name in a note
 
 
 def _named(said: list[Any], roles: list[str | None]) -> tuple[str, str] | None:

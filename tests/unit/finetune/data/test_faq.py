@@ -125,6 +125,16 @@ def test_questions_in_numbered_headings_and_folds_are_read() -> None:
     assert rows(folded)[0][1] == "A cat."
 
 
+def test_tags_within_a_folded_answer_stay() -> None:
+    code = "```html\n<p>\n<b>So</b>\n</p>\n```"
+    folded = "".join(
+        f"<details>\n<summary>What is {n}?</summary>\n<p>\n\n"
+        f"It is <b>{n}</b>.\n{code}\n\n</p>\n</details>\n"
+        for n in range(2)
+    )
+    assert rows(folded)[0] == ("What is 0?", f"It is <b>0</b>.\n{code}")
+
+
 def test_boxes_below_questions_are_options() -> None:
     text = "".join(f"#### Q{n}. Is it {n}?\n\n- [x] Yes {n}\n- [ ] No\n\n" for n in range(1, 5))
     table = read_table(text.encode())

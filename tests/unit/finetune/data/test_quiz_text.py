@@ -34,6 +34,8 @@ B False
          QuizQuestion("Q?\n\nLook:", ["Lyon", "Paris", "Nice"], "Paris", "So it is.")),
         ("- [x] Lyon\n- [x] Paris\n- [ ] Bonn",
          QuizQuestion("Q?", ["Lyon", "Paris", "Bonn"], "Lyon; Paris")),
+        ("A) Lyon\nB) Paris\nRéponse : B", QuizQuestion("Q?", ["Lyon", "Paris"], "B")),
+        ("A) Lyon\nB) Paris\nReponse: B", QuizQuestion("Q?", ["Lyon", "Paris"], "B")),
         ("In Paris.", None),
         ("- [ ] Lyon\n- [ ] Paris", None),  # no right one
         ("- [x] done", None),
@@ -45,13 +47,18 @@ def test_options_are_found_with_the_right_one(text: str, expected: QuizQuestion 
 
 
 def test_a_file_of_trivia_is_read() -> None:
-    assert trivia_in(TRIVIA) == [
+    questions = [
         QuizQuestion("What is the capital of France?", ["Lyon", "Paris"], "Paris"),
         QuizQuestion("The sea is salty.", ["True", "False"], "True"),
     ]
-    assert trivia_in("#Q Alone?\n^ Yes\nA Yes\nB No\n") == []
+    assert trivia_in(TRIVIA) == (questions, 0)
+    assert trivia_in(f"{TRIVIA}\n#Q Nobody knows?\nA Yes\n") == (questions, 2)
+    assert trivia_in("#Q Alone?\n^ Yes\nA Yes\nB No\n") == ([], 0)
+    assert trivia_in("Prose.\n\n" * 20 + TRIVIA) == ([], 0)
     table = read_table(TRIVIA.encode())
     assert [row.cells["answer"] for row in table.rows] == ["Paris", "True"]
+    told = read_table(f"{TRIVIA}\n#Q Nobody knows?\nA Yes\n".encode()).notes
+    assert any(note.startswith("2 lines before the first question") for note in told)
 
 
 @pytest.mark.parametrize("text", ["#Q a\n" * 200_000, "a) b\n" * 200_000, "- [x] a\n" * 50_000])
