@@ -9,13 +9,15 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from demo.finetune.data.quiz_text import ANSWERED, QuizQuestion, options_in, trivia_in
 from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder, excerpt
 
 HEADING = re.compile(r"(?:\s{0,3}|\s{0,6}\d{1,3}[.)]\s+)(#{1,6})\s+(\S.*?)[\s#]*")
-FENCE = re.compile(r"\s*(?:```|~~~)")
+ASKING_HEADINGS = re.compile(r"^ {0,3}#{1,6}[ \t][^\n]{2,300}[?？؟][ \t]*$", re.MULTILINE)
+FENCE = re.compile(r"\s*(?:```[^`]*|~~~.*)\Z")  # code in one line opens none
 BOLD = re.compile(r"\s{0,3}(?:\d{1,3}[.)]\s+)?(\*\*|__)(\S.*?)\1\s*")
 NUMBER = re.compile(r"\A(?:[QP]?\d{1,3}[.):]|[-*•]|Q[.:])\s+")
 SUMMARY = re.compile(
@@ -67,6 +69,11 @@ def find_faq(text: str) -> Faq | None:
         return found
     plain = zip(quiz, found.pairs, strict=True)
     return found._replace(quiz=[one or QuizQuestion(q, (), a) for one, (q, a) in plain])
+
+
+def has_headings_that_ask(text: str) -> bool:
+    """Tell whether a text is Markdown whose headings ask: its commas then part no cells."""
+    return sum(1 for _ in islice(ASKING_HEADINGS.finditer(text), FEWEST)) == FEWEST
 
 
 def read_faq(found: Faq, name: str, limits: DataLimits = LIMITS) -> Table:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from demo.finetune.data.column_names import ANSWERS_ELSEWHERE, folded
 
-_ANSWER = "|".join(("answer", *ANSWERS_ELSEWHERE, *map(folded, ANSWERS_ELSEWHERE)))
+_WORDS = ("answer", *ANSWERS_ELSEWHERE, *map(folded, ANSWERS_ELSEWHERE), "đáp án", "câu trả lời")
+_ANSWER = rf"(?:{'|'.join(_WORDS)})(?: \w+)?"  # and "respuesta correcta"
 ANSWERED = re.compile(rf"(?:correct |right )?(?:{_ANSWER})\b", re.IGNORECASE)  # a heading's words
 _LETTERED = r"(?:[ \t]*(?:[-*][ \t]+)?\(?[A-Ha-h][.):][ \t]*[^\s][^\n]*\n+)"
 LETTERED = re.compile(

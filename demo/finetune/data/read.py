@@ -25,7 +25,7 @@ from demo.finetune.data.csv_reader import (
     has_commas_of_sentences,
     read_csv,
 )
-from demo.finetune.data.faq import find_faq, read_faq
+from demo.finetune.data.faq import find_faq, has_headings_that_ask, read_faq
 from demo.finetune.data.folder import table_in
 from demo.finetune.data.glossary import find_glossary, read_glossary
 from demo.finetune.data.intents import spread
@@ -204,6 +204,8 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
         table = read_json(yaml_as_json(text), name, limits)
     elif (who := speakers(text)) and marked_turns(text[:20_000]) is None:
         table = read_transcript(text, name, who, limits)
+    elif has_headings_that_ask(text) and (faq := find_faq(text)):
+        table = read_faq(faq, name, limits)
     elif has_commas_of_sentences(text) and (glossary := find_glossary(text)):
         table = read_glossary(glossary, name, limits)
     else:

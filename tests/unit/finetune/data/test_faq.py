@@ -125,6 +125,17 @@ def test_questions_in_numbered_headings_and_folds_are_read() -> None:
     assert rows(folded)[0][1] == "A cat."
 
 
+def test_commas_of_markdown_part_no_cells() -> None:
+    said = "On peut, bien sûr, venir.\nLe matin, et le soir, c'est ouvert.\n"
+    text = f"# Aide, et conseils\n\n## Où, et quand ?\n\n{said}\n## Comment, enfin ?\n\n{said}"
+    assert rows(text) == [("Où, et quand ?", said.strip()), ("Comment, enfin ?", said.strip())]
+
+
+def test_code_in_one_line_opens_no_block() -> None:
+    text = "## What?\n\n```a = 1```\n\n## Why?\n\n```py\n# How?\n```\n\n## Who?\n\nI.\n"
+    assert rows(text) == [("What?", "```a = 1```"), ("Why?", "```py\n# How?\n```"), ("Who?", "I.")]
+
+
 def test_tags_within_a_folded_answer_stay() -> None:
     code = "```html\n<p>\n<b>So</b>\n</p>\n```"
     folded = "".join(

@@ -35,6 +35,9 @@ B False
         ("- [x] Lyon\n- [x] Paris\n- [ ] Bonn",
          QuizQuestion("Q?", ["Lyon", "Paris", "Bonn"], "Lyon; Paris")),
         ("A) Lyon\nB) Paris\nRéponse : B", QuizQuestion("Q?", ["Lyon", "Paris"], "B")),
+        ("- A: Lyon\n- B: Paris\n\n#### Respuesta correcta: B",
+         QuizQuestion("Q?", ["Lyon", "Paris"], "B")),
+        ("- A: Lyon\n- B: Paris\n\n#### Đáp án: B", QuizQuestion("Q?", ["Lyon", "Paris"], "B")),
         ("A) Lyon\nB) Paris\nReponse: B", QuizQuestion("Q?", ["Lyon", "Paris"], "B")),
         ("In Paris.", None),
         ("- [ ] Lyon\n- [ ] Paris", None),  # no right one
