@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 
 from demo.errors import DemoError, InputError
 from demo.logs import set_up_logs
-from demo.memory import PAGE_BYTES, bound_arenas, require
+from demo.memory import PAGE_BYTES, bound_libraries, require
 from demo.settings import Checked, KVBits, Settings
 from demo.temporary_folder import run_folder
 
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program until it is told to stop; return the exit code."""
     options = vars(build_parser(os.environ).parse_args(arguments))
     set_up_logs()
-    bound_arenas()
+    bound_libraries()
     try:
         settings = Settings(**{name: options[name] for name in Settings.__pydantic_fields__})
         address = Address(**{name: options[name] for name in Address.__pydantic_fields__})

@@ -8,6 +8,7 @@ nothing happens.
 import ctypes
 import gc
 import mmap
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -29,6 +30,8 @@ GROUP_FILES = {
     "1": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem"),
 }
 ARENAS = 4  # of malloc; by default it makes eight a core and keeps the holes in each
+# Of oneDNN, one for each shape and number of pictures; by default it keeps 1,024, of 50 kB and more.
+CONVOLUTIONS = 192
 M_ARENA_MAX = -8  # as <malloc.h> numbers it
 
 
@@ -103,8 +106,12 @@ def _left_by_ulimit() -> Iterator[int]:
                     yield most - taken
 
 
-def bound_arenas() -> None:
-    """Let threads share a few arenas; called before there are threads."""
+def bound_libraries() -> None:
+    """Let threads share a few arenas, and torch keep few compiled convolutions.
+
+    Called before there are threads, and before torch computes.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(CONVOLUTIONS))
     if library := _library("mallopt"):
         library.mallopt(M_ARENA_MAX, ARENAS)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from demo.vision.clip import Tower
 
 AUTO, PLAIN_BASE = RESERVED
-KEPT_PREFIXES, PREFIX_BYTES = 64, 2**28  # at most; those of a large base are 10 MB each
+KEPT_PREFIXES, PREFIX_BYTES = 32, 2**28  # at most; those of a large base are 10 MB each
 KEPT_FACTS = 16  # adapters whose facts are ready to be compared
 PICTURE = (
     r"pictures?|pics?|photos?|photographs?|images?|snapshots?|videos?|clips?|pictured|captions?"

@@ -131,8 +131,8 @@ class Decoder:
         self._slots = KVSlots(
             key=without_huge_pages(empty(text, kept)),
             value=without_huge_pages(empty(text, kept)),
-            prompt_key=zeros(prompt),
-            prompt_value=zeros(prompt),
+            prompt_key=without_huge_pages(zeros(prompt)),
+            prompt_value=without_huge_pages(zeros(prompt)),
             gate=zeros((sizes.slots, c.layers, c.heads)),
             prompts=np.zeros(sizes.slots, np.int64),
         )
@@ -264,9 +264,11 @@ class Decoder:
 
     def release(self, slots: Iterable[int]) -> None:
         """See `TokenDecoder.release`."""
+        s = self._slots
         for slot in slots:
-            discard(self._slots.key[slot])
-            discard(self._slots.value[slot])
+            s.prompts[slot] = 0
+            for kept in (s.key, s.value, s.prompt_key, s.prompt_value):
+                discard(kept[slot])
 
     def _options(self, threads: int) -> KernelOptions:
         return KernelOptions(self.config.heads, np.float32(self.config.norm_eps), threads)

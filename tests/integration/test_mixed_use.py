@@ -15,6 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from demo.chat.scheduler import UNUSED_SECONDS
 from demo.settings import ROOT
 from tests.browser.teach import WORDS
 from tests.files import packed
@@ -23,7 +24,7 @@ from tests.visitors import Visitor
 
 pytestmark = [pytest.mark.nightly, pytest.mark.page]
 USE_SECONDS = float(os.environ.get("NIGHTLY_USE", "3600"))
-QUIET_SECONDS = 60.0
+QUIET_SECONDS = UNUSED_SECONDS + 60  # by then nobody is taken to come back to a conversation
 TAUGHT_SECONDS = 4 * READY_SECONDS  # beside chats without end it has two seconds of ten
 MOST_MB = 1600
 TURNS = 5  # of a chat, before the next is begun

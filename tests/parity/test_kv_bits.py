@@ -4,6 +4,7 @@ Whatever is bit for bit at 32 bits is so at 16; what only the rounding may chang
 its own, measured on these models with a margin of two.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,3 +149,23 @@ def test_products_of_16_bits_lose_nothing(model, prefix, ids):
         decoder = TorchDecoder(other, SlotSizes(1, POSITIONS, 8, kv_bits))
         found.append((decoder.prefill(0, ids, prefix), step(decoder, [7], [0], LENGTH)))
     assert all((a == b).all() for a, b in zip(*found, strict=True))
+
+
+@BITS
+@pytest.mark.matrix("D18")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems give nothing back")
+def test_a_slot_given_back_keeps_no_prompts_and_answers_as_a_new_one(model, ids, kv_bits):
+    torch.manual_seed(2)
+    adapter = Adapter(AdapterSpec.for_base(model.config, layers=2, prompts=2000))
+    torch.nn.init.constant_(adapter.gate, 1.0)
+    prefix = adapter.fixed_prefix(model)
+    decoder = Decoder(model, SlotSizes(2, POSITIONS, 2000, kv_bits), 2)
+    decoder.prefill(1, ids, prefix)
+    kept = (decoder._slots.prompt_key[1], decoder._slots.prompt_value[1], decoder._slots.key[1])
+    filled = [np.count_nonzero(part) for part in kept]
+    decoder.release([1])
+    for part, before in zip(kept, filled, strict=True):
+        assert before and np.count_nonzero(part) < before / 10  # what shares a page with others
+    for given in (None, prefix):
+        fresh = Decoder(model, SlotSizes(2, POSITIONS, 2000, kv_bits), 2)
+        assert (decoder.prefill(1, ids, given) == fresh.prefill(1, ids, given)).all()

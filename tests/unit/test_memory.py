@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from demo.memory import available, bound_arenas, discard, settle, trim, without_huge_pages
+from demo.memory import available, bound_libraries, discard, settle, trim, without_huge_pages
 from demo.settings import ROOT
 
 MB = 2**20
@@ -41,7 +41,7 @@ def test_an_array_that_is_written_here_and_there_takes_little() -> None:
 
 
 def test_the_calls_are_there_or_do_nothing() -> None:
-    bound_arenas()
+    bound_libraries()
     trim()
     discard(np.zeros(1))
     assert without_huge_pages(np.zeros(1)).shape == (1,)
