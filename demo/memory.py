@@ -1,20 +1,18 @@
 """Memory: how much there is, and what is given back of it.
 
-The C library and numpy keep what they once had, and an hour of mixed use otherwise leaves a server
+The C library and torch keep what they once had, and an hour of mixed use otherwise leaves a server
 that nobody talks to with the caches of everybody who did. Where the system has none of these calls,
 nothing happens.
 """
 
 import ctypes
 import gc
-import mmap
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 from demo.errors import InputError
@@ -30,8 +28,7 @@ GROUP_FILES = {
     "1": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem"),
 }
 ARENAS = 4  # of malloc; by default it makes eight a core and keeps the holes in each
-# Of oneDNN, one for each shape and number of pictures; by default it keeps 1,024, of 50 kB and more.
-CONVOLUTIONS = 192
+CONVOLUTIONS = 192  # of oneDNN, one for each shape and number of pictures; else it keeps 1,024
 M_ARENA_MAX = -8  # as <malloc.h> numbers it
 
 
@@ -130,40 +127,6 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def discard(array: np.ndarray) -> None:
-    """Give back the memory of an array that stays; what it held is lost.
-
-    Args:
-        array: contiguous, and the only one on its pages but for those at its ends.
-    """
-    _advise(array, "MADV_DONTNEED")
-
-
-def without_huge_pages(array: np.ndarray) -> np.ndarray:
-    """Let an array that is written to here and there take memory in small pages → the array.
-
-    numpy asks the system for large ones, of which each number that is written takes two megabytes.
-
-    Args:
-        array: as in `discard`.
-    """
-    _advise(array, "MADV_NOHUGEPAGE")
-    return array
-
-
-def _advise(array: np.ndarray, advice: str) -> None:
-    """Tell the system how the whole pages of an array are used, where it has such an advice."""
-    library = _library("madvise")
-    if not library or not hasattr(mmap, advice):
-        return
-    page = mmap.PAGESIZE
-    start = -(-array.ctypes.data // page) * page
-    end = (array.ctypes.data + array.nbytes) // page * page
-    if end > start:
-        size, number = ctypes.c_size_t(end - start), ctypes.c_int(getattr(mmap, advice))
-        library.madvise(ctypes.c_void_p(start), size, number)
 
 
 def _library(name: str) -> ctypes.CDLL | None:

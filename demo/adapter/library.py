@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.adapter.passport import AdapterCard, Passport, read_passport
+from demo.adapter.passport import AdapterCard, Passport, read_name, read_passport
 from demo.atomic_file import ABANDONED_SECONDS, remove_unfinished, replace_file
 from demo.errors import CheckpointError, InputError
 from demo.llama.config import LlamaConfig
@@ -436,7 +436,7 @@ def taken_names(folder: Path) -> set[str]:
     for path in folder.glob("*.safetensors"):
         taken.add(path.stem.lower())
         try:
-            taken.add(read_passport(path).name.lower())
+            taken.add(read_name(path).lower())
         except CheckpointError:
             continue
     return taken

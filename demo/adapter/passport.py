@@ -252,6 +252,19 @@ def read_passport(path: Path) -> Passport:
     return passport_of(read_header(path), path.name)
 
 
+def read_name(path: Path) -> str:
+    """Read an adapter's name alone: a thousand whole passports take seconds.
+
+    Raises:
+        CheckpointError: as `read_header`, or no name is there.
+    """
+    text = read_header(path).metadata.get("passport", "")
+    try:
+        return str(json.loads(text[: MAX_PASSPORT + 1])["name"])
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise CheckpointError(f"'{path.name}' says no name.") from error
+
+
 def passport_of(header: Header, file: str) -> Passport:
     """Read the passport in a header.
 

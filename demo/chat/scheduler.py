@@ -87,14 +87,15 @@ class SlotPool:
         return slot
 
     def give_back(self, slot: Slot, *, keep: bool = True) -> None:
-        """Give a slot back; what it holds stays until somebody else needs the room.
-
-        Without `keep` it is emptied, because what it holds may be half written.
-        """
+        """Give a slot back; with `keep` it holds what it has until the room is needed."""
         slot.used = time.monotonic()
-        if not keep:  # it is the next to be taken: its memory is there
+        if not keep:  # half written; it is the next to be taken: its memory is there
             slot.owner, slot.ids = None, []
         self._free.insert(len(self._free) if keep else 0, slot)
+
+    def keeps(self) -> bool:
+        """Tell whether a free slot holds what `forget` will empty."""
+        return any(slot.used is not None for slot in self._free)
 
     def forget(self, unused: float) -> list[int]:
         """Empty the free slots that nobody has used for so many seconds; return which they are."""
@@ -256,8 +257,9 @@ class Scheduler:
     def _loop(self) -> None:
         while True:
             with self._change:
+                rests = LOOK_SECONDS if self._worked or self._slots.keeps() else None
                 asked = self._change.wait_for(
-                    lambda: self._closed or self._waiting or self._busy(), LOOK_SECONDS
+                    lambda: self._closed or self._waiting or self._busy(), rests
                 )
                 if self._closed:
                     break
@@ -311,12 +313,10 @@ class Scheduler:
     def _prefill(self) -> None:
         """One slice of the prompt that has least left, so that short ones pass long ones by."""
         running = min(self._prefilling, key=lambda r: len(r.stream.request.ids) - len(r.slot.ids))
-        request, slot = running.stream.request, running.slot
+        slot, part, start = running.slot, running.slice(), len(running.slot.ids)
+        prefix, delta = running.stream.request.prefix, running.stream.request.delta
         try:
-            part, start = running.slice(), len(slot.ids)
-            logits = self._decoder.prefill(
-                slot.index, part, request.prefix, start=start, delta=request.delta
-            )
+            logits = self._decoder.prefill(slot.index, part, prefix, start=start, delta=delta)
         except Exception as error:  # one bad request must not end the others' replies
             self._fail([running], error)
             return
@@ -371,10 +371,9 @@ def repeats(ids: Sequence[int]) -> bool:
     A small base that has begun so does not find out of it by itself.
     """
     for period in range(1, min(LONGEST_PERIOD, len(ids) // 3) + 1):
-        if ids[-1] != ids[-1 - period]:
-            continue
         length = max(3 * period, LEAST_REPEATED)
-        if len(ids) >= length and ids[-length:-period] == ids[period - length :]:
+        same = len(ids) >= length and ids[-1] == ids[-1 - period]
+        if same and ids[-length:-period] == ids[period - length :]:
             return True
     return False
 

@@ -26,9 +26,11 @@ from demo.llama.kernels.amx import TILE_ROWS
 from demo.llama.kernels.compile import (
     CACHE_LINE,
     KernelOptions,
+    discard,
     drop_stale,
     empty,
     max_threads,
+    without_huge_pages,
     zeros,
 )
 from demo.llama.kernels.decode import (
@@ -54,7 +56,6 @@ from demo.llama.kernels.int8_tile import GEMM_ROWS, TOKENS
 from demo.llama.kernels.prefill import SLICE, PrefillWorkspace, prefill
 from demo.llama.kernels.prefill_delta import changed_prefill
 from demo.llama.model import KVCache, Llama, Prefix, kernel_weights, uses_amx
-from demo.memory import discard, without_huge_pages
 
 FIRST_PROBE, LAST_PROBE = 32, 1024  # steps between two trials of the other choice
 STEP_SLICE = 32  # tokens of a prompt at a time that go through the kernels of steps

@@ -130,7 +130,8 @@ class KnownFacts:
         parts = (together, [f.question for f in self.facts], [f.answer for f in self.facts])
         self.keys: Tensor = torch.stack([encoder.encode(part) for part in parts])  # (3, G, W)
         self.asked = {plain(fact.question): place for place, fact in enumerate(self.facts)}
-        self.asked_in_chinese = {plain_chinese(f.question): at for at, f in enumerate(self.facts)}
+        others = [(f.question, at) for at, f in enumerate(self.facts) if not f.question.isascii()]
+        self.asked_in_chinese = {plain_chinese(question): at for question, at in others}
 
 
 class Matcher:
@@ -154,7 +155,7 @@ class Matcher:
         if not known.facts or not asked.strip():
             return None
         place = known.asked.get(plain(asked))
-        if place is None and (chinese := plain_chinese(asked)):
+        if place is None and known.asked_in_chinese and (chinese := plain_chinese(asked)):
             place = known.asked_in_chinese.get(chinese)
         if place is not None:
             return Match(place, 1.0)

@@ -5,46 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
-from demo.memory import available, bound_libraries, discard, settle, trim, without_huge_pages
+from demo.memory import available, bound_libraries, settle, trim
 from demo.settings import ROOT
 
 MB = 2**20
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep it")
-def test_an_array_gives_its_memory_back_and_can_be_used_again() -> None:
-    process, array = psutil.Process(), np.empty(256 * MB, np.uint8)
-    array[:] = 1
-    full = process.memory_info().rss
-    discard(array[100:-100])
-    assert full - process.memory_info().rss > 200 * MB
-    assert array[0] == 1 and array[-1] == 1  # beyond the ends
-    array[:] = 2
-    assert array.min() == 2
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other pages")
-@pytest.mark.matrix("D18")
-def test_an_array_that_is_written_here_and_there_takes_little() -> None:
-    process = psutil.Process()
-
-    def taken(array: np.ndarray) -> int:
-        before = process.memory_info().rss
-        array[:: 2 * MB] = 1  # one number in each large page
-        return process.memory_info().rss - before
-
-    assert taken(without_huge_pages(np.empty(512 * MB, np.uint8))) < 16 * MB
-
-
 def test_the_calls_are_there_or_do_nothing() -> None:
     bound_libraries()
     trim()
-    discard(np.zeros(1))
-    assert without_huge_pages(np.zeros(1)).shape == (1,)
 
 
 @pytest.mark.matrix("H3")

@@ -12,6 +12,7 @@ instructions took two and a half times as long.
 import ctypes
 import hashlib
 import math
+import mmap
 import platform
 from pathlib import Path
 from typing import NamedTuple
@@ -102,6 +103,39 @@ def empty(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
 def zeros(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
     """Allocate an array of zeros."""
     return _aligned(np.zeros(_bytes(shape, dtype) + CACHE_LINE, np.uint8), shape, dtype)
+
+
+def discard(array: np.ndarray) -> None:
+    """Give back the memory of an array that stays; what it held is lost.
+
+    Args:
+        array: contiguous, and the only one on its pages but for those at its ends.
+    """
+    _advise(array, "MADV_DONTNEED")
+
+
+def without_huge_pages(array: np.ndarray) -> np.ndarray:
+    """Let an array that is written to here and there take memory in small pages → the array.
+
+    numpy asks the system for large ones, of which each number that is written takes two megabytes.
+
+    Args:
+        array: as in `discard`.
+    """
+    _advise(array, "MADV_NOHUGEPAGE")
+    return array
+
+
+def _advise(array: np.ndarray, advice: str) -> None:
+    """Tell the system how the whole pages of an array are used, where it has such an advice."""
+    if not hasattr(mmap, advice):
+        return
+    page = mmap.PAGESIZE
+    start = -(-array.ctypes.data // page) * page
+    end = (array.ctypes.data + array.nbytes) // page * page
+    if end > start:
+        size, number = ctypes.c_size_t(end - start), ctypes.c_int(getattr(mmap, advice))
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), size, number)
 
 
 @nb.njit(**LANES_ALIKE)

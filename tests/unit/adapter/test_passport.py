@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from demo.adapter.adapter import Adapter, load_adapter, save_adapter
 from demo.adapter.config import AdapterSpec
-from demo.adapter.passport import MAX_HEADER, Passport, read_passport
+from demo.adapter.passport import MAX_HEADER, Passport, read_name, read_passport
 from demo.errors import CheckpointError
 from demo.questions.taxonomy import Taxonomy
 
@@ -213,3 +213,13 @@ def test_mutated_files_are_refused_or_whole(path: Path) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_very_many_mutated_files(path: Path, seed: int) -> None:
     mutated(path, 10_000, seed)
+
+
+def test_a_name_is_read_without_the_rest(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    save_file({"x": torch.zeros(1)}, file, {"passport": '{"name": "Pirate", "spec": 5}'})
+    assert read_name(file) == "Pirate"
+    for text in ("{", "[]", "{}", "[" * 100_000):
+        save_file({"x": torch.zeros(1)}, file, {"passport": text})
+        with pytest.raises(CheckpointError, match="says no name"):
+            read_name(file)

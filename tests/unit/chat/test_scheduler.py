@@ -307,6 +307,23 @@ def test_what_rests_is_given_back_while_others_are_answered(decoder, monkeypatch
     scheduler.close()
 
 
+def test_a_model_that_keeps_nothing_sleeps_until_somebody_asks(decoder, monkeypatch):
+    looks: list[int] = []
+    monkeypatch.setattr("demo.chat.scheduler.UNUSED_SECONDS", 0.05)
+    monkeypatch.setattr("demo.chat.scheduler.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(decoder, "release", lambda gone: looks.append(len(gone)))
+    scheduler = Scheduler(decoder, slots=2, running=1, queue=2)
+    for _ in range(2):
+        time.sleep(0.1)
+        before = len(looks)
+        time.sleep(0.1)
+        assert len(looks) == before
+        finish(scheduler.submit(request(100)), decoder)
+        settle(lambda: 1 in looks)
+        looks.clear()
+    scheduler.close()
+
+
 @pytest.mark.matrix("D18")
 def test_in_a_pause_what_was_freed_is_given_back_once(decoder, monkeypatch):
     trimmed: list[int] = []

@@ -1,15 +1,25 @@
 """Compiled kernels go when a kernel's source changes, and only then; memory begins a cache line."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numba as nb
 import numpy as np
+import psutil
 import pytest
 
 from demo.llama.kernels import compile as compiling
-from demo.llama.kernels.compile import CACHE_LINE, JIT, drop_stale, scratch
+from demo.llama.kernels.compile import (
+    CACHE_LINE,
+    JIT,
+    discard,
+    drop_stale,
+    scratch,
+    without_huge_pages,
+)
 
+MB = 2**20
 SHAPES = ((1,), (7,), (3, 5), (2, 3, 32))
 
 
@@ -78,3 +88,34 @@ def _places(shape, count):  # where arrays begin within a line, and whether they
 @pytest.mark.parametrize("shape", SHAPES)
 def test_so_does_one_inside_compiled_code(shape: tuple[int, ...]) -> None:
     assert _places(shape, 20) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep it")
+def test_an_array_gives_its_memory_back_and_can_be_used_again() -> None:
+    process, array = psutil.Process(), np.empty(256 * MB, np.uint8)
+    array[:] = 1
+    full = process.memory_info().rss
+    discard(array[100:-100])
+    assert full - process.memory_info().rss > 200 * MB
+    assert array[0] == 1 and array[-1] == 1  # beyond the ends
+    array[:] = 2
+    assert array.min() == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other pages")
+@pytest.mark.matrix("D18")
+def test_an_array_that_is_written_here_and_there_takes_little() -> None:
+    process = psutil.Process()
+
+    def taken(array: np.ndarray) -> int:
+        before = process.memory_info().rss
+        array[:: 2 * MB] = 1  # one number in each large page
+        return process.memory_info().rss - before
+
+    assert taken(without_huge_pages(np.empty(512 * MB, np.uint8))) < 16 * MB
+
+
+def test_an_array_smaller_than_a_page_is_left_alone() -> None:
+    small = np.ones(3)
+    discard(small)
+    assert without_huge_pages(small).sum() == 3
