@@ -5,6 +5,7 @@ page is served before.
 """
 
 from collections.abc import Callable
+from multiprocessing import get_context
 
 import torch
 
@@ -20,6 +21,7 @@ from demo.vision.clip import Tower
 
 MOST_SLOTS = 64
 KV_MB = 1024  # for conversations, unless the settings say otherwise or one needs more
+APART_BYTES = 2**31  # that must be free for the kernels to be compiled in a process of its own
 MAX_PROMPTS = 64  # prompts a layer that a slot of the kernel has room for
 
 
@@ -43,9 +45,33 @@ def load_language(settings: Settings, progress: Callable[[str, float | None], No
     else:
         decoder = Decoder(model, sizes, settings.threads)
         progress("Preparing the kernel (it is compiled once, on the first start)", None)
+        if decoder.uncompiled and available() > APART_BYTES:
+            compile_apart(settings)
         decoder.warm()
     scheduler = Scheduler(decoder, slots=slots, running=settings.slots, queue=settings.queue)
     return Engine(base, model, scheduler)
+
+
+def compile_apart(settings: Settings) -> bool:
+    """Compile the kernels in a process of its own, with which goes what the compiler has taken.
+
+    Else 200 MB of it stayed until the program ends. They are then read from numba's cache.
+
+    Returns:
+        Whether that went well; if not, whoever uses the kernels compiles them.
+    """
+    process = get_context("spawn").Process(target=_compile, args=(settings,), daemon=True)
+    process.start()
+    process.join()
+    return process.exitcode == 0
+
+
+def _compile(settings: Settings) -> None:
+    torch.set_num_threads(settings.threads)
+    base = open_base(settings.llama, settings.cache, lambda message, share: None)
+    model = load_llama(base, torch.device("cpu"), settings.context)
+    sizes = SlotSizes(1, settings.context, MAX_PROMPTS, settings.kv_bits)
+    Decoder(model, sizes, settings.threads).warm()
 
 
 def check_memory(config: LlamaConfig, settings: Settings, free: int) -> None:

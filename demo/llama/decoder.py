@@ -115,12 +115,15 @@ class Decoder:
         threads: at most.
         exact: prompts go through the kernels of steps, whose activations have 30 bits, not through
             those of prefills, whose have 16: some five times as slow, for comparisons.
+
+    Attributes:
+        uncompiled: the kernels have changed, or were never used here: `warm` takes a minute.
     """
 
     def __init__(
         self, model: Llama, sizes: SlotSizes, threads: int, *, exact: bool = False
     ) -> None:
-        drop_stale(Path(decode_step.stats.cache_path))
+        self.uncompiled = drop_stale(Path(decode_step.stats.cache_path))
         c = model.config
         self.model, self.config, self.sizes, self.exact = model, c, sizes, exact
         self.threads = ThreadChoice(min(threads, max_threads()))

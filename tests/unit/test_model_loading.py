@@ -11,7 +11,15 @@ from demo.errors import InputError
 from demo.llama.base import Base, open_base
 from demo.llama.config import LlamaConfig
 from demo.llama.int8 import file_plan
-from demo.model_loading import KV_MB, PROGRAM_BYTES, check_memory, kept_slots, token_bytes
+from demo.model_loading import (
+    KV_MB,
+    PROGRAM_BYTES,
+    check_memory,
+    compile_apart,
+    kept_slots,
+    load_language,
+    token_bytes,
+)
 from demo.settings import Settings
 
 
@@ -61,3 +69,31 @@ def test_seven_billion_start_with_defaults_on_sixteen_gigabytes() -> None:
 
 
 LLAMA_7B = LlamaConfig(32, 4096, 32, 32, 128, 11008, 32_000, 1e-6, 10_000.0, 2048, tied=False)
+
+
+@pytest.mark.compiles
+def test_kernels_are_compiled_in_a_process_of_its_own(
+    tiny: Path, tiny_cache: Path, no_progress: ProgressCallback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_base(str(tiny), tiny_cache, no_progress)
+    settings = Settings(llama=str(tiny), cache=tiny_cache, context=64)
+    asked: list[Settings] = []
+
+    def compile_and_note(settings: Settings) -> bool:
+        asked.append(settings)
+        return compile_apart(settings)
+
+    monkeypatch.setattr("demo.model_loading.compile_apart", compile_and_note)
+    for uncompiled, free, times in ((False, 2**40, 0), (True, 2**30, 0), (True, 2**40, 1)):
+        monkeypatch.setattr("demo.llama.decoder.drop_stale", lambda cache, new=uncompiled: new)
+        monkeypatch.setattr("demo.model_loading.available", lambda free=free: free)
+        load_language(settings, no_progress).scheduler.close()
+        assert asked == [settings] * times
+    assert compile_apart(settings)
+
+
+def test_a_process_that_compiles_and_fails_is_no_fault(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert not compile_apart(Settings(llama=str(tmp_path / "none"), cache=tmp_path))
+    assert "CheckpointError" in capfd.readouterr().err
