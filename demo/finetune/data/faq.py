@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from demo.finetune.data.quiz_text import ANSWERED, QuizQuestion, options_in, trivia_in
+from demo.finetune.data.quiz_text import (
+    ANSWERED,
+    QuizQuestion,
+    numbered_in,
+    options_in,
+    trivia_in,
+)
 from demo.finetune.data.table import LIMITS, DataLimits, Table, TableBuilder, excerpt
 
 HEADING = re.compile(r"(?:\s{0,3}|\s{0,6}\d{1,3}[.)]\s+)(#{1,6})\s+(\S.*?)[\s#]*")
@@ -53,9 +59,10 @@ class Faq(NamedTuple):
 
 def find_faq(text: str) -> Faq | None:
     """Find the questions on lines of their own of which a text consists, or None."""
-    trivia, aside = trivia_in(text)
-    if trivia:
-        return Faq((), aside, trivia)
+    for quiz_of in (trivia_in, numbered_in):
+        questions, aside = quiz_of(text)
+        if questions:
+            return Faq((), aside, questions)
     found = _pairs(_unfolded(text))
     answered = sum(bool(answer) for _, answer in found.pairs)
     told = sum(answer.count("\n") + 1 for _, answer in found.pairs if answer)

@@ -15,7 +15,7 @@ from demo.errors import DataError
 from demo.finetune.data.columns import recognise
 from demo.finetune.data.conversation import SPLIT_NAMES, normalise_name
 from demo.finetune.data.dialogflow import ALONE, is_part
-from demo.finetune.data.nested import is_row, pairs_of, talk_of, unfolded
+from demo.finetune.data.nested import grouped_pairs, is_row, pairs_of, talk_of, unfolded
 from demo.finetune.data.table import (
     LIMITS,
     MAX_DEPTH,
@@ -133,7 +133,7 @@ def _add_object(table: TableBuilder, text: str, start: int) -> None:
             f"This file holds {len(rows)} lists: {', '.join(map(excerpt, list(rows)[:5]))}. Please "
             "keep one, or call them train and test."
         )
-    elif pairs := pairs_of({key: text[begin:end] for key, (begin, end) in members.items()}):
+    elif pairs := _pairs({key: text[begin:end] for key, (begin, end) in members.items()}):
         table.note(PAIRS)
         for number, each in enumerate(pairs, 1):
             table.add(number, each)
@@ -149,6 +149,10 @@ def _add_object(table: TableBuilder, text: str, start: int) -> None:
     else:
         end = max((end for _, end in members.values()), default=start + 1)
         _add(table, 1, text[start : text.index("}", end) + 1])
+
+
+def _pairs(members: dict[str, str]) -> list[dict[str, Any]]:
+    return pairs_of(members) or grouped_pairs(members)
 
 
 def _name_left(table: TableBuilder, members: Iterable[str], used: Collection[str]) -> None:

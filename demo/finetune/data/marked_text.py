@@ -6,6 +6,7 @@ import re
 SPEAKER = re.compile(
     r"###[ ]?(human|user|instruction|input|assistant|gpt|response|system)[ ]?:"
     r"|(?:^|\n|</?s>)[ \t]*(human|user|assistant|system):"
+    r"|<(human|user|customer|bot|assistant|agent|system)>[ ]?:"
     r"|<\|im_start\|>(user|assistant|system)\b"
     r"|<\|(user|assistant|system)\|>"
     r"|<start_of_turn>(user|model|developer)\b"
@@ -18,6 +19,7 @@ CLOSING = re.compile(
 ROLES = {
     **{"human": "user", "instruction": "user", "gpt": "assistant", "response": "assistant"},
     **{"model": "assistant", "developer": "system"},
+    **{"customer": "user", "bot": "assistant", "agent": "assistant"},
 }
 LLAMA = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?=\[INST\]|$)", re.DOTALL)
 LLAMA_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>(.*)", re.DOTALL)
@@ -47,6 +49,15 @@ def marked_turns(text: str) -> list[dict[str, str]] | None:
             continue
         turns.append({"role": ROLES.get(speaker, speaker), "content": said})
     return turns if {"user", "assistant"} <= {turn["role"] for turn in turns} else None
+
+
+def asked_in_turns(text: str) -> list[dict[str, str]] | None:
+    """Read a question with the turns before it: `<user>: … <bot>: … <user>: …`; None if alone."""
+    turns = marked_turns(text) if SPEAKER.match(text.lstrip()) else None
+    if turns and turns[-1] == {"role": "assistant", "content": ""}:  # where the reply begins
+        turns.pop()
+    spoken = [turn["role"] for turn in turns or () if turn["role"] != "system"]
+    return turns if len(spoken) > 2 and spoken[-1] == "user" else None
 
 
 def _llama_turns(text: str) -> list[dict[str, str]] | None:

@@ -21,7 +21,8 @@ SENDERS = (
     *("role", "speaker", "sender", "from", "who", "participant", "sendername", "fromname"),
     *("sendertype", "senderrole", "speakerrole", "authortype"),
 )
-NAMES = ("author", "authorname", "user", "username", "name")  # of writers of any kind
+# Of writers of any kind.
+NAMES = ("author", "authorname", "user", "username", "name", "authorid", "senderid", "fromid")
 TEXTS = ("content", "text", "message", "utterance", "body", "value", "messagetext", "msg", "says")
 TALKS = (
     *("conversationid", "dialogueid", "dialogid", "chatid", "threadid", "sessionid", "ticketid"),

@@ -93,6 +93,28 @@ def pairs_of(members: Mapping[str, str]) -> list[dict[str, Any]]:
     return [{asked: name, replied: value} for name, value in values.items()]
 
 
+def grouped_pairs(members: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Make rows of an object of such objects: questions and replies by language, or by subject.
+
+    Args:
+        members: as in `pairs_of`.
+    """
+    if not members or not all(text[:1] == "{" for text in members.values()):
+        return []
+    group = "language" if all(map(CODE.fullmatch, members)) else "category"
+    found = list[dict[str, Any]]()
+    for name, text in members.items():
+        try:
+            inner = json.loads(text)
+        except ValueError:
+            return []
+        pairs = pairs_of({key: json.dumps(value) for key, value in inner.items()})
+        if not pairs:
+            return []
+        found += ({**pair, group: name} for pair in pairs)
+    return found
+
+
 def _is_said(value: Any) -> bool:
     """Whether a value is a list of texts."""
     return isinstance(value, list) and value != [] and all(isinstance(x, str) for x in value)

@@ -13,6 +13,11 @@ JOINED = 1_200  # characters up to which paragraphs are joined
 SENTENCE = re.compile(r"(?<=[.!?…。！？])[\"'”’)]*\s+")
 FEWEST_WORDS, FEWEST_SENTENCES = 12, 2  # of a file that is taken for prose
 LETTERS = 0.6  # share of letters, at least
+# What Jekyll, Hugo and others say about a page before it begins.
+FRONT_MATTER = re.compile(
+    r"\s*---[ \t]*\n((?:[\w-]+:[^\n]*\n|[ \t]+[^\n]*\n|-[ \t][^\n]*\n|\n){1,80}?)---[ \t]*\n"
+)
+FRONT = "What stands before the text about the page is left out: {names}."
 NOTE = "The file is plain text, not a table: it is learned as it stands, {rows:,} pieces."
 
 
@@ -23,6 +28,15 @@ def is_prose(text: str) -> bool:
     sentences = len(re.findall(r"\w[.!?…][\"'”’)]*(?:\s|$)|[。！？]", head))
     enough = len(head.split()) >= FEWEST_WORDS or letters >= 10 * FEWEST_WORDS
     return enough and sentences >= FEWEST_SENTENCES and letters >= LETTERS * len(head.strip())
+
+
+def without_front_matter(text: str) -> tuple[str, str]:
+    """Take off what a Markdown file says about itself → the text, and what to note of that."""
+    found = FRONT_MATTER.match(text)
+    if not found or not (rest := text[found.end() :]).strip():
+        return text, ""
+    names = re.findall(r"^([\w-]+):", found[1], re.MULTILINE)
+    return rest, FRONT.format(names=", ".join(names[:8]))
 
 
 def read_prose(text: str, name: str, limits: DataLimits = LIMITS) -> Table:

@@ -1,4 +1,4 @@
-"""Options and the right one among them, as quizzes write them below a question in plain text.
+"""Options and the right one among them, as quizzes write them in plain text.
 
 Lettered lines and “Answer: B”; boxes of Markdown, of which the right one has an x; and the files of
 OpenTriviaQA, where a line `^` says the right one and lettered lines follow.
@@ -25,6 +25,12 @@ BOX = re.compile(r"[-*+][ \t]+\[([ xX])\][ \t]+(\S.*)")
 TRIVIA = re.compile(
     r"#Q[ \t]+(.{1,600}?)\n\^[ \t]*([^\n]+)\n((?:[A-H][ \t]+[^\n]*(?:\n|\Z))+)", re.DOTALL
 )
+# A statement that is numbered, to be completed by one of the options below it.
+NUMBERED = re.compile(
+    r"^[ \t]{0,3}(?:#+[ \t]+)?\**(?:(?:question|Q)[ \t]*)?\d{1,3}[.):]\**[ \t]+", re.M | re.I
+)
+MARK = re.compile(r"(?:\A|(?<=[\s,;|/]))\(?([A-Ha-h])[.):]\s*(?=\S)")  # within a cell
+PARTED = ("\n", "|", ";", ",", "/")  # options in a cell, by the first of these that does
 FEWEST = 2  # options, and questions of a file
 
 
@@ -60,6 +66,43 @@ def options_in(question: str, text: str) -> QuizQuestion | None:
     return QuizQuestion(asked, [box[2].strip() for _, box in boxes], "; ".join(right), after)
 
 
+def options_in_cell(cell: str, answer: str) -> list[str] | dict[str, str] | None:
+    """Part the options that are one text: by their letters, or where the answer is one of them.
+
+    Args:
+        cell: that holds them, as `apple; pear` or `(A) apple (B) pear`.
+        answer: that is given.
+    """
+    marks = list(MARK.finditer(cell))
+    letters = [mark[1].upper() for mark in marks]
+    if (
+        len(marks) >= FEWEST
+        and letters == list("ABCDEFGH"[: len(letters)])
+        and not marks[0].start()
+    ):
+        ends = [mark.start() for mark in marks[1:]] + [len(cell)]
+        parts = zip(letters, marks, ends, strict=True)
+        return {letter: cell[mark.end() : end].strip(" \t\n,;|/") for letter, mark, end in parts}
+    for parted in PARTED:
+        texts = [text.strip() for text in cell.split(parted) if text.strip()]
+        if len(texts) >= FEWEST and answer.strip().casefold() in map(str.casefold, texts):
+            return texts
+    return None
+
+
+def numbered_in(text: str) -> tuple[list[QuizQuestion], int]:
+    """Read numbered statements with options and the right one → them, and how many lines are aside.
+
+    There are none where one of the numbers begins something else.
+    """
+    begins = [match.start() for match in NUMBERED.finditer(text)]
+    blocks = [text[a:b] for a, b in zip(begins, [*begins[1:], len(text)], strict=False)]
+    found = [options_in("", NUMBERED.sub("", block, count=1)) for block in blocks]
+    read = [question for question in found if question and question.question]
+    aside = _filled(text[: begins[0]]) if begins else 0
+    return (read, aside) if len(read) == len(blocks) >= FEWEST else ([], 0)
+
+
 def trivia_in(text: str) -> tuple[list[QuizQuestion], int]:
     """Read a file of OpenTriviaQA → its questions, and how many lines belong to none.
 
@@ -84,4 +127,4 @@ def _filled(text: str) -> int:
 
 
 def _joined(question: str, before: str) -> str:
-    return f"{question}\n\n{before.strip()}" if before.strip() else question
+    return "\n\n".join(filter(None, (question, before.strip())))

@@ -33,7 +33,7 @@ from demo.finetune.data.json_reader import read_json
 from demo.finetune.data.marked_text import marked_turns
 from demo.finetune.data.old_encodings import old_text
 from demo.finetune.data.pictures import FolderPictures, open_zip
-from demo.finetune.data.prose import is_prose, read_prose
+from demo.finetune.data.prose import is_prose, read_prose, without_front_matter
 from demo.finetune.data.quiz import as_quiz
 from demo.finetune.data.table import LIMITS, NO_LIMITS, DataLimits, Table
 from demo.finetune.data.transcript import read_transcript, speakers
@@ -190,6 +190,7 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
             "keep the best rows: a few hundred teach a lot."
         )
     text, note = _decode(data)
+    text, front = (text, "") if is_yaml(text) else without_front_matter(text)
     assigned = ASSIGNED.match(text)
     if assigned:
         text = text[assigned.end() :].rstrip().removesuffix(";")
@@ -220,7 +221,7 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
                 table = read_prose(text, name, limits)
             else:
                 raise
-    return replace(table, notes=(note, *table.notes)) if note else table
+    return replace(table, notes=(*filter(None, (note, front)), *table.notes))
 
 
 def _read(source: bytes | Path, most: int) -> bytes:

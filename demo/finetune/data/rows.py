@@ -25,15 +25,9 @@ from demo.finetune.data.conversation import (
     picture_names,
     read_turns,
 )
-from demo.finetune.data.marked_text import marked_turns
-from demo.finetune.data.table import (
-    TableRow,
-    commonest,
-    excerpt,
-    plain,
-    structure,
-    yes_or_no,
-)
+from demo.finetune.data.marked_text import asked_in_turns, marked_turns
+from demo.finetune.data.quiz_text import options_in_cell
+from demo.finetune.data.table import TableRow, commonest, excerpt, plain, structure, yes_or_no
 
 STRUCTURE = ": a structure, taught as its JSON text"  # how `make_row` records a list or object
 TOOLS = ("tools", "functions")
@@ -44,6 +38,7 @@ AROUND = re.compile(
     r"\s*(?:human|user|question|q):\s(.*?)\s*\b(?:assistant|ai|bot|answer|a):\s*",
     re.IGNORECASE | re.DOTALL,
 )
+ADDRESSED = re.compile(r"\s*<(?:human|user|customer)>[ ]?:\s*(\S.*)", re.DOTALL)
 
 
 def read_row(row: TableRow, layout: Layout) -> TrainingConversation:
@@ -134,7 +129,8 @@ def _conversation(row: TableRow, layout: Layout, cleaner: Cleaner) -> list[Spoke
         if layout.reply and ending is None:
             ending = [{"role": "assistant", "content": row.cells.get(layout.reply, "")}]
         return spoken + read_turns(ending, cleaner) if ending else spoken
-    question = structure(row.cells.get(layout.question, "")) if layout.question else None
+    cell = row.cells.get(layout.question, "") if layout.question else ""
+    question = structure(cell) or asked_in_turns(cell)
     if pairs := _in_parallel(question, reply):
         return read_turns(pairs, cleaner)
     if ending and not is_turns(question):
@@ -266,7 +262,7 @@ def _question(row: TableRow, layout: Layout, cleaner: Cleaner) -> str:
 
 def _bare(question: str) -> str:
     """Take off the marks that a question begins and ends with: `Human: Who? Assistant:`."""
-    found = AROUND.fullmatch(question)
+    found = AROUND.fullmatch(question) or ADDRESSED.fullmatch(question)
     return found[1] if found else question
 
 
@@ -276,6 +272,7 @@ def _options(row: TableRow, layout: Layout) -> list[tuple[str, str]]:
     if not cells:
         return []
     value = structure(cells[0]) if len(layout.options) == 1 else cells
+    value = value or options_in_cell(cells[0], row.cells.get(layout.reply or "", ""))
     if isinstance(value, dict) and isinstance(value.get("text"), list):  # ARC, CommonsenseQA
         labels, texts = value.get("label"), value["text"]
         if isinstance(labels, list) and len(labels) == len(texts):

@@ -136,3 +136,17 @@ def test_no_words_are_lost_but_those_that_are_named(rows: list[tuple[int, str, s
     read = {row.number for row in table.rows}
     for talk, _, text in rows:
         assert not text.strip() or first[talk] not in read or text.strip() in kept
+
+
+def test_writers_known_by_numbers_take_turns_in_a_chat() -> None:
+    table = read_table(
+        b"message_id,chat_id,author_id,created_at,text\n"
+        b"1,10,501,2024-01-01,Is the shop open?\n2,10,502,2024-01-01,From nine to six.\n"
+        b"3,11,503,2024-01-02,Can I return a jacket?\n4,11,502,2024-01-02,Within a month.\n",
+        name="chats.csv",
+    )
+    turns = [json.loads(row.cells["messages"]) for row in table.rows]
+    assert [[turn["content"] for turn in talk] for talk in turns] == [
+        ["Is the shop open?", "From nine to six."],
+        ["Can I return a jacket?", "Within a month."],
+    ]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from demo.finetune.data.columns import recognise_table, unused_columns
-from demo.finetune.data.nested import unfolded
+from demo.finetune.data.nested import grouped_pairs, unfolded
 from demo.finetune.data.read import read_table
 from demo.finetune.data.rows import read_row
 from demo.finetune.data.table import Table
@@ -115,3 +115,16 @@ def test_questions_by_language() -> None:
 def test_a_translation_has_a_column_for_each_language() -> None:
     pair = {"translation": {"en": "the cat", "de": "die Katze"}, "id": 3}
     assert unfolded(pair) == [{"id": 3, "en": "the cat", "de": "die Katze"}]
+
+
+def test_questions_by_language_or_subject_are_rows() -> None:
+    members = {
+        "en": '{"When do you open?": "At nine.", "Where are you?": "By the station."}',
+        "de": '{"Wann öffnen Sie?": "Um neun.", "Wo sind Sie?": "Am Bahnhof."}',
+    }
+    rows = grouped_pairs(members)
+    assert rows[0] == {"question": "When do you open?", "answer": "At nine.", "language": "en"}
+    assert [row["language"] for row in rows] == ["en", "en", "de", "de"]
+    assert {row["category"] for row in grouped_pairs({"hours": members["en"]})} == {"hours"}
+    for other in ({"en": "[]"}, {"a": '{"question": "Who?"}'}, {"a": "{"}, {}):
+        assert grouped_pairs(other) == []

@@ -7,6 +7,7 @@ import pytest
 from demo.errors import DataError
 from demo.finetune.data.columns import recognise_table
 from demo.finetune.data.dataset import CheckSettings, Dataset, check
+from demo.finetune.data.prose import without_front_matter
 from demo.finetune.data.read import read_table
 from demo.finetune.data.summary import summarise
 from demo.llama.base import Base
@@ -104,3 +105,15 @@ def test_the_check_shows_that_all_is_learned(base: Base) -> None:
     turn = {"question": "", "reply": "hello dog", "learn": True, "plain": True}
     assert found["examples"][0]["turns"] == [turn]
     assert [span["learned"] for span in found["examples"][0]["spans"]] == [False, True]
+
+
+def test_what_a_page_says_about_itself_is_left_out_and_named() -> None:
+    front = "---\ntitle: Hours\ntags:\n  - shop\n- more\n\n---\n"
+    text = "## When do you open?\n\nAt nine.\n\n## Where?\n\nBy the station.\n"
+    rest, note = without_front_matter(front + text)
+    assert rest == text and note.endswith("left out: title, tags.")
+    for other in (text, "---\n\nA rule, and words.\n---\n", front, "---\na: 1\n"):
+        assert without_front_matter(other) == (other, "")
+    table = read_table((front + text).encode(), name="faq.md")
+    assert [row.cells["answer"] for row in table.rows] == ["At nine.", "By the station."]
+    assert "title, tags" in table.notes[0]

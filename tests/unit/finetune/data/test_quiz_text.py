@@ -4,7 +4,13 @@ import time
 
 import pytest
 
-from demo.finetune.data.quiz_text import QuizQuestion, options_in, trivia_in
+from demo.finetune.data.quiz_text import (
+    QuizQuestion,
+    numbered_in,
+    options_in,
+    options_in_cell,
+    trivia_in,
+)
 from demo.finetune.data.read import read_table
 
 BOXES = "- [ ] Lyon\n- [x] Paris\n- [ ] Nice"
@@ -70,3 +76,29 @@ def test_a_long_text_is_looked_through_once(text: str) -> None:
     trivia_in(text)
     options_in("Q?", text)
     assert time.monotonic() - begun < 20  # a look from every place to the end takes hours
+
+
+@pytest.mark.parametrize("cell", ["ant, bee, cow", "ant|bee|cow", "ant; bee; cow", "ant\nbee\ncow"])
+def test_options_in_a_cell_are_parted_where_the_answer_is_one_of_them(cell: str) -> None:
+    assert options_in_cell(cell, " Bee") == ["ant", "bee", "cow"]
+    assert options_in_cell(cell, "dog") is None
+
+
+def test_options_with_letters_in_a_cell_may_hold_commas() -> None:
+    for cell in ("A) red, white B) blue C) 1.5 m", "(a) red, white; (b) blue; (c) 1.5 m"):
+        assert options_in_cell(cell, "B") == {"A": "red, white", "B": "blue", "C": "1.5 m"}
+    assert options_in_cell("B) red A) blue", "A") is None
+    assert options_in_cell("a shop. b", "x") is None
+
+
+def test_numbered_statements_are_a_quiz_and_other_lists_are_not() -> None:
+    quiz = "# Test\n\n1. Water boils at\n   a) 50\n   b) 100\n\n   Answer: b\n\n"
+    quiz += "2) **The sun is a**\n   a) star\n   b) moon\n   Answer: a\n"
+    found, aside = numbered_in(quiz)
+    assert [(q.question, q.options, q.answer) for q in found] == [
+        ("Water boils at", ["50", "100"], "B"),
+        ("**The sun is a**", ["star", "moon"], "A"),
+    ]
+    assert aside == 1
+    assert numbered_in(quiz + "3. And that was all.\n") == ([], 0)
+    assert numbered_in("1. One\n2. Two\n") == numbered_in("Nothing.") == ([], 0)

@@ -7,12 +7,12 @@ import pytest
 
 from demo.errors import DataError
 from demo.finetune.data.column_doubts import why_unknown
-from demo.finetune.data.columns import choose, recognise_table, unused_columns
+from demo.finetune.data.columns import QA, Layout, choose, recognise_table, unused_columns
 from demo.finetune.data.conversation import Exchange, TrainingConversation
 from demo.finetune.data.pictures import PictureStore
 from demo.finetune.data.read import CLASSES, read_table
 from demo.finetune.data.rows import read_row
-from demo.finetune.data.table import Table
+from demo.finetune.data.table import Table, TableRow
 from tests.files import packed, png
 
 BLUE = png("blue")
@@ -402,3 +402,19 @@ def test_a_folder_for_each_class() -> None:
 def test_several_instances_of_one_instruction() -> None:
     seed = {"instruction": "Add.", "instances": [{"input": "1 1", "output": "2"}, {"output": "3"}]}
     assert taught([seed]) == ["Add.\n\n1 1 > 2", "Add. > 3"]
+
+
+def test_turns_before_a_question_are_read_and_not_learned() -> None:
+    said = "<user>: Where is my parcel? <bot>: On its way. <user>: When will it come?"
+    layout = Layout(QA, "question", "answer")
+    for question in (said, f"{said} <bot>:"):
+        read = read_row(TableRow(1, {"question": question, "answer": "Tomorrow."}), layout)
+        assert [(e.question, e.reply, e.learn) for e in read.exchanges] == [
+            ("Where is my parcel?", "On its way.", False),
+            ("When will it come?", "Tomorrow.", True),
+        ]
+    alone = TableRow(1, {"question": "<user>: Where is it?", "answer": "Here."})
+    assert read_row(alone, layout).exchanges[0].question == "Where is it?"
+    told = "What does Human: mean in a chat?"
+    plain = read_row(TableRow(1, {"question": told, "answer": "A person."}), layout)
+    assert plain.exchanges[0].question == told
