@@ -2,24 +2,35 @@
 
 A row is a message (`message_id`, `parent_id`, `role`, `text`), or a whole tree, whose `prompt`
 holds `replies`, which hold `replies`. Of several answers people ranked one best: it is followed.
+Networks export such messages with other names, and with authors instead of roles: whoever begins
+asks, and everybody else replies.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from demo.finetune.data.conversation import normalise_name
-from demo.finetune.data.message_rows import NAMES, SENDERS, gathered
-from demo.finetune.data.table import RowFault, Table, TableRow, structure, yes_or_no
+from demo.finetune.data.message_rows import NAMES, SENDERS, TALKS, TEXTS, gathered
+from demo.finetune.data.roles import role_of
+from demo.finetune.data.table import RowFault, Table, TableRow, excerpt, structure, yes_or_no
 
-MESSAGE = {"message_id", "parent_id", "role", "text"}
+IDS = ("messageid", "tweetid", "commentid", "postid", "msgid", "statusid", "id")
+PARENTS = (
+    *("parentid", "parentmessageid", "parentcommentid", "replyto", "replytoid", "inreplyto"),
+    *("inreplytoid", "inreplytostatusid", "inresponsetotweetid", "replytomessageid"),
+)
+INBOUND = "inbound"  # whether a message comes from a customer, as in tweets to companies
 ROLES = {"prompter": "user", "user": "user", "assistant": "assistant"}
+FLOAT = re.compile(r"(\d+)\.0")  # how a column of numbers with gaps is written
 NONE = ("", "none", "null", "nan")  # how tables write that there is no parent
 JOINED = (
     "The messages answer each other: each of {trees:,} beginnings became a conversation along the "
     "best ranked answers, and {left:,} messages beside these are not used."
 )
+WHOEVER = "Whoever writes the first message asks; whoever else answers replies, by “{author}”."
 
 
 @dataclass
@@ -31,6 +42,7 @@ class _Message:
     text: str
     rank: float
     parent: str = ""
+    author: str = ""
     replies: list["_Message"] = field(default_factory=list)
 
 
@@ -39,8 +51,12 @@ def joined(table: Table) -> Table:
 
     What becomes of the messages that are left out is said in its notes.
     """
-    if set(table.columns) >= MESSAGE:
-        roots, orphans, count = _by_parents(table)
+    notes = list[str]()
+    if columns := _columns(table):
+        roots, orphans, count = _by_parents(table, columns)
+        if INBOUND not in columns and not any(root.role for root in roots):
+            notes = [WHOEVER.format(author=excerpt(columns["author"]))]
+            _let_authors_reply(roots)
     elif not {*SENDERS, *NAMES}.isdisjoint(map(normalise_name, table.columns)):
         return gathered(table)
     elif "prompt" in table.columns and table.rows:
@@ -72,13 +88,51 @@ def joined(table: Table) -> Table:
         columns=("messages",),
         rows=tuple(rows),
         faults=(*table.faults, *faults),
-        notes=(*table.notes, note),
+        notes=(*table.notes, note, *notes),
     )
 
 
-def _by_parents(table: Table) -> tuple[list[_Message], list[RowFault], int]:
+def _columns(table: Table) -> dict[str, str] | None:
+    """Find the columns of messages that answer each other; None where the rows are others.
+
+    A third of the rows have to answer another one, or the columns to have OpenAssistant's names.
+    """
+    normal = {normalise_name(name): name for name in reversed(table.filled_columns)}
+    known = {"id": IDS, "parent": PARENTS, "text": TEXTS, "author": (*SENDERS, *NAMES)}
+    found = {
+        what: next((normal[name] for name in names if name in normal), "")
+        for what, names in known.items()
+    }
+    if INBOUND in normal:
+        found[INBOUND] = normal[INBOUND]
+    if not all(found.values()) or any(name in normal for name in TALKS):
+        return None
+    ids = {_id(row.cells.get(found["id"], "")) for row in table.rows}
+    answers = sum(_id(row.cells.get(found["parent"], "")) in ids for row in table.rows)
+    if {"message_id", "parent_id", "role"} <= set(table.columns):
+        return found
+    # Names that never come again are no authors: parts of a plan hang below each other, too.
+    people = {row.cells.get(found["author"], "").strip() for row in table.rows}
+    return found if 3 * answers >= len(table.rows) > len(people) else None
+
+
+def _id(cell: str) -> str:
+    whole = FLOAT.fullmatch(cell.strip())
+    return whole[1] if whole else cell.strip()
+
+
+def _let_authors_reply(roots: list[_Message]) -> None:
+    """Say who asks where no roles are given: whoever wrote the beginning."""
+    for root in roots:
+        for message in _all(root):
+            message.role = "user" if message.author == root.author else "assistant"
+
+
+def _by_parents(
+    table: Table, columns: dict[str, str]
+) -> tuple[list[_Message], list[RowFault], int]:
     """Hang each message below the one that it answers → beginnings, and what has lost its own."""
-    messages = {row.cells.get("message_id", ""): _of_row(row) for row in table.rows}
+    messages = {_id(row.cells.get(columns["id"], "")): _of_row(row, columns) for row in table.rows}
     roots, orphans = [], []
     for message in messages.values():
         if message.parent.casefold() in NONE:
@@ -92,8 +146,13 @@ def _by_parents(table: Table) -> tuple[list[_Message], list[RowFault], int]:
     return roots, orphans, len(table.rows)
 
 
-def _of_row(row: TableRow) -> _Message:
-    return _message(row.number, row.cells)
+def _of_row(row: TableRow, columns: Mapping[str, str]) -> _Message:
+    named = {"text": "text", "parent": "parent_id", "author": "role"}
+    own = {name: row.cells.get(columns[what], "") for what, name in named.items()}
+    message = _message(row.number, {**row.cells, **own})
+    if INBOUND in columns:
+        message.role = "user" if yes_or_no(row.cells.get(columns[INBOUND], "")) else "assistant"
+    return message
 
 
 def _message(number: int, fields: Mapping[str, Any]) -> _Message:
@@ -102,9 +161,11 @@ def _message(number: int, fields: Mapping[str, Any]) -> _Message:
         rank = float(fields.get("rank") or 0)
     except (TypeError, ValueError):
         rank = 0.0
-    role = ROLES.get(str(fields.get("role", "")).strip(), "")
+    author = str(fields.get("role", "")).strip()
+    role = ROLES.get(author) or role_of(author) or ""
     text = "" if deleted else str(fields.get("text") or "")
-    return _Message(number, role, text, rank, str(fields.get("parent_id") or "").strip())
+    parent = _id(str(fields.get("parent_id") or ""))
+    return _Message(number, role, text, rank, parent, author)
 
 
 def _nested(number: int, tree: Mapping[str, Any]) -> _Message:

@@ -130,3 +130,50 @@ def test_scienceqa_as_its_authors_pack_it() -> None:
     store = PictureStore(table.pictures, table.folder)
     seen = [store.resolve(row.cells["image"]) for row in table.rows]
     assert [one.name for one in seen] == [f"scienceqa/train/{n}/image.png" for n in (1, 2)]
+
+
+def turns_of(data: bytes, name: str) -> list[list[tuple[str, str]]]:
+    table = read_table(data, name=name)
+    assert table.columns == ("messages",), table.columns
+    talks = [json.loads(row.cells["messages"]) for row in table.rows]
+    return [[(turn["role"], turn["content"]) for turn in talk] for talk in talks]
+
+
+def test_tweets_to_a_company_are_questions_by_what_comes_in() -> None:
+    tweets = (
+        b"tweet_id,author_id,inbound,created_at,text,response_tweet_id,in_response_to_tweet_id\n"
+        b"1,shop,False,Tue,We reply by mail.,,3.0\n3,115,True,Tue,Nobody answers.,1,4.0\n"
+        b'4,shop,False,Tue,Please write to us.,3,8.0\n8,115,True,Tue,Where is my parcel?,"4,9",\n'
+    )
+    assert turns_of(tweets, "tweets.csv") == [
+        [
+            ("user", "Where is my parcel?"),
+            ("assistant", "Please write to us."),
+            ("user", "Nobody answers."),
+            ("assistant", "We reply by mail."),
+        ]
+    ]
+
+
+def test_in_a_forum_whoever_begins_asks_and_others_reply() -> None:
+    posts = [
+        {"id": 1, "author": "ann", "content": "How do I reset it?", "reply_to": None},
+        {"id": 2, "author": "bob", "content": "Hold the red button.", "reply_to": 1},
+        {"id": 3, "author": "ann", "content": "Thank you.", "reply_to": 2},
+        {"id": 4, "author": "cy", "content": "Which oil?", "reply_to": None},
+        {"id": 5, "author": "bob", "content": "Any.", "reply_to": 4},
+    ]
+    data = json.dumps(posts).encode()
+    assert turns_of(data, "forum.json") == [
+        [("user", "How do I reset it?"), ("assistant", "Hold the red button.")],
+        [("user", "Which oil?"), ("assistant", "Any.")],
+    ]
+    assert any("Whoever writes the first" in note for note in read_table(data, name="a.json").notes)
+
+
+def test_parts_of_a_plan_that_hang_below_each_other_are_no_messages() -> None:
+    plan = b"id,parent_id,name,text\n" + b"".join(
+        b"%d,%s,part %d,What is done in it.\n" % (n, str(n // 2).encode() if n > 1 else b"", n)
+        for n in range(1, 9)
+    )
+    assert read_table(plan, name="plan.csv").columns == ("id", "parent_id", "name", "text")
