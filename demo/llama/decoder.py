@@ -123,7 +123,8 @@ class Decoder:
     def __init__(
         self, model: Llama, sizes: SlotSizes, threads: int, *, exact: bool = False
     ) -> None:
-        self.uncompiled = drop_stale(Path(decode_step.stats.cache_path))
+        cache = Path(decode_step.stats.cache_path)
+        self.uncompiled = drop_stale(cache) or not any(cache.glob("*.nbi"))
         c = model.config
         self.model, self.config, self.sizes, self.exact = model, c, sizes, exact
         self.threads = ThreadChoice(min(threads, max_threads()))

@@ -84,6 +84,8 @@ def test_kernels_are_compiled_in_a_process_of_its_own(
         return compile_apart(settings)
 
     monkeypatch.setattr("demo.model_loading.compile_apart", compile_and_note)
+    load_language(settings, no_progress).scheduler.close()  # what is compiled lies there
+    asked.clear()
     for uncompiled, free, times in ((False, 2**40, 0), (True, 2**30, 0), (True, 2**40, 1)):
         monkeypatch.setattr("demo.llama.decoder.drop_stale", lambda cache, new=uncompiled: new)
         monkeypatch.setattr("demo.model_loading.available", lambda free=free: free)
