@@ -7,9 +7,11 @@ may name pictures or PDFs.
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from demo.finetune.data.column_names import known_as
-from demo.finetune.data.table import Table, says
+from demo.finetune.data.conversation import is_turn, is_turns
+from demo.finetune.data.table import Table, plain, says, structure
 
 SAMPLED = 50  # rows that are looked into to tell what a column holds
 SHORTEST_TEXT = 12  # characters of what is taken for more than a code or a category
@@ -66,6 +68,20 @@ def cells_of(table: Table, column: str, most: int | None = None) -> Iterator[str
         cell = row.cells.get(column, "")
         if says(cell):
             yield cell
+
+
+def holds_objects(table: Table, column: str) -> bool:
+    """Tell whether most cells of a column are structures in which no text stands out."""
+    cells = [structure(cell) for cell in cells_of(table, column, SAMPLED)]
+    return 2 * sum(map(_is_object, cells)) > len(cells)
+
+
+def _is_object(value: Any) -> bool:
+    if isinstance(value, dict):
+        return not (is_turn(value) or isinstance(value.get("text"), list)) and plain(value) is None
+    if isinstance(value, list) and not is_turns(value):
+        return any(isinstance(item, dict | list) and plain(item) is None for item in value)
+    return False
 
 
 def asks(table: Table, column: str) -> bool:

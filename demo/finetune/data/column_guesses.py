@@ -28,11 +28,18 @@ from demo.finetune.data.column_names import (
     asked_alone,
     is_about,
     known_as,
+    options_of,
     replies_of,
     with_word,
 )
 from demo.finetune.data.table import Table
 
+# What sorts, places or describes rows, however much text stands in it.
+SORTING = (
+    *("category", "categories", "channel", "topic", "scenario", "tag", "tags", "class", "label"),
+    *("source", "domain", "subject", "section", "department", "author", "language", "genre"),
+    *("url", "link", "id", "date", "template", "origin"),
+)
 ANSWERS_TITLES = "body"  # of a title that asks, and else what a question is about
 SOURCE, TARGET = "source", "target"
 
@@ -51,7 +58,8 @@ def by_question_marks(table: Table, filled: Sequence[str]) -> tuple[str, str] | 
         return None
     free = _free(filled)
     asking = [name for name in free if asks(table, name) and name not in replies]
-    others = [name for name in free if name not in asking and holds_texts(table, name)]
+    texts = [name for name in free if name not in asking and holds_texts(table, name)]
+    others = [name for name in texts if not _sorts(name) and name not in options_of(filled)]
     others = replies or others
     if len(asking) != 1 or len(others) != 1 or filled.index(asking[0]) > filled.index(others[0]):
         return None
@@ -81,6 +89,7 @@ def half_named(table: Table, filled: Sequence[str]) -> tuple[str, str] | None:
         name
         for name in _free(filled)
         if name != named
+        and not (questions and _sorts(name))
         and not all_named((name,), INPUT)
         and (not is_about(name) or (translated and known_as(name) == SOURCE))
         and any(holds(table, name) for holds in (holds_texts, holds_words, holds_sentences))
@@ -88,6 +97,11 @@ def half_named(table: Table, filled: Sequence[str]) -> tuple[str, str] | None:
     if len(others) != 1 or not has_letters(table, named):
         return None
     return (named, others[0]) if questions else (others[0], named)
+
+
+def _sorts(name: str) -> bool:
+    """Tell whether a column's name says that it replies to nothing: `category`, `channel`."""
+    return known_as(name) in SORTING
 
 
 def _free(filled: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ QUESTION = (
 INPUT = (
     "input",
     "context",
+    "contexttext",
     "passage",
     "hint",
     "paragraph",
@@ -98,7 +99,7 @@ _ELSEWHERE = {
 # One of several answers to choose from: option_a, choice1, respuesta_b.
 ONE_OPTION = re.compile(
     r"(option|choice|opt|op|ending|sol|opcion|opcao|alternativa|respuesta|resposta|reponse|antwort"
-    r"|answer|вариант|ответ|vastus|svar|risposta|odpowiedz|odpoved|cevap|jawaban|)([a-h]|\d)"
+    r"|answer|ans|вариант|ответ|vastus|svar|risposta|odpowiedz|odpoved|cevap|jawaban|)([a-h]|\d)"
 )
 # Columns named after languages hold a text and its translation; `id` and `no` say something else.
 _LANGUAGES = (
@@ -106,8 +107,11 @@ _LANGUAGES = (
     "ms zh ja ko et lt lv sl sr ca eu gl ga cy sw ta ur english german french spanish italian "
     "portuguese dutch swedish danish norwegian finnish polish czech hungarian romanian greek "
     "russian ukrainian turkish arabic persian hebrew hindi bengali thai vietnamese indonesian "
-    "malay chinese japanese korean latin deutsch englisch français español italiano português"
+    "malay chinese japanese korean latin deutsch englisch français español italiano português "
+    "eng deu ger fra fre spa ita por nld pol ces tur rus ukr ara heb hin zho chi jpn kor vie "
+    "swe ron"
 )
+_TRANSLATED = {"term", "terms", "text", "sentence", "translation", "word", "phrase", "string"}
 # Words in a name that make it something about a question or an answer, and not the text of one.
 _ABOUT = (
     "id ids type types tag tags kind category class topic level difficulty number num no nr count "
@@ -116,7 +120,7 @@ _ABOUT = (
     "path image images picture audio score scores rating votes status state author keyword "
     "keywords group options choices wrong incorrect false bad rejected worse negative distractor "
     "predicted prediction generated model alternative alternatives explanation reason format mode "
-    "template instructions alias aliases points rubric criteria by at is has"
+    "template instructions alias aliases points rubric criteria by at is has info"
 )
 ABOUT, LANGUAGES = frozenset(_ABOUT.split()), frozenset(_LANGUAGES.split())
 
@@ -131,7 +135,8 @@ ANSWERS_ELSEWHERE = tuple(_ELSEWHERE["answer"].split())  # as they are written, 
 ELSEWHERE = {folded(word): name for name, words in _ELSEWHERE.items() for word in words.split()}
 WORDS = {
     "question": {"question", "query"} | {w for w, n in ELSEWHERE.items() if n == "question"},
-    "answer": {"answer", "response", "reply"} | {w for w, n in ELSEWHERE.items() if n == "answer"},
+    "answer": {"answer", "response", "reply", "ans"}
+    | {w for w, n in ELSEWHERE.items() if n == "answer"},
 }
 
 
@@ -182,11 +187,14 @@ def _words_of(column: str) -> set[str]:
 
 
 def languages_of(columns: Sequence[str]) -> tuple[str, str] | None:
-    """Find the two columns that are named after languages, where there are no others."""
-    called = {name.strip().casefold() for name in columns}
-    if len(columns) != 2 or len(called) != 2 or not called <= LANGUAGES:
+    """Find the two columns that are named after languages, where no other one holds a text."""
+    called = {name: (_words_of(name) - _TRANSLATED) & LANGUAGES for name in columns}
+    spoken = [name for name, found in called.items() if _words_of(name) - _TRANSLATED == found]
+    spoken = [name for name in spoken if len(called[name]) == 1]
+    others = [name for name in columns if name not in spoken]
+    if len(spoken) != 2 or called[spoken[0]] == called[spoken[1]] or not all(map(is_about, others)):
         return None
-    return columns[0], columns[1]
+    return spoken[0], spoken[1]
 
 
 def options_of(columns: Sequence[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from demo.finetune.data.column_cells import (
     SAMPLED,
     asks,
     cells_of,
+    holds_objects,
     holds_texts,
     holds_words,
     is_reference,
@@ -60,6 +61,8 @@ BY_HALF = "one column by its name"
 QA = "question and reply"
 BY_PLACE = "two columns without names"
 TRANSLATION = "texts and their translations"
+# Replies that may well be an object, written out: what a task gives back.
+WRITTEN = (*("output", "response", "completion", "assistant", "target", "reply", "chosen"), "label")
 
 
 @dataclass(frozen=True)
@@ -257,6 +260,12 @@ def recognise_table(table: Table) -> Layout | None:
     layout = layout or _plain_text(table, filled)
     if layout is None or _nobody_answers(table, layout) or _marks_alone(table, layout):
         return None
+    if (
+        layout.reply
+        and known_as(layout.reply) not in WRITTEN
+        and holds_objects(table, layout.reply)
+    ):
+        return None
     fit = _fitted(layout, table)
     if fit and fit.options and fit.reply:
         return replace(fit, first_option=first_option(table, fit.reply, fit.options))
@@ -278,8 +287,10 @@ def _as_quiz(layout: Layout | None, table: Table) -> Layout | None:
 
 def _fitted(layout: Layout, table: Table) -> Layout | None:
     """Leave out columns whose cells say something else; None where one cannot be understood."""
-    if layout.split and not any(map(is_split, cells_of(table, layout.split, SAMPLED))):
-        layout = replace(layout, split=None)  # a subset of another kind
+    if layout.split:
+        parts = {cell.strip().casefold() for cell in cells_of(table, layout.split)}
+        if len(parts) == 1 or not any(map(is_split, parts)):
+            layout = replace(layout, split=None)  # the whole of one, or a subset of another kind
     if layout.verdict:
         said = {cell.strip() for cell in cells_of(table, layout.verdict)}
         if len(said) > 2 and all(map(str.isdecimal, said)):  # 0, 1 and 2 number kinds of rows
@@ -386,7 +397,8 @@ def _marked_text(table: Table, filled: Sequence[str]) -> Layout | None:
         cells = list(cells_of(table, column, SAMPLED))
         marked = column in texts and all(map(marked_turns, cells))
         if cells and (marked or all(is_turns(structure(cell)) for cell in cells)):
-            if any(all_named(filled, names) for names in (QUESTION, CHAT)) or opinions_of(filled):
+            others = [name for name in filled if name != column]
+            if all_named(others, (*QUESTION, *CHAT)) or opinions_of(filled):
                 return None
             split, system = first_named(filled, SPLIT), first_named(filled, SYSTEM)
             return Layout("chat", chat=column, split=split, system=system)
@@ -401,6 +413,6 @@ def _plain_text(table: Table, filled: Sequence[str]) -> Layout | None:
     text = first_named(filled, TEXT) or alone
     if text is None or all_named(filled, known):
         return None
-    if any(isinstance(structure(cell), dict) for cell in cells_of(table, text, SAMPLED)):
+    if any(isinstance(structure(cell), dict | list) for cell in cells_of(table, text, SAMPLED)):
         return None
     return Layout("plain text", text=text, split=first_named(filled, SPLIT))

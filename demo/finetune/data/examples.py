@@ -4,6 +4,8 @@
 """
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -194,7 +196,8 @@ def check_rows(
         layout.check(held_out.columns)
         encoder.add(held_out, layout, name=held_out.name, split="test")
     if not encoder.rows:
-        raise _nothing_usable(encoder.refused, table.counted)
+        mostly = 2 * encoder.too_long > len(encoder.refused)
+        raise _nothing_usable(encoder.refused, table.counted, long=mostly)
     tables = (table,) if held_out is None else (table, held_out)
     return CheckedRows(
         name=table.name,
@@ -364,18 +367,28 @@ def _about_long(cut: int, too_long: int, window: int) -> list[str]:
     return found
 
 
-def _nothing_usable(refused: Sequence[RowNote], counted: str) -> DataError:
-    """No row can be used: the commonest reasons say what to do."""
-    reasons: dict[str, int] = {}
-    for note in refused:
-        reasons[note.text] = reasons.get(note.text, 0) + 1
-    reason, count = max(reasons.items(), key=lambda pair: pair[1])
-    first = next(note.row for note in refused if note.text == reason)
+def _nothing_usable(refused: Sequence[RowNote], counted: str, *, long: bool) -> DataError:
+    """No row can be used: the commonest reason says what to do.
+
+    Args:
+        refused: every row, and why; reasons that differ in numbers alone are one.
+        counted: what a row is called.
+        long: most are longer than the window, which no repair of the data makes shorter.
+    """
+    reasons = Counter(re.sub(r"\d[\d,]*", "#", note.text) for note in refused)
+    reason, count = reasons.most_common(1)[0]
+    first = next(note for note in refused if re.sub(r"\d[\d,]*", "#", note.text) == reason)
+    text = first.text + (f" It is so with {count - 1:,} more." if count > 1 else "")
+    if long:
+        return DataError(
+            f"None of the {len(refused):,} rows can be used, so there is nothing to learn. "
+            f"{counted.capitalize()} {first.row}: {text} On the command line --window takes longer "
+            "ones, and --cut leaves out their last turns."
+        )
     return DataError(
         f"None of the {len(refused):,} rows can be used, so there is nothing to learn. "
-        f"{counted.capitalize()} {first}"
-        f"{f' and {count - 1:,} more' if count > 1 else ''}: {reason} Please repair the data, or "
-        "choose other columns."
+        f"{counted.capitalize()} {first.row}: {text} Please repair the data, or choose other "
+        "columns."
     )
 
 

@@ -40,6 +40,7 @@ MARK = re.compile(r"\*{0,2}A(?:nswer)?[.:]\*{0,2}\s+")  # before an answer
 LONGEST = 300  # characters of a question
 FOOTER = re.compile(r"[*_]*\[[^\]]+\]\([^)]+\)[*_]*|<[^>]+>|[-*_=]{3,}")  # a link, a tag or a rule
 FEWEST = 2  # questions
+LIKE_QUESTIONS = 0.4  # share of the headings of a size that ask, from which on all of it do
 PARAGRAPHS = 2.5  # for each question, at most, where nothing marks questions: prose asks seldom
 NOTE = "Lines that ask are read as {count:,} questions, and what follows each as its answer."
 ASIDE = "{count:,} lines before the first question, or below other headings, are left out."
@@ -168,6 +169,7 @@ def _between(lines: Sequence[str], titles: Sequence[Title | None]) -> Faq:
     """
     pairs, aside, question, size = list[tuple[str, str]](), 0, "", 0
     answer = list[str]()
+    level = _level_of_questions([*filter(None, titles)])
     for line, found in zip(lines, titles, strict=True):
         if found is None or (question and _is_part(found, size)):
             if question:
@@ -178,10 +180,22 @@ def _between(lines: Sequence[str], titles: Sequence[Title | None]) -> Faq:
         if question:
             pairs.append((question, _joined(answer)))
         size, title = found
-        question, answer = (title if _asks(title) else ""), []
+        question, answer = (title if _asks(title) or size == level else ""), []
     if question:
         pairs.append((question, _joined(answer)))
+    pairs = [pair for pair in pairs if _asks(pair[0]) or pair[1]]
     return Faq(pairs, aside)
+
+
+def _level_of_questions(titles: Sequence[Title]) -> int | None:
+    """Find the size of headings of which so many ask that their like are questions, too.
+
+    "My download stands still" is one beside "How do I begin?"; a chapter is larger or smaller.
+    """
+    sizes = Counter(size for size, title in titles if _asks(title) and size)
+    size, count = sizes.most_common(1)[0] if sizes else (None, 0)
+    alike = sum(each == size for each, _ in titles)
+    return size if count >= LIKE_QUESTIONS * alike and count > FEWEST else None
 
 
 def _is_part(title: Title, size: int) -> bool:

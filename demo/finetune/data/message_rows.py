@@ -23,7 +23,10 @@ SENDERS = (
 )
 # Of writers of any kind.
 NAMES = ("author", "authorname", "user", "username", "name", "authorid", "senderid", "fromid")
-TEXTS = ("content", "text", "message", "utterance", "body", "value", "messagetext", "msg", "says")
+TEXTS = (
+    *("content", "text", "message", "utterance", "body", "value", "messagetext", "msg", "says"),
+    *("contentmd", "contenttext", "messagebody", "textcontent"),
+)
 TALKS = (
     *("conversationid", "dialogueid", "dialogid", "chatid", "threadid", "sessionid", "ticketid"),
     *("convid", "callid", "roomid", "conversation", "dialogue", "dialog", "thread", "session"),

@@ -5,7 +5,7 @@ OpenTriviaQA, where a line `^` says the right one and lettered lines follow.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from demo.finetune.data.column_names import ANSWERS_ELSEWHERE, folded
@@ -88,6 +88,16 @@ def options_in_cell(cell: str, answer: str) -> list[str] | dict[str, str] | None
         if len(texts) >= FEWEST and answer.strip().casefold() in map(str.casefold, texts):
             return texts
     return None
+
+
+def without_marks(options: Iterable[str]) -> list[str]:
+    """Take off the letters that options begin with, where all have theirs in order: `(A) ant`."""
+    texts = list(options)
+    marks = [MARK.match(text) for text in texts]
+    letters = [mark[1].upper() for mark in marks if mark]
+    if len(texts) < FEWEST or letters != list("ABCDEFGH"[: len(texts)]):
+        return texts
+    return [text[mark.end() :] for text, mark in zip(texts, marks, strict=True) if mark]
 
 
 def numbered_in(text: str) -> tuple[list[QuizQuestion], int]:

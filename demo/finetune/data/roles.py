@@ -10,7 +10,7 @@ from typing import Any
 
 from demo.finetune.data.table import excerpt
 
-SPEAKERS = ("role", "from", "speaker", "sender")  # keys of a turn that say who speaks
+SPEAKERS = ("role", "from", "speaker", "sender", "agent")  # keys of a turn that say who speaks
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
@@ -80,16 +80,16 @@ def with_roles(turns: list[Any], note: Callable[[str], None]) -> list[Any]:
 
 
 def _named(said: list[Any], roles: list[str | None]) -> tuple[str, str] | None:
-    """Tell who asks and who replies of two, of whom one at least has no role; else None."""
+    """Tell who asks and who replies of two, whose roles are not told by both names; else None."""
     if not all(isinstance(speaker, str) for speaker in said):
         return None
     people = list(dict.fromkeys(s for s, role in zip(said, roles, strict=True) if role != "system"))
     if len(people) != 2 or any(person.strip().casefold() in PROGRAMS for person in people):
         return None
     one, two = map(role_of, people)
-    if one is not None and two is not None:
+    if one is not None and two is not None and one != two:  # agent_1 and agent_2 are names
         return None
-    swapped = one == "assistant" or two == "user"
+    swapped = one != two and (one == "assistant" or two == "user")
     return (people[1], people[0]) if swapped else (people[0], people[1])
 
 

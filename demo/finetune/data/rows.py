@@ -26,7 +26,7 @@ from demo.finetune.data.conversation import (
     read_turns,
 )
 from demo.finetune.data.marked_text import asked_in_turns, marked_turns
-from demo.finetune.data.quiz_text import options_in_cell
+from demo.finetune.data.quiz_text import options_in_cell, without_marks
 from demo.finetune.data.table import TableRow, commonest, excerpt, plain, structure, yes_or_no
 
 STRUCTURE = ": a structure, taught as its JSON text"  # how `make_row` records a list or object
@@ -286,7 +286,7 @@ def _options(row: TableRow, layout: Layout) -> list[tuple[str, str]]:
     if isinstance(value, list) and len(value) <= len(LETTERS):
         found = [plain(item) for item in value]
         if all(text is not None for text in found):
-            return list(zip(_letters(value), map(str, found), strict=True))
+            return list(zip(_letters(value), without_marks(map(str, found)), strict=True))
     raise DataError(
         f"The options in “{excerpt(layout.options[0])}” cannot be told apart. Expected is a list "
         f'of at most {len(LETTERS)} texts, such as ["ant", "whale"].'

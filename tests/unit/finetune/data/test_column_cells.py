@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from demo.finetune.data.column_cells import cells_of, holds_words
+from demo.finetune.data.column_cells import cells_of, holds_objects, holds_words
 from demo.finetune.data.columns import Layout, recognise_table, unused_columns
 from demo.finetune.data.read import read_table
 from demo.finetune.data.rows import read_row
@@ -125,3 +125,24 @@ def test_cells_are_looked_at_all_over_a_table() -> None:
     assert [*cells_of(table, "answer", 3)] == ["0", "40", "80"]
     assert len([*cells_of(table, "answer", 50)]) == 40
     assert len([*cells_of(table, "answer")]) == 120
+
+
+@pytest.mark.parametrize(
+    ("cell", "odd"),
+    [
+        ({"ans0": ["a man", "old"], "ans1": ["a woman"]}, True),
+        ([{"model": "one", "completion": "Yes."}], True),
+        ({"text": ["Paris"], "answer_start": [3]}, False),
+        ([{"answer": "Paris", "quality": 2}], False),
+        (["Paris", "Lyon"], False),
+        ([{"role": "user", "content": "Hi"}], False),
+        ("Paris", False),
+    ],
+)
+def test_objects_in_which_no_text_stands_out_are_no_replies(cell: Any, odd: bool) -> None:
+    rows = [{"question": f"Which is {n}?", "answer": cell} for n in range(3)]
+    table = read_table(json.dumps(rows).encode())
+    assert holds_objects(table, "answer") is odd
+    assert (recognise_table(table) is None) is odd
+    written = [{"instruction": "Write an event.", "output": cell} for _ in range(3)]
+    assert recognise_table(read_table(json.dumps(written).encode())) is not None

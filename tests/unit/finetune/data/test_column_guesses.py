@@ -68,3 +68,22 @@ def test_the_body_below_a_title_that_asks_answers_it() -> None:
     assert by_question_marks(found, found.filled_columns) == ("title", "body")
     about = table(title=asked, context=("In a street in Lyon.", "With a card or in cash."))
     assert by_question_marks(about, about.filled_columns) is None
+
+
+@pytest.mark.parametrize("name", ["category", "channel", "Scenario", "topic"])
+def test_what_sorts_rows_replies_to_nothing(name: str) -> None:
+    rows = [
+        {"text": f"What is the matter with number {n}?", name: f"#shop-of-the-town-{n}"}
+        for n in range(9)
+    ]
+    assert recognise_table(read_table(json.dumps(rows).encode())) is None
+    asked = [{"message": row["text"], name: row[name]} for row in rows]
+    assert recognise_table(read_table(json.dumps(asked).encode())) is None
+
+
+def test_options_in_a_cell_are_no_reply() -> None:
+    rows = b"Text,Options,Topic\n" + b"".join(
+        b'"What is number %d?","one thing;another thing %d;a third",things\n' % (n, n)
+        for n in range(9)
+    )
+    assert recognise_table(read_table(rows)) is None

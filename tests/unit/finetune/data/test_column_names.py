@@ -5,6 +5,7 @@ import json
 import pytest
 
 from demo.finetune.data.column_doubts import why_unknown
+from demo.finetune.data.column_names import languages_of
 from demo.finetune.data.columns import BY_MARKS, recognise, recognise_table
 from demo.finetune.data.read import read_table
 from demo.finetune.data.rows import read_row
@@ -89,7 +90,10 @@ def test_a_subset_may_be_another_than_train_and_test() -> None:
     rows = [{"input": "a", "output": "b", "subset": "wiki"}]
     layout = recognise_table(read_table(json.dumps(rows).encode()))
     assert layout and layout.split is None
-    layout = recognise_table(read_table(json.dumps([{**rows[0], "subset": "dev"}]).encode()))
+    dev = {**rows[0], "subset": "dev"}
+    layout = recognise_table(read_table(json.dumps([dev]).encode()))
+    assert layout and layout.split is None  # a file that is all of one part
+    layout = recognise_table(read_table(json.dumps([dev, {**dev, "subset": "train"}]).encode()))
     assert layout and layout.split == "subset"
 
 
@@ -127,3 +131,24 @@ def test_half_a_pair_is_named() -> None:
         ["prompt", "ability"]
     )
     assert "“completion” may be the reply" in why_unknown(["completion", "pass_rate"])
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ("eng", "rus"),
+        ("english", "russian", "category"),
+        ("English Term", "Spanish term", "source"),
+        ("id", "deu", "fra"),
+    ],
+)
+def test_languages_are_found_by_codes_words_and_beside_what_sorts(columns: tuple[str, ...]) -> None:
+    spoken = [name for name in columns if name not in ("category", "source", "id")]
+    assert languages_of(columns) == tuple(spoken)
+
+
+@pytest.mark.parametrize(
+    "columns", [("en", "en"), ("en", "de", "fr"), ("en", "de", "notes"), ("en", "text"), ("en",)]
+)
+def test_one_language_or_three_or_another_text_is_no_translation(columns: tuple[str, ...]) -> None:
+    assert languages_of(columns) is None

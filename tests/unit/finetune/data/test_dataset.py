@@ -86,8 +86,11 @@ def test_different_replies_to_one_question_are_shown_and_stay(tokenizer):
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (pairs(["a", ""], ["b", ""]), "None of the 2 rows .* Row 1 and 1 more: The reply is empty"),
-        (pairs(["a", "x" * 600]), "None of the 1 rows .* Row 1: It is too long"),
+        (
+            pairs(["a", ""], ["b", ""]),
+            "2 rows .* Row 1: The reply is empty.* It is so with 1 more. Please repair",
+        ),
+        (pairs(["a", "x" * 600], ["b", "x" * 700]), "Row 1: It is too long.* 1 more.* --window"),
         (pairs(["a", "b", "test"]), "All 1 usable rows are held out, so there is nothing left"),
         (pairs(["a", "b", "train"], ["a", "b", "test"]), "All 1 usable rows are held out"),
     ],

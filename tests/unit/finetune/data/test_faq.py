@@ -166,3 +166,15 @@ def test_a_line_that_ends_most_answers_is_left_out_and_said() -> None:
     assert rows(text)[3] == ("Is it 3?", "Yes, 3.")
     notes = read_table(text.encode()).notes
     assert "“[Top](#top)” ends 4 answers and is left out there." in notes
+
+
+def test_headings_beside_such_that_ask_are_asked_too() -> None:
+    text = "# How do I begin?\nClick.\n# My download stands still\nWait.\n# Why?\nNo idea.\n"
+    text += "# Who?\nWe.\n# Empty\n"
+    found = find_faq(text)
+    assert found and [question for question, _ in found.pairs] == [
+        *("How do I begin?", "My download stands still", "Why?", "Who?")
+    ]
+    chapters = "# Money\nAll of it.\n" + "".join(f"## Is {n} enough?\nYes.\n" for n in range(4))
+    found = find_faq(chapters)
+    assert found and all(question.endswith("?") for question, _ in found.pairs)

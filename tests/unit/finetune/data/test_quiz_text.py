@@ -10,6 +10,7 @@ from demo.finetune.data.quiz_text import (
     options_in,
     options_in_cell,
     trivia_in,
+    without_marks,
 )
 from demo.finetune.data.read import read_table
 
@@ -102,3 +103,10 @@ def test_numbered_statements_are_a_quiz_and_other_lists_are_not() -> None:
     assert aside == 1
     assert numbered_in(quiz + "3. And that was all.\n") == ([], 0)
     assert numbered_in("1. One\n2. Two\n") == numbered_in("Nothing.") == ([], 0)
+
+
+def test_options_that_begin_with_their_letters_lose_them() -> None:
+    assert without_marks(["(A) ant", "(B) bee"]) == ["ant", "bee"]
+    assert without_marks(["A. ant", "b) bee", "C: cow"]) == ["ant", "bee", "cow"]
+    for other in (["(B) ant", "(A) bee"], ["(A) ant", "bee"], ["A) ant"], ["a", "b"]):
+        assert without_marks(other) == other

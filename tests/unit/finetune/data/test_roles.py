@@ -50,3 +50,12 @@ def test_the_system_replies_where_nobody_else_does() -> None:
     roles, notes = heard("user", "system", "user", "system")
     assert roles == ["user", "assistant", "user", "assistant"]
     assert notes == ["turns of the system are replies here, as nobody else replies"]
+
+
+def test_two_agents_with_numbers_are_two_names() -> None:
+    turns = [{"agent": f"agent_{n % 2 + 1}", "message": str(n)} for n in range(4)]
+    notes: list[str] = []
+    assert [turn["agent"] for turn in with_roles(turns, notes.append)] == [
+        *("user", "assistant", "user", "assistant")
+    ]
+    assert "agent_1" in notes[0]
