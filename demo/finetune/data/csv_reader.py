@@ -17,6 +17,9 @@ NONE = "\x1f"  # stands in no text: the file has one column
 SAMPLED = 50  # records, to find the separator
 LONGEST_CELL = 1_000_000  # characters; a quote that is never closed ends there
 LONGEST_NAME = 60  # characters; what is longer is no column's name
+NUMBERS = re.compile(
+    r"(?:S(?:r|l|er|\.)?[. ]{0,2})?(?:No|Nr|Num|Nº|N°)\.", re.IGNORECASE
+)  # “Sr No.”
 # What hardly names a column.
 EXPLAINED = re.compile(r"\w, \w|\S \(|(?:\S+\s+){3}\S|\w['’](?:m|re|ll|ve|t|s)\b")
 # In a text, and not in code or formulas such as "\\nu".
@@ -340,9 +343,10 @@ def _names(record: Sequence[str]) -> list[str] | None:
     """Take the columns' names, or None where the record reads like an example."""
     names = [cell.strip() for cell in record]
     sentence = re.compile(r"[.?!…。？！]$|\n")
-    if any(len(name) > LONGEST_NAME or sentence.search(name) for name in names):
+    told = [name for name in names if not NUMBERS.fullmatch(name)]
+    if any(len(name) > LONGEST_NAME or sentence.search(name) for name in told):
         known = sum(known_as(name) in (*CHAT, *QUESTION, *REPLY) for name in names)
-        if known < 2:  # they may stand beside “No.”
+        if known < 2:  # they may stand beside “Who?”
             return None
     if len(names) == 2 and any(map(EXPLAINED.search, names)) and recognise(names) is None:
         return None

@@ -141,3 +141,9 @@ def test_line_feeds_that_are_written_out_end_lines() -> None:
     assert "“\\n” within texts is read as the end of a line." in table.notes
     with_commas = read_table(b"question,answer\nHow?,print('Hi.\\n')\n")
     assert with_commas.rows[0].cells["answer"] == "print('Hi.\\n')"
+
+
+@pytest.mark.parametrize("name", ["Sr No.", "No.", "S.No.", "Nr.", "Sl. No.", "Num."])
+def test_numbers_of_rows_may_be_called_in_short(name: str) -> None:
+    table = read_table(f"{name},Utterance,Speaker\n1,Hello there.,Ann\n2,Hi!,Bob\n".encode())
+    assert table.columns[0] == name or table.columns == ("messages",)
