@@ -48,7 +48,9 @@ CALL = re.compile(
     r"(?<!`)<(?:start_function_(?:call|declaration|response)|tool_call|functioncall)>(?!`)"
     r"|\[TOOL_CALLS\]|<\|tool_call\|>"
 )
-HTML = re.compile(r"<(?:br|p|div|span|li|ul|strong|b|a href=[^<>]{1,200})\s*/?>|&nbsp;", re.I)
+HTML = re.compile(
+    r"<(?:br|p|div|span|li|ul|strong|b|a href=[^<>]{1,200})\s*/?>|&(?:nbsp|#\d{2,6});", re.I
+)
 GAP = re.compile(r"\{\{\s*[^\W\d][\w -]{0,40}\}\}")
 CODE = re.compile(r"```|</|\{%|`[^`\n]*\{\{")
 CONTENTS = ("content", "value", "text", "message", "utterance")
@@ -160,7 +162,7 @@ class Cleaner:
             bare = ENDS.sub("", bare.removeprefix("<s>"))
         if bare != visible.strip():
             self.note(f"{what}: the marks of another model around it removed")
-        if HTML.search(bare) and not CODE.search(bare):
+        if HTML.search(bare) and not any(mark in bare for mark in ("`", "{%", "{{")):
             self.note(f"{what}: HTML is taught as it stands")
         trimmed = self._without_stand_ins(bare.strip(), what, learned)
         if visible.strip() != visible and trimmed:

@@ -85,6 +85,11 @@ def test_marks_of_other_models_are_not_taught_and_html_is_named() -> None:
     layout = recognise_table(table)
     assert layout
     assert "reply: HTML is taught as it stands" in read_row(table.rows[2], layout).repairs
+    closed = read_table(b"prompt,completion\na,<p>It is&#160;so.</p>\nb,Write `<p>x</p>`.\n")
+    assert [read_row(row, layout).repairs for row in closed.rows] == [
+        ("reply: HTML is taught as it stands",),
+        (),
+    ]
 
 
 def test_lines_of_comment_are_left_out_and_said() -> None:
