@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from demo.finetune.data.table import Table
     from demo.finetune.train.workers import Workers
 
+MOST_NAMED = 24  # columns in a message
 COLUMNS = {  # flags that name columns, and what `Layout` calls them
     "question": "question",
     "answer": "reply",
@@ -176,7 +177,7 @@ def _read(args: argparse.Namespace, sample: str) -> tuple["Table", "Layout"]:
     from demo.finetune.data.columns import choose
     from demo.finetune.data.read import read_table, with_pictures
     from demo.finetune.data.samples import load_sample
-    from demo.finetune.data.table import NO_LIMITS
+    from demo.finetune.data.table import NO_LIMITS, excerpt
 
     table = load_sample(sample) if sample else read_table(args.data, args.data.name, NO_LIMITS)
     if args.pictures:
@@ -185,7 +186,9 @@ def _read(args: argparse.Namespace, sample: str) -> tuple["Table", "Layout"]:
     named["options"] = tuple(filter(None, (named["options"] or "").split(",")))
     layout = choose(table, named)
     if layout is None:
-        names = ", ".join(table.columns)[:300]
+        names = ", ".join(map(excerpt, table.columns[:MOST_NAMED]))
+        if len(table.columns) > MOST_NAMED:
+            names += f" and {len(table.columns) - MOST_NAMED:,} more"
         raise DataError(
             f"{why_unknown(table.columns)} The columns are {names}. Name them with --question NAME "
             "--answer NAME."

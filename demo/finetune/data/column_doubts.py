@@ -52,8 +52,8 @@ def why_unknown(columns: Sequence[str]) -> str:
     replies = replies or with_word(columns, "answer")
     if text and not questions and not replies:
         return (
-            f"The column “{excerpt(text)}” seems to hold questions that nobody answers here. "
-            "Please put a reply beside each, in columns called question and answer; or choose the "
+            f"Of questions and replies the column “{excerpt(text)}” seems to hold one half alone. "
+            "Please put the other beside it, in columns called question and answer; or choose the "
             "columns by hand."
         )
     for found, what, other in (

@@ -48,7 +48,10 @@ VERDICT = ("label", "ktotag", "desirable", "approved", "accepted", "liked")
 KIND_OF_TEXT = ("intent", "intents", "sentiment", "emotion", "class", "labels")
 OPINION = ("rejected", "rejectedmessages", "rating", "score", "reward", "stars")
 LONGEST_NAME = 4  # words
-CORRECT = ("correct", "correcta", "correta", "correto", "correcto", "richtig", "corretta")
+CORRECT = (
+    *("correct", "correcta", "correta", "correto", "correcto", "richtig", "korrekt", "corretta"),
+    *("correcte", "corretto", "juist", "poprawna", "správná"),
+)
 # Taken where no better name is there.
 LESSER = {
     **{"problem": "question", "utterance": "question", "solution": "answer"},
