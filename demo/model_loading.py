@@ -61,7 +61,10 @@ def compile_apart(settings: Settings) -> bool:
         Whether that went well; if not, whoever uses the kernels compiles them.
     """
     process = get_context("spawn").Process(target=_compile, args=(settings,), daemon=True)
-    process.start()
+    try:
+        process.start()
+    except OSError:  # no more processes may be begun here
+        return False
     process.join()
     return process.exitcode == 0
 

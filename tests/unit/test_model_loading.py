@@ -99,3 +99,13 @@ def test_a_process_that_compiles_and_fails_is_no_fault(
 ) -> None:
     assert not compile_apart(Settings(llama=str(tmp_path / "none"), cache=tmp_path))
     assert "CheckpointError" in capfd.readouterr().err
+
+
+def test_where_no_process_can_be_begun_the_program_compiles_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(process: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", refuse)
+    assert not compile_apart(Settings())

@@ -6,6 +6,7 @@ OpenTriviaQA, where a line `^` says the right one and lettered lines follow.
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from demo.finetune.data.column_names import ANSWERS_ELSEWHERE, folded
@@ -106,7 +107,7 @@ def numbered_in(text: str) -> tuple[list[QuizQuestion], int]:
     There are none where one of the numbers begins something else.
     """
     begins = [match.start() for match in NUMBERED.finditer(text)]
-    blocks = [text[a:b] for a, b in zip(begins, [*begins[1:], len(text)], strict=False)]
+    blocks = [text[a:b] for a, b in pairwise([*begins, len(text)])]
     found = [options_in("", NUMBERED.sub("", block, count=1)) for block in blocks]
     read = [question for question in found if question and question.question]
     aside = _filled(text[: begins[0]]) if begins else 0
