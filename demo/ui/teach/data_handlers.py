@@ -20,16 +20,16 @@ from demo.finetune.data.read import pasted_pairs
 from demo.finetune.data.table import DataLimits
 from demo.finetune.train.config import PRESETS, TrainingOptions, fitted, usable
 from demo.runtime import Runtime
+from demo.teaching import typed_table
 from demo.teaching.drafts import Draft
 from demo.ui.files import Uploads
 from demo.ui.html import ComponentUpdates
 from demo.ui.strings import Strings
-from demo.ui.teach import html, mend, typed_rows
+from demo.ui.teach import html, mend
 from demo.ui.teach.kept import KeptWork
 from demo.ui.teach.run_handlers import checked_secret
 from demo.ui.teach.tab import TeachView
 from demo.ui.teach.table_handlers import TableHandlers
-from demo.ui.teach.typed_rows import MOST_TYPED, rows_of
 
 logger = logging.getLogger(__name__)
 
@@ -84,16 +84,15 @@ class DataHandlers:
 
     def rows(self, session: str, table: Any, *fields: Any) -> Iterator[ComponentUpdates]:
         """Take typed rows. Inputs: session, raw table, fields. Outputs: as `sample`."""
-        words = self._words
         yield from self._take(
             session,
             fields,
-            lambda visitor: self._typed(visitor, typed_rows.typed_rows(table, words)),
+            lambda visitor: self._typed(visitor, typed_table.typed_rows(table)),
         )
 
     def _typed(self, visitor: str, rows: list[list[Any]]) -> Draft:
         words, kept = self._words, self._teaching.row_pictures
-        keys = typed_rows.picture_keys(rows, words)
+        keys = typed_table.picture_keys(rows)
         pictures = [kept.find(visitor, key) if key else None for key in keys]
         return self._drafts.rows(visitor, words.table_columns, rows, words.typed_name, pictures)
 
@@ -106,7 +105,7 @@ class DataHandlers:
         """
         name = self._words.pasted_name
         try:
-            there = typed_rows.filled(typed_rows.typed_rows(table, self._words))
+            there = typed_table.filled(typed_table.typed_rows(table))
             pairs = pasted_pairs(text or "")
             if pairs:  # one that is there already says nothing new
                 known = [row[:2] for row in there]
@@ -114,7 +113,7 @@ class DataHandlers:
         except DemoError as error:
             yield {self._data.chosen: html.problem(self._words.said(str(error)))}
             return
-        if pairs is None or len(there) + len(pairs) > MOST_TYPED:
+        if pairs is None or len(there) + len(pairs) > typed_table.MOST_TYPED:
             yield from self._take(
                 session, fields, lambda visitor: self._drafts.text(visitor, text or "", name)
             )
@@ -131,9 +130,7 @@ class DataHandlers:
         """Check again. Inputs: session, raw table of mended rows, fields. Outputs: as `sample`."""
 
         def steps(visitor: str) -> Iterator[ComponentUpdates]:
-            changes = mend.changes(
-                self._drafts.get(visitor), rows_of(table, self._words), self._words
-            )
+            changes = mend.changes(self._drafts.get(visitor), typed_table.rows_of(table))
             self._drafts.mend(visitor, changes)
             yield from self._check(visitor, usable(fields), None)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from demo.errors import DemoError
 from demo.finetune.train.config import PRESETS, TrainingOptions
-from demo.ui.teach.typed_rows import MOST_TYPED, is_picture_cell
+from demo.teaching.typed_table import MOST_TYPED, is_picture_cell
 
 LONGEST = 20_000  # characters of a kept text
 

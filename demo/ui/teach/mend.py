@@ -7,6 +7,7 @@ import gradio as gr
 from demo.errors import InputError
 from demo.teaching.drafts import Draft
 from demo.teaching.mending import MOST_MENDED, mendable
+from demo.teaching.typed_table import NOT_A_TABLE
 from demo.ui.html import ComponentUpdates
 from demo.ui.teach.tab import DataView
 from demo.ui.teach.words import TeachWords
@@ -31,7 +32,7 @@ def hidden(data: DataView) -> ComponentUpdates:
     return {data.mend: gr.Column(visible=False)}
 
 
-def changes(draft: Draft, rows: list[list[Any]], words: TeachWords) -> dict[int, dict[str, str]]:
+def changes(draft: Draft, rows: list[list[Any]]) -> dict[int, dict[str, str]]:
     """Read the table as the browser sends it; only cells of columns in use are taken.
 
     Raises:
@@ -39,11 +40,11 @@ def changes(draft: Draft, rows: list[list[Any]], words: TeachWords) -> dict[int,
     """
     names = draft.layout.columns if draft.layout else ()
     if not names or len(rows) > MOST_MENDED:
-        raise InputError(words.not_a_table)
+        raise InputError(NOT_A_TABLE)
     found = {}
     for row in rows:
         if len(row) != len(names) + 2 or not str(row[0]).isdecimal():
-            raise InputError(words.not_a_table)
+            raise InputError(NOT_A_TABLE)
         cells = ("" if cell is None else str(cell) for cell in row[2:])
         found[int(row[0])] = dict(zip(names, cells, strict=True))
     return found

@@ -11,10 +11,10 @@ from demo.adapter.config import FORMS
 from demo.finetune.data.samples import SAMPLES
 from demo.finetune.data.table import DataLimits
 from demo.finetune.train.config import PRESETS, RANGES, TrainingOptions
+from demo.teaching.typed_table import empty_rows
 from demo.ui.teach import html
 from demo.ui.teach.badge import BADGE_SECONDS
 from demo.ui.teach.camera import build_camera
-from demo.ui.teach.typed_rows import empty_rows
 from demo.ui.teach.words import TeachWords
 
 LOOK_SECONDS = 1.5  # between two looks at a run

@@ -11,10 +11,11 @@ import gradio as gr
 
 from demo.errors import DemoError, InputError
 from demo.runtime import Runtime
+from demo.teaching import typed_table
 from demo.ui.files import Uploads
 from demo.ui.html import ComponentUpdates
 from demo.ui.strings import Strings
-from demo.ui.teach import html, typed_rows
+from demo.ui.teach import html
 from demo.ui.teach.kept import KeptWork
 from demo.ui.teach.run_handlers import checked_secret
 from demo.ui.teach.tab import EMPTY_ROWS, MORE_ROWS, TeachView
@@ -36,10 +37,10 @@ class TableHandlers:
     def more_rows(self, table: Any) -> ComponentUpdates:
         """Add empty rows. Inputs: raw table. Outputs: table, chosen."""
         try:
-            rows = typed_rows.typed_rows(table, self._words, more=MORE_ROWS)
+            rows = typed_table.typed_rows(table, more=MORE_ROWS)
         except InputError as error:
             return self._problem(error)
-        return {self._data.table: [*rows, *typed_rows.empty_rows(MORE_ROWS)]}
+        return {self._data.table: [*rows, *typed_table.empty_rows(MORE_ROWS)]}
 
     def from_chat(self, owner: Any, session: str, table: Any) -> ComponentUpdates:
         """Add rows from my chat. Inputs: owner, session, raw table. Outputs: table, chosen."""
@@ -51,7 +52,7 @@ class TableHandlers:
         try:
             visitor = checked_secret(owner)
             rows = [[turn.text, turn.reply, self._cell(visitor, turn.picture)] for turn in taken]
-            there = typed_rows.filled(typed_rows.typed_rows(table, self._words, more=len(rows)))
+            there = typed_table.filled(typed_table.typed_rows(table, more=len(rows)))
         except Exception as error:
             return self._problem(error)
         new = [row for row in rows if row not in there]
@@ -59,7 +60,7 @@ class TableHandlers:
         if len(rows) < len(wanted):
             said.append(self._words.chat_videos.format(count=len(wanted) - len(rows)))
         return {
-            self._data.table: [*there, *new] or typed_rows.empty_rows(1),
+            self._data.table: [*there, *new] or typed_table.empty_rows(1),
             self._data.chosen: html.quiet(" ".join(said)),
         }
 
@@ -92,13 +93,13 @@ class TableHandlers:
         rows = [list(row) for row in KeptWork.read(kept).rows]
         if restored or not rows:
             return {self._data.table: gr.skip()}  # gradio empties everything for nothing at all
-        return {self._data.table: [*rows, *typed_rows.empty_rows(EMPTY_ROWS - len(rows))]}
+        return {self._data.table: [*rows, *typed_table.empty_rows(EMPTY_ROWS - len(rows))]}
 
     def _cell(self, visitor: str, picture: Any, name: str = "") -> str:
         if picture is None:
             return ""
         key = self._runtime.teaching.row_pictures.keep(visitor, picture)
-        return typed_rows.picture_cell(key, picture, name or self._words.map_picture)
+        return typed_table.picture_cell(key, picture, name or self._words.map_picture)
 
     def _problem(self, error: Exception) -> ComponentUpdates:
         """Say what went wrong; what visitors cannot mend, such as a full disk, is logged."""

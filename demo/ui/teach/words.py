@@ -68,10 +68,6 @@ class TeachWords:
         "pictures for each class."
     )
     camera_busy: str = "The camera gives no picture: another program may be using it. Try again."
-    table_full: str = (
-        "The table here holds at most {count:,} rows. Please send a longer one as a file."
-    )
-    not_a_table: str = "The table cannot be read. Please load the page again."
     table_label: str = "Your examples"
     table_columns: tuple[str, str, str] = ("Question", "Reply", "Picture")
     table_use: str = "Use these rows"
@@ -94,14 +90,6 @@ class TeachWords:
     picture_close: str = "Leave it"
     picture_unsent: str = "The picture did not arrive. Please add it again, or a smaller one."
     picture_video: str = "A row takes a picture, not a video. Please choose a picture."
-    picture_odd: str = (
-        "What stands in the picture's cell of row {row} is no picture. Please remove it, and add "
-        "the picture by a click on the cell."
-    )
-    pictures_full: str = (
-        "The table here takes at most {count} pictures. Please send more of them as a zip, with a "
-        "table that names them."
-    )
     typed_name: str = "typed rows"
     paste: str = "Paste many rows at once"
     paste_label: str = "Cells from a spreadsheet, CSV, or JSON lines: the question, then the reply"

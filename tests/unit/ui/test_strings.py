@@ -18,7 +18,7 @@ from demo.ui.chinese import CHINESE
 from demo.ui.page import build_page
 from demo.ui.server import launch_options
 from demo.ui.strings import ENGLISH, Strings
-from demo.ui.teach import data_handlers, run_handlers, table_handlers, typed_rows
+from demo.ui.teach import data_handlers, run_handlers, table_handlers
 from demo.ui.teach.words import TeachWords
 from tests.unit.ui.snippets import page_snippets, teach_snippets
 
@@ -37,7 +37,6 @@ EVENTS = (
     data_handlers,
     run_handlers,
     table_handlers,
-    typed_rows,
 )  # what speaks when asked
 asked: set[str] = set()
 

@@ -9,12 +9,12 @@ import pytest
 from demo.finetune.data.table import LIMITS
 from demo.runtime import Runtime
 from demo.settings import Settings
+from demo.teaching.typed_table import MOST_TYPED
 from demo.ui.files import Uploads
 from demo.ui.strings import ENGLISH
 from demo.ui.teach.data_handlers import DataHandlers
 from demo.ui.teach.events import connect_data
 from demo.ui.teach.tab import TeachView, build_outside, build_teach
-from demo.ui.teach.typed_rows import MOST_TYPED
 
 FULL = "at most 2,000 rows"
 ME = "m" * 43  # as a browser has it

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from demo.finetune.train.config import TrainingOptions
+from demo.teaching.typed_table import MOST_TYPED, picture_cell
 from demo.ui.teach.kept import LONGEST, KeptWork
-from demo.ui.teach.typed_rows import MOST_TYPED, picture_cell
 from demo.vision.image import Picture
 
 FIELDS = list(vars(TrainingOptions(steps=7)).values())

@@ -1,4 +1,4 @@
-"""The table of typed rows, and what the page says it has put into the cells of pictures."""
+"""The table of typed rows, and what the page puts into its cells of pictures."""
 
 import json
 from dataclasses import replace
@@ -12,13 +12,13 @@ from demo.errors import InputError
 from demo.finetune.data.table import LIMITS
 from demo.runtime import Runtime
 from demo.settings import Settings
+from demo.teaching import typed_table
 from demo.teaching.row_pictures import RowPictures
+from demo.teaching.typed_table import is_picture_cell, picture_cell, picture_keys
 from demo.ui.files import Uploads
 from demo.ui.strings import ENGLISH
-from demo.ui.teach import typed_rows
 from demo.ui.teach.data_handlers import DataHandlers
 from demo.ui.teach.tab import TeachView, build_outside, build_teach
-from demo.ui.teach.typed_rows import is_picture_cell, picture_cell, picture_keys
 from demo.vision.image import Picture, save_thumbnail
 from demo.vision.video import Video
 
@@ -44,7 +44,7 @@ def uploaded(folder: Path, picture: Picture, name: str = "cat.png") -> str:
 @pytest.mark.parametrize("name", ["cat.png", "", "a](javascript:x)[<b>`\n" * 9, "猫" * 300])
 def test_a_cell_carries_its_key_whatever_the_picture_is_called(name: str, picture: Picture) -> None:
     cell = picture_cell(KEY, picture, name)
-    assert is_picture_cell(cell) and picture_keys([["q", "a", cell]], WORDS) == [KEY]
+    assert is_picture_cell(cell) and picture_keys([["q", "a", cell]]) == [KEY]
     assert "javascript:x)" not in cell and len(cell) < 4_000
 
 
@@ -52,14 +52,14 @@ def test_a_cell_carries_its_key_whatever_the_picture_is_called(name: str, pictur
 def test_what_is_no_picture_is_said_with_its_row(odd: Any) -> None:
     assert not is_picture_cell(odd)
     with pytest.raises(InputError, match="row 2 is no picture"):
-        picture_keys([["a", "b", None], ["a", "b", odd]], WORDS)
+        picture_keys([["a", "b", None], ["a", "b", odd]])
 
 
 def test_pictures_are_counted(picture: Picture) -> None:
     row = ["q", "a", picture_cell(KEY, picture, "x")]
-    assert len(picture_keys([row] * typed_rows.MOST_PICTURES, WORDS)) == typed_rows.MOST_PICTURES
+    assert len(picture_keys([row] * typed_table.MOST_PICTURES)) == typed_table.MOST_PICTURES
     with pytest.raises(InputError, match="at most 200 pictures"):
-        picture_keys([row] * (typed_rows.MOST_PICTURES + 1), WORDS)
+        picture_keys([row] * (typed_table.MOST_PICTURES + 1))
 
 
 def test_a_full_table_of_pictures_passes_the_bound_of_a_request() -> None:
@@ -68,7 +68,7 @@ def test_a_full_table_of_pictures_passes_the_bound_of_a_request() -> None:
     from demo.ui.limits import BODY_BYTES
 
     noise = np.random.default_rng(0).integers(0, 255, (500, 500, 3), np.uint8)
-    assert typed_rows.MOST_PICTURES * len(picture_cell(KEY, Picture(noise), "x" * 60)) < BODY_BYTES
+    assert typed_table.MOST_PICTURES * len(picture_cell(KEY, Picture(noise), "x" * 60)) < BODY_BYTES
 
 
 def test_pictures_that_arrived_become_cells_and_a_data_set(
@@ -130,7 +130,7 @@ def test_liked_replies_about_pictures_bring_them_along(
     answer = handlers.typing.from_chat(ME, "s", {"data": [["", "", ""]]})
     rows = answer[view.data.table]
     assert [row[:2] for row in rows] == [["What is it?", "Grey."], ["Who?", "I."]]
-    assert len(picture_keys(rows, WORDS)[0]) == 32 and rows[1][2] == ""
+    assert len(picture_keys(rows)[0]) == 32 and rows[1][2] == ""
     assert "Left out, because they are about a video: 1." in answer[view.data.chosen]
     again = handlers.typing.from_chat(ME, "s", {"data": rows})
     assert again[view.data.table] == rows
