@@ -17,6 +17,7 @@ from demo.finetune.data.table import MAX_DEPTH, excerpt
 
 MOST_EVENTS = 2_000_000  # of a file: some twenty seconds
 NULLS = ("", "~", "null", "Null", "NULL")
+KEY = r"""(?:[\w-]+|"(?:[^"\\]|\\.){0,200}"|'[^']{0,200}'):(?:\s|$)"""  # bare or quoted
 PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the compiled one where there is one
 ENTITY = re.compile(r"\[([^\]\n]{1,200})\](?:\([^)\n]{0,200}\)|\{[^}\n]{0,400}\})")
 WANTED = "Please make a table of it, with the columns question and answer and one example a row."
@@ -31,9 +32,9 @@ NO_REPLIES = (
 def is_yaml(text: str) -> bool:
     """Tell whether nearly all lines are keys with values, or items with a dash, or below one."""
     lines = [line for line in text[:20_000].splitlines() if line.strip()]
-    marked = sum(bool(re.match(r"\s*(?:-\s|[\w-]+:(?:\s|$)|#|---)|\s{2,}\S", x)) for x in lines)
+    marked = sum(bool(re.match(rf"\s*(?:-\s|{KEY}|#|---)|\s{{2,}}\S", x)) for x in lines)
     items = any(line.lstrip().startswith("- ") for line in lines)
-    keys = any(re.match(r"(?:-\s+)?[\w-]+:(?:\s|$)", line) for line in lines)
+    keys = any(re.match(rf"(?:-\s+)?{KEY}", line) for line in lines)
     return items and keys and marked * 10 > 9 * len(lines)
 
 

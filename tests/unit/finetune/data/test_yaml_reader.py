@@ -62,6 +62,12 @@ def test_lists_of_questions_and_answers() -> None:
     assert taught(read_table(text.encode())) == ["Who? > I.", "Why? > So\nit is."]
 
 
+def test_keys_in_quotation_marks() -> None:
+    text = """- "question": "Are you open, on Sundays?"\n  'answer': Yes, from ten.\n"""
+    (row,) = read_table(text.encode()).rows
+    assert row.cells == {"question": "Are you open, on Sundays?", "answer": "Yes, from ten."}
+
+
 def test_rasas_examples_are_asked_where_a_reply_is_known() -> None:
     table = read_table(RASA.encode())
     assert taught(table) == ["hey > Hey!", "hello Ann > Hey!", "when are you open? > At nine."]
