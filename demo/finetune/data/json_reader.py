@@ -148,7 +148,8 @@ def _add_object(table: TableBuilder, text: str, start: int) -> None:
             _add(table, number, text[begin : min(end, begin + table.limits.row + 1)], key=key)
     else:
         end = max((end for _, end in members.values()), default=start + 1)
-        _add(table, 1, text[start : text.index("}", end) + 1])
+        body, brace, _ = text[end:].partition("}")  # none where it is cut off
+        _add(table, 1, text[start:end] + body + brace)
 
 
 def _pairs(members: dict[str, str]) -> list[dict[str, Any]]:

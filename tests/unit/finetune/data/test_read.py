@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from demo.errors import DataError, DemoError
@@ -260,6 +260,7 @@ ODD = st.one_of(
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(ODD)
+@example(b"{]")
 @pytest.mark.matrix("B11")
 def test_nothing_else_than_a_refusal_is_ever_raised(data):
     try:
