@@ -34,6 +34,7 @@ from demo.finetune.data.marked_text import marked_turns
 from demo.finetune.data.old_encodings import old_text
 from demo.finetune.data.pictures import FolderPictures, open_zip
 from demo.finetune.data.prose import is_prose, read_prose, without_front_matter
+from demo.finetune.data.qna_maker import is_qna, qna_as_json
 from demo.finetune.data.quiz import as_quiz
 from demo.finetune.data.table import LIMITS, NO_LIMITS, DataLimits, Table
 from demo.finetune.data.transcript import read_transcript, speakers
@@ -201,6 +202,8 @@ def _read_text(data: bytes, name: str, limits: DataLimits) -> Table:
     elif text.lstrip()[0] in "[{" and not BRACKETED.match(text):
         exported = read_messenger_json(text, name, limits)
         table = exported or read_json(text, name, limits)
+    elif is_qna(text):
+        table = read_json(qna_as_json(text), name, limits)
     elif is_yaml(text) and marked_turns(text[:20_000]) is None:
         table = read_json(yaml_as_json(text), name, limits)
     elif (who := speakers(text)) and marked_turns(text[:20_000]) is None:
