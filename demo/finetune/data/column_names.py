@@ -26,6 +26,7 @@ INPUT = (
     "article",
     "document",
     "body",
+    "premise",
 )
 REPLY = (
     *("output", "answer", "response", "reply", "completion", "assistant", "target"),
@@ -48,6 +49,13 @@ VERDICT = ("label", "ktotag", "desirable", "approved", "accepted", "liked")
 KIND_OF_TEXT = ("intent", "intents", "sentiment", "emotion", "class", "labels")
 OPINION = ("rejected", "rejectedmessages", "rating", "score", "reward", "stars")
 LONGEST_NAME = 4  # words
+# Two texts of which a label says how they go together: SNLI, MNLI, MRPC, RTE, QQP.
+PAIRS = (
+    *(("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "question2")),
+    *(("text1", "text2"), ("sent1", "sent2")),
+)
+PAIR_LABELS = ("label", "goldlabel", "isduplicate", "relation")
+SUMMARIES = ("summary", "summaries", "highlights", "abstract", "tldr")  # of an article, of a talk
 CORRECT = (
     *("correct", "correcta", "correta", "correto", "correcto", "richtig", "korrekt", "corretta"),
     *("correcte", "corretto", "juist", "poprawna", "správná"),
@@ -59,8 +67,10 @@ LESSER = {
     "preferred": "answer",
     **dict.fromkeys(("front", "term", "word", "ticket", "usermessage", "userinput"), "question"),
     **dict.fromkeys(("back", "definition", "meaning", "resolution"), "answer"),
-    **dict.fromkeys(("inputtext", "sourcetext"), "question"),
-    **dict.fromkeys(("targettext", "outputtext"), "answer"),
+    **dict.fromkeys(("inputtext", "sourcetext", "inputs", "src"), "question"),
+    **dict.fromkeys(("targettext", "outputtext", "targets", "tgt"), "answer"),
+    **dict.fromkeys(("goal", "ctx"), "question"),
+    **dict.fromkeys(("translation", "canonicalsolution", "cop", *SUMMARIES), "answer"),
 }
 # What people call their columns elsewhere, one and several of it: German, French, Spanish,
 # Portuguese, Italian, Dutch, Swedish, Danish, Norwegian, Finnish, Polish, Czech, Slovak, Hungarian,
@@ -91,6 +101,16 @@ _ELSEWHERE = {
         "lựachọn 选项 選項 選択肢 보기 선택지"
     ),
     "context": "kontext contexte contexto contesto контекст 上下文 背景",
+    "translation": (
+        "übersetzung traduction traducción tradução traduzione vertaling översättning oversættelse "
+        "oversettelse käännös tłumaczenie překlad preklad fordítás traducere prijevod μετάφραση "
+        "перевод переклад превод аударма çeviri tərcümə ترجمة ترجمه תרגום अनुवाद অনুবাদ คำแปล "
+        "bảndịch terjemahan 翻译 译文 翻譯 譯文 翻訳 訳 訳文 번역 번역문"
+    ),
+    "summary": (
+        "zusammenfassung résumé resumen resumo riassunto samenvatting sammanfattning streszczenie "
+        "резюме özet ringkasan tómtắt 摘要 总结 要約 요약"
+    ),
     "term": (
         "begriff bezeichnung término termo terme termine begrip termin термин 术语 術語 用語 용어"
     ),
@@ -112,7 +132,18 @@ _LANGUAGES = (
     "russian ukrainian turkish arabic persian hebrew hindi bengali thai vietnamese indonesian "
     "malay chinese japanese korean latin deutsch englisch français español italiano português "
     "eng deu ger fra fre spa ita por nld pol ces tur rus ukr ara heb hin zho chi jpn kor vie "
-    "swe ron"
+    "swe ron "
+    # each as its speakers, and those beside them, write it
+    "englisch französisch spanisch italienisch portugiesisch russisch türkisch chinesisch "
+    "japanisch anglais allemand espagnol italien portugais russe chinois japonais inglés "
+    "francés alemán ruso chino japonés inglês francês alemão russo inglese tedesco francese "
+    "spagnolo nederlands engels svenska engelska dansk norsk engelsk suomi englanti polski "
+    "angielski niemiecki čeština anglicky magyar angol română engleză hrvatski engleski "
+    "ελληνικά αγγλικά русский английский немецкий французский испанский українська англійська "
+    "türkçe ingilizce العربية الإنجليزية فارسی انگلیسی עברית אנגלית हिन्दी हिंदी अंग्रेज़ी ไทย "
+    "อังกฤษ 中文 英文 汉语 英语 日语 法语 德语 俄语 韩语 西班牙语 英語 日本語 中国語 韓国語 "
+    "フランス語 ドイツ語 영어 한국어 국문 영문 일본어 중국어 프랑스어 독일어 indonesia "
+    "inggris melayu inggeris"
 )
 _TRANSLATED = {"term", "terms", "text", "sentence", "translation", "word", "phrase", "string"}
 # Words in a name that make it something about a question or an answer, and not the text of one.
@@ -125,7 +156,7 @@ _ABOUT = (
     "predicted prediction generated model alternative alternatives explanation reason format mode "
     "template instructions alias aliases points rubric criteria by at is has info"
 )
-ABOUT, LANGUAGES = frozenset(_ABOUT.split()), frozenset(_LANGUAGES.split())
+ABOUT = frozenset(_ABOUT.split())
 
 
 def folded(name: str) -> str:
@@ -134,6 +165,7 @@ def folded(name: str) -> str:
     return "".join(c for c in apart if not unicodedata.combining(c)).strip(" :;.?*#()\"'`")
 
 
+LANGUAGES = frozenset(map(folded, _LANGUAGES.split()))
 ANSWERS_ELSEWHERE = tuple(_ELSEWHERE["answer"].split())  # as they are written, with accents
 ELSEWHERE = {folded(word): name for name, words in _ELSEWHERE.items() for word in words.split()}
 WORDS = {
@@ -195,9 +227,22 @@ def languages_of(columns: Sequence[str]) -> tuple[str, str] | None:
     spoken = [name for name, found in called.items() if _words_of(name) - _TRANSLATED == found]
     spoken = [name for name in spoken if len(called[name]) == 1]
     others = [name for name in columns if name not in spoken]
+    if len(spoken) == 1 and (to := first_named(others, ("translation",))):
+        others.remove(to)
+        return (spoken[0], to) if all(map(is_about, others)) else None
     if len(spoken) != 2 or called[spoken[0]] == called[spoken[1]] or not all(map(is_about, others)):
         return None
     return spoken[0], spoken[1]
+
+
+def pair_of(columns: Sequence[str]) -> tuple[str, str, str] | None:
+    """Find two texts and the label that says how they go together."""
+    for names in PAIRS:
+        found = [first_named(columns, (name,)) for name in (*names, *PAIR_LABELS)]
+        labels = [name for name in found[2:] if name]
+        if found[0] and found[1] and len(labels) == 1:
+            return found[0], found[1], labels[0]
+    return None
 
 
 def options_of(columns: Sequence[str]) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ from demo.finetune.data.column_names import (
     QUESTION,
     REPLY,
     SPLIT,
+    SUMMARIES,
     SYSTEM,
     TEXT,
     VERDICT,
@@ -46,6 +47,7 @@ from demo.finetune.data.column_names import (
     languages_of,
     opinions_of,
     options_of,
+    pair_of,
     questions_and_replies_of,
     replies_of,
     with_word,
@@ -206,6 +208,8 @@ def recognise(columns: Sequence[str]) -> Layout | None:
     Where two columns could be the question, or the reply, nobody but the person knows.
     """
     options, (questions, replies) = options_of(columns), questions_and_replies_of(columns)
+    if (told := pair_of(columns)) and not options:
+        return Layout(QA, told[0], told[2], told[1], split=first_named(columns, SPLIT))
     if len(questions) > 1 or len(replies) > 1 or opinions_of(columns):
         return None
     picture, chat = first_named(columns, PICTURE), first_named(columns, CHAT)
@@ -221,6 +225,11 @@ def recognise(columns: Sequence[str]) -> Layout | None:
     }
     if question is None and about:
         question, *about = about
+    elif question is None and reply and options:
+        asking = with_word(columns, "question")
+        question = first_named(columns, TEXT) or (asking[0] if len(asking) == 1 else None)
+    elif question and reply and known_as(reply) == "label":  # said of a question and a sentence
+        about += all_named(columns, ("sentence",))
     if reply and question:
         if picture:
             name = "image question"
@@ -255,7 +264,7 @@ def recognise_table(table: Table) -> Layout | None:
     """
     filled = table.filled_columns
     layout = recognise(filled) or recognise(table.columns) or _marked_text(table, filled)
-    layout = _as_quiz(layout, table)
+    layout = _as_quiz(_as_summary(layout, table), table)
     layout = layout or _guessed(table, filled) or _by_place(table)
     layout = layout or _plain_text(table, filled)
     if layout is None or _nobody_answers(table, layout) or _marks_alone(table, layout):
@@ -279,10 +288,22 @@ def _as_quiz(layout: Layout | None, table: Table) -> Layout | None:
     if layout is None:
         questions = all_named(table.filled_columns, QUESTION)
         questions = questions or with_word(table.filled_columns, "question")
-        layout = Layout(QA, questions[0], quiz[1]) if len(questions) == 1 else None
+        about = tuple(all_named(table.filled_columns, INPUT))
+        layout = Layout(QA, questions[0], quiz[1], context=about) if len(questions) == 1 else None
     elif layout.options not in ((), quiz[:1]):
         return layout
     return layout and replace(layout, reply=quiz[1], options=quiz[:1], verdict=None)
+
+
+def _as_summary(layout: Layout | None, table: Table) -> Layout | None:
+    """Ask by a talk that is told in one text where a summary of it stands beside it (SAMSum)."""
+    summaries = all_named(table.filled_columns, SUMMARIES)
+    if layout is None or not layout.chat or layout.reply or len(summaries) != 1:
+        return layout
+    talks = list(cells_of(table, layout.chat, SAMPLED))
+    if any(isinstance(structure(talk), list) or marked_turns(talk) for talk in talks):
+        return layout
+    return Layout(QA, layout.chat, summaries[0], split=layout.split)
 
 
 def _fitted(layout: Layout, table: Table) -> Layout | None:
@@ -411,7 +432,7 @@ def _plain_text(table: Table, filled: Sequence[str]) -> Layout | None:
     single = len(table.columns) == len(filled) == 1
     alone = filled[0] if single and holds_texts(table, filled[0]) else None
     text = first_named(filled, TEXT) or alone
-    if text is None or all_named(filled, known):
+    if text is None or all_named(filled, known) or with_word(filled, "answer"):
         return None
     if any(isinstance(structure(cell), dict | list) for cell in cells_of(table, text, SAMPLED)):
         return None

@@ -33,6 +33,7 @@ STRUCTURE = ": a structure, taught as its JSON text"  # how `make_row` records a
 TOOLS = ("tools", "functions")
 SOUNDS = ("audio", "audios", "video", "videos", "sound", "sounds", "speech")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+ALIASES = {"aliases", "normalized_aliases"}  # of an answer, as TriviaQA has them
 # Around a question alone, as prompts of other models have it.
 AROUND = re.compile(
     r"\s*(?:human|user|question|q):\s(.*?)\s*\b(?:assistant|ai|bot|answer|a):\s*",
@@ -344,6 +345,8 @@ def _one_answer(cell: str, cleaner: Cleaner) -> str:
         value = value["text"]
     if value == []:
         return ""
+    if isinstance(value, dict) and ALIASES & set(value):  # TriviaQA
+        return plain(value) or cell
     if not isinstance(value, list):
         return cell
     answers = [plain(item) for item in value]

@@ -1,6 +1,7 @@
 """Names of columns as shops, schools and bots write them, and what is told where none fits."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -152,3 +153,112 @@ def test_languages_are_found_by_codes_words_and_beside_what_sorts(columns: tuple
 )
 def test_one_language_or_three_or_another_text_is_no_translation(columns: tuple[str, ...]) -> None:
     assert languages_of(columns) is None
+
+
+FELL, RAN = "The man fell from the roof.", "He ran home at once."
+
+
+@pytest.mark.parametrize(
+    ("row", "question", "reply"),
+    [
+        (
+            {"sentence1": FELL, "sentence2": RAN, "gold_label": "neutral"},
+            f"{FELL}\n\n{RAN}",
+            "neutral",
+        ),
+        ({"premise": FELL, "hypothesis": RAN, "label": 2, "idx": 0}, f"{FELL}\n\n{RAN}", "2"),
+        (
+            {"qid1": 1, "question1": "Why?", "question2": "How?", "is_duplicate": 0},
+            "Why?\n\nHow?",
+            "0",
+        ),
+        (
+            {"question": "Who fell?", "sentence": FELL, "label": "entailment"},
+            f"Who fell?\n\n{FELL}",
+            "entailment",
+        ),
+        (
+            {
+                "premise": FELL,
+                "choice1": RAN,
+                "choice2": "He slept.",
+                "question": "cause",
+                "label": 0,
+            },
+            f"cause\n\n{FELL}\n\nOptions:\n(A) {RAN}\n(B) He slept.",
+            "The answer is (A).",
+        ),
+        (
+            {"goal": "Clean it", "sol1": "Use soap.", "sol2": "Use sand.", "label": 0},
+            "Clean it\n\nOptions:\n(A) Use soap.\n(B) Use sand.",
+            "The answer is (A).",
+        ),
+        (
+            {
+                "ctx": FELL,
+                "activity_label": "roof",
+                "endings": ["He sat.", "He slept."],
+                "label": "0",
+            },
+            f"{FELL}\n\nOptions:\n(A) He sat.\n(B) He slept.",
+            "The answer is (A).",
+        ),
+        (
+            {"sentence": "The cat saw _.", "option1": "a bird", "option2": "a dog", "answer": "1"},
+            "The cat saw _.\n\nOptions:\n(A) a bird\n(B) a dog",
+            "The answer is (A).",
+        ),
+        (
+            {"context": FELL, "query": "Who?", "options": ["He", "She"], "correct_option": 0},
+            f"Who?\n\n{FELL}\n\nOptions:\n(A) He\n(B) She",
+            "The answer is (A).",
+        ),
+        (
+            {"question": "Where?", "opa": "lung", "opb": "liver", "cop": 0, "exp": "It is so."},
+            "Where?\n\nOptions:\n(A) lung\n(B) liver",
+            "The answer is (A).",
+        ),
+        (
+            {"question": "Who?", "answer": {"aliases": ["Cat", "Puss"], "value": "The cat"}},
+            "Who?",
+            "The cat",
+        ),
+        (
+            {"dialogue": "Ann: Hi!\nBen: Hello.", "summary": "They greet."},
+            "Ann: Hi!\nBen: Hello.",
+            "They greet.",
+        ),
+        ({"article": FELL, "highlights": RAN, "id": "a"}, FELL, RAN),
+        (
+            {"task_id": "1", "prompt": "def f():", "canonical_solution": "return 1", "test": "f()"},
+            "def f():",
+            "return 1",
+        ),
+        ({"inputs": "Say yes.", "targets": "Yes.", "_task_name": "t"}, "Say yes.", "Yes."),
+        ({"word": "house", "translation": "Haus"}, "house", "Haus"),
+        ({"영어": "Hello", "번역문": "안녕"}, "Hello", "안녕"),
+        ({"Español": "Hola", "English": "Hello"}, "Hola", "Hello"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_rows_of_published_benchmarks(row: dict[str, Any], question: str, reply: str) -> None:
+    number = {name: 1 for name in ("label", "correct_option", "cop") if row.get(name) == 0}
+    other = {**row, **number, **({"answer": "2"} if "option1" in row else {})}
+    table = read_table(json.dumps([row, other]).encode())
+    layout = recognise_table(table)
+    assert layout
+    (turn,) = read_row(table.rows[0], layout).exchanges
+    assert (turn.question, turn.reply) == (question, reply)
+
+
+def test_a_talk_of_turns_beside_its_summary_stays_a_talk() -> None:
+    talk = [{"role": "user", "content": "Hi!"}, {"role": "assistant", "content": "Hello."}]
+    layout = recognise_table(
+        read_table(json.dumps([{"dialogue": talk, "summary": "Hi."}]).encode())
+    )
+    assert layout and layout.chat == "dialogue"
+
+
+def test_a_text_beside_its_code_is_no_plain_text() -> None:
+    row = {"text": "Write a function.", "translation": "Schreib.", "more": "Tell of it at length."}
+    assert recognise_table(read_table(json.dumps([row]).encode())) is None
