@@ -70,7 +70,7 @@ LESSER = {
     **dict.fromkeys(("inputtext", "sourcetext", "inputs", "src"), "question"),
     **dict.fromkeys(("targettext", "outputtext", "targets", "tgt"), "answer"),
     **dict.fromkeys(("goal", "ctx"), "question"),
-    **dict.fromkeys(("translation", "canonicalsolution", "cop", *SUMMARIES), "answer"),
+    **dict.fromkeys(("canonicalsolution", "code", "cop", *SUMMARIES), "answer"),
 }
 # What people call their columns elsewhere, one and several of it: German, French, Spanish,
 # Portuguese, Italian, Dutch, Swedish, Danish, Norwegian, Finnish, Polish, Czech, Slovak, Hungarian,
@@ -146,6 +146,7 @@ _LANGUAGES = (
     "inggris melayu inggeris"
 )
 _TRANSLATED = {"term", "terms", "text", "sentence", "translation", "word", "phrase", "string"}
+_TRANSLATED_FROM = ("word", "term", "phrase", "sentence", "text", "source")
 # Words in a name that make it something about a question or an answer, and not the text of one.
 _ABOUT = (
     "id ids type types tag tags kind category class topic level difficulty number num no nr count "
@@ -227,9 +228,11 @@ def languages_of(columns: Sequence[str]) -> tuple[str, str] | None:
     spoken = [name for name, found in called.items() if _words_of(name) - _TRANSLATED == found]
     spoken = [name for name in spoken if len(called[name]) == 1]
     others = [name for name in columns if name not in spoken]
-    if len(spoken) == 1 and (to := first_named(others, ("translation",))):
+    if len(spoken) < 2 and (to := first_named(others, ("translation",))):
         others.remove(to)
-        return (spoken[0], to) if all(map(is_about, others)) else None
+        texts = spoken or all_named(others, _TRANSLATED_FROM)
+        rest = [name for name in others if name not in texts]
+        return (texts[0], to) if len(texts) == 1 and all(map(is_about, rest)) else None
     if len(spoken) != 2 or called[spoken[0]] == called[spoken[1]] or not all(map(is_about, others)):
         return None
     return spoken[0], spoken[1]

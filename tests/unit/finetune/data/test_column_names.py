@@ -259,6 +259,15 @@ def test_a_talk_of_turns_beside_its_summary_stays_a_talk() -> None:
     assert layout and layout.chat == "dialogue"
 
 
-def test_a_text_beside_its_code_is_no_plain_text() -> None:
-    row = {"text": "Write a function.", "translation": "Schreib.", "more": "Tell of it at length."}
+def test_a_text_beside_its_summary_and_more_is_no_plain_text() -> None:
+    row = {
+        "text": "Write a function.",
+        "tldr": "Write one.",
+        "more": "Tell of it at length, please.",
+    }
     assert recognise_table(read_table(json.dumps([row]).encode())) is None
+
+
+def test_a_translation_beside_a_quiz_is_no_reply() -> None:
+    names = "genre sentence option1 option2 elements title body translation"
+    assert recognise(names.split()) is None
