@@ -29,9 +29,7 @@ GROUP_FILES = {
 }
 ARENAS = 4  # of malloc; by default it makes eight a core and keeps the holes in each
 CONVOLUTIONS = 192  # of oneDNN, one for each shape and number of pictures; else it keeps 1,024
-LARGE_BYTES = 2**20  # what has a mapping of its own, which is given back whole when it is freed
-TOP_BYTES = 2**25  # that may stay free at the end of an arena, until `trim`
-M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -8, -3, -1  # as <malloc.h> numbers them
+M_ARENA_MAX = -8  # as <malloc.h> numbers it
 
 
 def available(groups: Path = GROUPS, own: Path = OWN_GROUPS) -> int:
@@ -108,16 +106,11 @@ def _left_by_ulimit() -> Iterator[int]:
 def bound_libraries() -> None:
     """Let threads share a few arenas, and torch keep few compiled convolutions.
 
-    Left to itself, malloc takes ever larger pieces, up to 32 MB, from its arenas once some of them
-    were freed; pictures and prefills then leave holes there between what stays.
-
     Called before there are threads, and before torch computes.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(CONVOLUTIONS))
     if library := _library("mallopt"):
         library.mallopt(M_ARENA_MAX, ARENAS)
-        library.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
-        library.mallopt(M_TRIM_THRESHOLD, TOP_BYTES)
 
 
 def trim() -> None:

@@ -19,32 +19,6 @@ def test_the_calls_are_there_or_do_nothing() -> None:
     trim()
 
 
-LARGE = """
-import ctypes
-from demo.memory import bound_libraries
-
-bound_libraries()
-library = ctypes.CDLL(None)
-library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-class Counted(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in "arena o s mapped b u f used free k".split()]
-library.mallinfo2.restype = Counted
-library.free(library.malloc(30 << 20))  # malloc now takes pieces of this size from its arenas
-before = library.mallinfo2().mapped
-places = [library.malloc(2 << 20) for _ in range(5)]
-print(library.mallinfo2().mapped - before)
-"""
-
-
-@pytest.mark.matrix("H8")
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone counts so")
-def test_large_pieces_never_come_from_an_arena() -> None:
-    said = subprocess.run(
-        [sys.executable, "-c", LARGE], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert said == "5\n"
-
-
 @pytest.mark.matrix("H3")
 def test_what_is_here_once_all_is_loaded_is_looked_at_no_more() -> None:
     before = gc.get_freeze_count()
