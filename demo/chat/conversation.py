@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from demo.chat.scheduler import Stream
 
 KEPT_CONVERSATIONS = 1000
-KEPT_BYTES = 64 * 2**20  # of decoded pictures of all chats: some twenty photos
+KEPT_BYTES = 32 * 2**20  # of decoded pictures of all chats: ten photos or a hundred copies
 KEPT_PATHS = 100  # other ways that a conversation has taken
 KEPT_SIDE = 384  # pixels of what is kept beyond that; no tower of ours looks closer
 MAX_CHARACTERS = 8_000
