@@ -27,7 +27,7 @@ GROUP_FILES = {
     "2": ("memory.max", "memory.current", "file", "shmem"),
     "1": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem"),
 }
-ARENAS = 4  # of malloc; by default it makes eight a core and keeps the holes in each
+ARENAS = 2  # of malloc; by default it makes eight a core and keeps the holes in each
 CONVOLUTIONS = 192  # of oneDNN, one for each shape and number of pictures; else it keeps 1,024
 M_ARENA_MAX = -8  # as <malloc.h> numbers it
 
