@@ -4,10 +4,12 @@ A column is a question by its marks, or one of the two is named and a single oth
 texts of its own: `issue_description, resolution`, `term, description, source`.
 """
 
+import re
 from collections.abc import Sequence
 
 from demo.finetune.data.column_cells import (
     asks,
+    cells_of,
     has_letters,
     holds_sentences,
     holds_texts,
@@ -61,9 +63,22 @@ def by_question_marks(table: Table, filled: Sequence[str]) -> tuple[str, str] | 
     texts = [name for name in free if name not in asking and holds_texts(table, name)]
     others = [name for name in texts if not _sorts(name) and name not in options_of(filled)]
     others = replies or others
-    if len(asking) != 1 or len(others) != 1 or filled.index(asking[0]) > filled.index(others[0]):
+    if (
+        len(asking) != 1
+        or _may_choose(table, filled)
+        or len(others) != 1
+        or filled.index(asking[0]) > filled.index(others[0])
+    ):
         return None
     return asking[0], others[0]
+
+
+def _may_choose(table: Table, filled: Sequence[str]) -> bool:
+    """Whether, among columns without names, one of small numbers may say which option is right."""
+    unnamed = all(re.fullmatch(r"column \d+", name) for name in filled)
+    return unnamed and any(
+        all(re.fullmatch(r"\d", cell.strip()) for cell in cells_of(table, name)) for name in filled
+    )
 
 
 def half_named(table: Table, filled: Sequence[str]) -> tuple[str, str] | None:

@@ -256,9 +256,18 @@ def add_record(
             f"It has {len(record)} cells, and there are {len(names)} columns. A text with the "
             "separator in it needs double quotes around it.",
         )
+    elif _repeats_names(record, names):
+        table.add_fault(number, "It says the columns' names again, as where tables were joined.")
     else:
         # A record may lack its last cells, or have empty ones behind them.
         table.add(number, dict(zip(names, record, strict=False)))
+
+
+def _repeats_names(record: Sequence[str], names: Sequence[str]) -> bool:
+    """Tell whether at least two cells, and half of those filled, are their columns' names."""
+    cells = [(c.strip().casefold(), n.casefold()) for c, n in zip(record, names, strict=False)]
+    same = sum(cell == name for cell, name in cells)
+    return same > 1 and 2 * same >= sum(bool(cell) for cell, _ in cells)
 
 
 def records_of(text: str, separator: str, limits: DataLimits) -> Iterator[list[str] | str]:

@@ -87,3 +87,11 @@ def test_options_in_a_cell_are_no_reply() -> None:
         for n in range(9)
     )
     assert recognise_table(read_table(rows)) is None
+
+
+def test_options_without_names_are_no_answer() -> None:
+    text = "What is 2 + 2?|3,4,5 or 6|1|Sums\nWhere is Rome?|Spain,Italy,France|1|Places\n"
+    assert recognise_table(read_table(text.encode())) is None
+    text = "Where is Rome?|Rome is in Italy.|Places\nWhere is Oslo?|Oslo is in Norway.|Places\n"
+    layout = recognise_table(read_table(text.encode()))
+    assert layout and layout.reply == "column 2"

@@ -152,3 +152,10 @@ def test_line_feeds_that_are_written_out_end_lines() -> None:
 def test_numbers_of_rows_may_be_called_in_short(name: str) -> None:
     table = read_table(f"{name},Utterance,Speaker\n1,Hello there.,Ann\n2,Hi!,Bob\n".encode())
     assert table.columns[0] == name or table.columns == ("messages",)
+
+
+def test_names_that_stand_there_again_are_no_example() -> None:
+    table = read_table(b"Question,Answer,Source\nOpen?,Daily.,a\nquestion,ANSWER,b\nPaid?,No.,c\n")
+    assert taught(table) == ["Open? > Daily.", "Paid? > No."]
+    (fault,) = table.faults
+    assert fault.number == 3 and fault.reason.startswith("It says the columns' names again")
