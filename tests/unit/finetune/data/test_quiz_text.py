@@ -71,12 +71,16 @@ def test_a_file_of_trivia_is_read() -> None:
     assert any(note.startswith("2 lines before the first question") for note in told)
 
 
-@pytest.mark.parametrize("text", ["#Q a\n" * 200_000, "a) b\n" * 200_000, "- [x] a\n" * 50_000])
+@pytest.mark.parametrize(
+    "text",
+    ["#Q a\n" * 50_000, "a) b\n" * 50_000, "- [x] a\n" * 50_000],
+    ids=["questions", "letters", "boxes"],
+)
 def test_a_long_text_is_looked_through_once(text: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     trivia_in(text)
     options_in("Q?", text)
-    assert time.monotonic() - begun < 20  # a look from every place to the end takes hours
+    assert time.process_time() - begun < 20  # a look from every place to the end takes hours
 
 
 @pytest.mark.parametrize("cell", ["ant, bee, cow", "ant|bee|cow", "ant; bee; cow", "ant\nbee\ncow"])
