@@ -193,7 +193,7 @@ def test_any_address_is_answered_without_a_fault_of_the_server(server: Served) -
 
 @pytest.mark.matrix("D18")
 def test_mixed_use_leaves_the_program_as_it_was(server: Served, tmp_path: Path) -> None:
-    """Text, pictures of one's own and shared ones, by four visitors."""
+    """Text, and questions about a picture that each visitor sends, by eight of them."""
     stop, process = time.monotonic() + SOAK_SECONDS, psutil.Process(server.process.pid)
     faults: list[str] = []
 
@@ -213,7 +213,7 @@ def test_mixed_use_leaves_the_program_as_it_was(server: Served, tmp_path: Path) 
             if text and "event: complete" not in text:
                 faults.append(text[-200:])
 
-    threads = [threading.Thread(target=visitor, args=(n,)) for n in range(4)]
+    threads = [threading.Thread(target=visitor, args=(n,)) for n in range(8)]
     for thread in threads:
         thread.start()
     seen: list[tuple[float, float]] = []
