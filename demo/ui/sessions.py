@@ -1,11 +1,15 @@
-"""What gradio keeps for each visit, without its copy of the page.
+"""What gradio keeps for each visit, without its copies of the page.
 
 With every first call of a session gradio describes all components of the page anew, some 40 ms on
 the thread that answers all requests: two hundred calls at once, of which each may be a session of
 its own, held everybody up for ten seconds. The descriptions serve its deep links alone, which this
 page has not (`?chat=` and `?adapter=` are its own).
+
+Nor does a visit list all components and events once more, some 23 KB of them: each call of a
+program is a visit of its own, and many of them are kept.
 """
 
+from collections import ChainMap
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +28,10 @@ class VisitState(SessionState):
         # Components are described where the page says that it has them: here it has none.
         bare = SimpleNamespace(default_config=blocks.default_config, blocks={})
         super().__init__(bare)  # type: ignore[arg-type]  # it reads no more than that
+        own, page = self.blocks_config, blocks.default_config
+        # Read and written as the dictionaries that they stand for.
+        own.blocks = ChainMap({}, page.blocks)  # type: ignore[assignment]
+        own.fns = ChainMap({}, page.fns)  # type: ignore[assignment]
         # Nor are those that an event changes.
         self.blocks_config.config_for_block = _undescribed  # type: ignore[method-assign, assignment]  # ours alone
 

@@ -1,5 +1,6 @@
 """A visit costs no description of the page, and keeps what is its own."""
 
+import tracemalloc
 from pathlib import Path
 
 import gradio as gr
@@ -55,6 +56,22 @@ def test_a_visit_describes_no_component(page: gr.Blocks, described: list[int]) -
     assert described == []
     SessionState(page)
     assert len(described) == len(page.blocks)  # gradio's own does; else this class is not needed
+
+
+@pytest.mark.matrix("D18")
+def test_a_visit_lists_no_component_anew() -> None:
+    with gr.Blocks() as page:
+        boxes = [gr.Textbox(label=str(n)) for n in range(300)]
+    visits = VisitStates()
+    visits.set_blocks(page)
+    visits["first"]
+    tracemalloc.start()
+    for n in range(50):
+        visits[str(n)][boxes[7]._id] = boxes[8]
+    taken = tracemalloc.get_traced_memory()[0] / 50
+    tracemalloc.stop()
+    assert taken < 4096  # the list alone takes 9 KB
+    assert visits["3"][boxes[7]._id] is boxes[8] and page.blocks[boxes[7]._id] is boxes[7]
 
 
 def test_as_many_visits_are_kept_as_gradio_was_told(page: gr.Blocks) -> None:
