@@ -28,12 +28,12 @@ class VisitState(SessionState):
         # Components are described where the page says that it has them: here it has none.
         bare = SimpleNamespace(default_config=blocks.default_config, blocks={})
         super().__init__(bare)  # type: ignore[arg-type]  # it reads no more than that
-        own, page = self.blocks_config, blocks.default_config
-        # Read and written as the dictionaries that they stand for.
-        own.blocks = ChainMap({}, page.blocks)  # type: ignore[assignment]
-        own.fns = ChainMap({}, page.fns)  # type: ignore[assignment]
         # Nor are those that an event changes.
         self.blocks_config.config_for_block = _undescribed  # type: ignore[method-assign, assignment]  # ours alone
+        own, page = self.blocks_config, blocks.default_config
+        # What a visit changes lies above what all share.
+        own.blocks = ChainMap({}, page.blocks)  # type: ignore[assignment]
+        own.fns = ChainMap({}, page.fns)  # type: ignore[assignment]
 
 
 def _undescribed(*_: object) -> dict[str, Any]:

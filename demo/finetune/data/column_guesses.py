@@ -65,9 +65,9 @@ def by_question_marks(table: Table, filled: Sequence[str]) -> tuple[str, str] | 
     others = replies or others
     if (
         len(asking) != 1
-        or _may_choose(table, filled)
         or len(others) != 1
         or filled.index(asking[0]) > filled.index(others[0])
+        or _may_choose(table, filled)
     ):
         return None
     return asking[0], others[0]

@@ -40,8 +40,8 @@ def qna_as_json(text: str) -> str:
     found: list[dict[str, Any]] = []
     left: list[str] = []
     headings = list(ASKED.finditer(text))
-    ends = [heading.start() for heading in headings[1:]] + [len(text)]
-    for heading, end in zip(headings, ends, strict=False):
+    ends = [*(heading.start() for heading in headings), len(text)][1:]
+    for heading, end in zip(headings, ends, strict=True):
         body = text[heading.end() : end]
         answer = ANSWER.search(body)
         if answer is None or not answer[1].strip():
